@@ -1,0 +1,16 @@
+"""The smallest handler as a Flask application behind waitress: `app.py PORT`."""
+
+import sys
+
+from flask import Flask
+from waitress import serve
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def hello():
+    return "Hello, World!\n"
+
+
+serve(app, host="127.0.0.1", port=int(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""The parts of the benchmark: the platform under test, its peers, the load, the report."""

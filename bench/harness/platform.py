@@ -1,0 +1,92 @@
+"""The platform under test: a release binary with a data directory and ports of its own."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("ALULA_BINARY", ROOT / "target/release/alula"))
+READY_SECONDS_MAX = 20
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Platform:
+    """A running `alula up`. Use it as a context."""
+
+    def __enter__(self):
+        self.data_dir = pathlib.Path(tempfile.mkdtemp(prefix="alula-bench-"))
+        self.port, self.control_port = free_port(), free_port()
+        self.log = open(self.data_dir / "platform.log", "wb")
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [BINARY, "up", "--data-dir", self.data_dir / "data", "--listen", f"127.0.0.1:{self.port}",
+             "--control-listen", f"127.0.0.1:{self.control_port}"],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.until_ready(started)
+        self.ready_seconds = time.perf_counter() - started
+        self.token = (self.data_dir / "data/admin.token").read_text().strip()
+        return self
+
+    def until_ready(self, started):
+        while time.perf_counter() - started < READY_SECONDS_MAX:
+            with contextlib.suppress(OSError, urllib.error.URLError):
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.control_port}/readyz", timeout=1):
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.001)
+        raise SystemExit("the platform did not start:\n" + (self.data_dir / "platform.log").read_text())
+
+    def __exit__(self, *failure):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.log.close()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def alula(self, *arguments):
+        environment = dict(os.environ, ALULA_URL=f"http://127.0.0.1:{self.control_port}", ALULA_TOKEN=self.token)
+        done = subprocess.run([BINARY, *map(str, arguments)], env=environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"alula {' '.join(map(str, arguments))} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def deploy(self, path, *flags):
+        return self.alula("deploy", path, *flags)
+
+    def api(self, path):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.control_port}{path}", headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    def url(self, function):
+        return f"http://127.0.0.1:{self.port}/function/{function}"
+
+    def resident_kib(self, peak=False):
+        """Resident memory of the server process."""
+        return resident_kib(self.process.pid, peak)
+
+
+def resident_kib(pid, peak=False):
+    field = "VmHWM:" if peak else "VmRSS:"
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    raise ValueError(field)

@@ -1,0 +1,97 @@
+//! The command line: which commands and global options there are. What each takes is in its own module.
+
+use clap::{Parser, Subcommand};
+
+use crate::command::{
+    alias, audit, completions, config, deploy, describe, dev, diff, doctor, invoke, list, logs, new, remove,
+    rollback, runs, up, versions,
+};
+use crate::failure::{EXIT_HELP, Result};
+use crate::session::{Global, Session};
+
+/// Functions on your own machines: deploy from source, call over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "alula", version, after_help = EXIT_HELP, max_term_width = 110, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the platform on this machine
+    Up(up::Arguments),
+    /// Look whether this machine has what functions need
+    Doctor(doctor::Arguments),
+    /// The commands that run inside the command line's own runtime.
+    #[command(flatten)]
+    Task(Task),
+}
+
+/// The commands besides `up` and `doctor`, which make sandboxes and must begin before any thread exists.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Make a new function from a template
+    New(new::Arguments),
+    /// Deploy functions from files, folders or archives
+    Deploy(deploy::Arguments),
+    /// Deploy on every saved change and follow the logs
+    Dev(dev::Arguments),
+    /// Call a function
+    Invoke(invoke::Arguments),
+    /// List the functions
+    #[command(visible_alias = "ls")]
+    List(list::Arguments),
+    /// Tell everything about a function, and whether it can be called
+    Describe(describe::Arguments),
+    /// Show what functions logged
+    Logs(logs::Arguments),
+    /// Show what became of calls
+    Runs(runs::Arguments),
+    /// List the versions of a function
+    Versions(versions::Arguments),
+    /// Show what changed between two versions
+    Diff(diff::Arguments),
+    /// Go back to an earlier version
+    Rollback(rollback::Arguments),
+    /// Name versions
+    Alias(alias::Arguments),
+    /// Remove a function
+    #[command(visible_alias = "rm")]
+    Remove(remove::Arguments),
+    /// Show the configuration, and keep profiles of platforms
+    Config(config::Arguments),
+    /// Show who changed what
+    Audit(audit::Arguments),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+impl Task {
+    /// Does it.
+    pub(crate) async fn run(self, session: &Session) -> Result<()> {
+        match self {
+            Self::New(arguments) => new::run(arguments, session),
+            Self::Deploy(arguments) => deploy::run(arguments, session).await,
+            Self::Dev(arguments) => dev::run(arguments, session).await,
+            Self::Invoke(arguments) => invoke::run(arguments, session).await,
+            Self::List(arguments) => list::run(arguments, session).await,
+            Self::Describe(arguments) => describe::run(arguments, session).await,
+            Self::Logs(arguments) => logs::run(arguments, session).await,
+            Self::Runs(arguments) => runs::run(arguments, session).await,
+            Self::Versions(arguments) => versions::run(arguments, session).await,
+            Self::Diff(arguments) => diff::run(arguments, session).await,
+            Self::Rollback(arguments) => rollback::run(arguments, session).await,
+            Self::Alias(arguments) => alias::run(arguments, session).await,
+            Self::Remove(arguments) => remove::run(arguments, session).await,
+            Self::Config(arguments) => config::run(arguments, session),
+            Self::Audit(arguments) => audit::run(arguments, session).await,
+            Self::Completions(arguments) => completions::run(arguments),
+        }
+    }
+}

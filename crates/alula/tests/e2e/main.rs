@@ -1,0 +1,13 @@
+//! End-to-end tests: the built binary, as a user runs it.
+//!
+//! `cases` runs every folder of `tests/cases`; adding a case needs no Rust. The other modules hold what a folder
+//! cannot say: crashes, draining, large streams, changes under load.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests may panic and print")]
+
+mod case;
+mod platform;
+
+mod cases;
+mod lifecycle;
+mod release;
+mod streams;

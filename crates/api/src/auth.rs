@@ -1,0 +1,158 @@
+//! Who asks: bearer tokens, known by their SHA-256 only.
+//!
+//! Every request needs a token except those to the open routes, which tell nothing about what is deployed. A route
+//! that does not exist asks for a token too, so that strangers cannot map the API.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use alula_model::{Digest, ErrorCode, Fault};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::respond::Problem;
+use crate::state::Api;
+
+/// The routes that answer without a token.
+pub(crate) const OPEN_PATHS: &[&str] =
+    &["/livez", "/readyz", "/openapi.json", "/docs", "/docs/app.js", "/docs/style.css"];
+/// Answers without a token only where the configuration says so.
+pub(crate) const METRICS_PATH: &str = "/metrics";
+
+/// The tokens that are known, with the names that the audit record uses for their holders.
+#[derive(Clone, Default)]
+pub struct Tokens(Vec<Token>);
+
+#[derive(Clone)]
+struct Token {
+    name: Arc<str>,
+    digest: Digest,
+}
+
+impl Tokens {
+    /// Adds the token whose SHA-256 is `digest`; what its holder does is recorded under `name`.
+    #[must_use]
+    pub fn with(mut self, name: &str, digest: Digest) -> Self {
+        self.0.push(Token { name: name.into(), digest });
+        self
+    }
+
+    /// What a token is known by.
+    #[must_use]
+    pub fn digest_of(token: &str) -> Digest {
+        Digest::from_bytes(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// Whose token `presented` is. Takes the same time whichever token comes close.
+    fn identify(&self, presented: &str) -> Option<Actor> {
+        let digest = Self::digest_of(presented);
+        let mut found = None;
+        for token in &self.0 {
+            if bool::from(token.digest.as_bytes().ct_eq(digest.as_bytes())) {
+                found = Some(Actor(Arc::clone(&token.name)));
+            }
+        }
+        found
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|token| &token.name)).finish()
+    }
+}
+
+/// The name of the token that a request came with.
+#[derive(Debug, Clone)]
+pub(crate) struct Actor(Arc<str>);
+
+impl Actor {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Actor {
+    type Rejection = Infallible;
+
+    /// Behind [`require_token`] there is always an actor; on an open route nobody has a name.
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self("nobody".into())))
+    }
+}
+
+/// Refuses a request without a known token.
+pub(crate) async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    if !is_open(&api, &request) {
+        match identify(&api.parts.tokens, request.headers()) {
+            Ok(actor) => request.extensions_mut().insert(actor),
+            Err(fault) => return refusal(fault),
+        };
+    }
+    next.run(request).await
+}
+
+fn is_open(api: &Api, request: &Request) -> bool {
+    let path = request.uri().path();
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    reads && (OPEN_PATHS.contains(&path) || (path == METRICS_PATH && api.options.metrics_open))
+}
+
+fn identify(tokens: &Tokens, headers: &HeaderMap) -> Result<Actor, Fault> {
+    let refuse = |message: &str| Fault::new(ErrorCode::Unauthenticated, message);
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        let message = "no token: send the header Authorization: Bearer TOKEN; the platform says at its start \
+                       in which file the admin token is";
+        return Err(refuse(message));
+    };
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(refuse("the header Authorization must read Bearer TOKEN"));
+    }
+    tokens.identify(token.trim()).ok_or_else(|| refuse("the token is not known here"))
+}
+
+fn refusal(fault: Fault) -> Response {
+    let mut response = Problem::from(fault).into_response();
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"alula\""));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_hash() {
+        let tokens = Tokens::default()
+            .with("admin", Tokens::digest_of("secret"))
+            .with("ci", Tokens::digest_of("other"));
+        let name =
+            |value: &str| identify(&tokens, &headers(value)).map(|actor| actor.as_str().to_owned()).ok();
+        assert_eq!(name("Bearer secret").as_deref(), Some("admin"));
+        assert_eq!(name("bearer other").as_deref(), Some("ci"));
+        for value in
+            ["Bearer", "Bearer ", "Bearer secre", "Bearer secret2", "Basic secret", "secret", "Bearer a b"]
+        {
+            assert_eq!(name(value), None, "{value}");
+        }
+        assert!(identify(&Tokens::default(), &headers("Bearer ")).is_err());
+    }
+
+    #[test]
+    fn the_debug_form_holds_no_hash() {
+        let tokens = Tokens::default().with("admin", Tokens::digest_of("secret"));
+        assert_eq!(format!("{tokens:?}"), "[\"admin\"]");
+    }
+}

@@ -1,0 +1,188 @@
+//! Functions: the list, one in full, and the end of one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use alula_control::FunctionEntry;
+use alula_model::{ErrorCode, Fault, FunctionSpec, Name};
+use alula_store::RunFilter;
+use alula_wire::{
+    ErrorAnswer, ErrorInfo, FunctionDetail, FunctionPage, FunctionSummary, RecentRuns, Version, query,
+};
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+
+use crate::auth::Actor;
+use crate::extract::{self, Path, Query};
+use crate::respond::{Answer, store_fault};
+use crate::state::Api;
+use crate::system::instance_info;
+
+/// Runs that the summary of a function's last calls looks at.
+const RECENT_RUNS: usize = 100;
+
+/// Lists functions
+#[utoipa::path(
+    get,
+    path = "/v1/functions",
+    tag = "functions",
+    operation_id = "list_functions",
+    params(query::ListFunctions),
+    responses((status = 200, description = "Functions in the order of their names", body = FunctionPage))
+)]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Query(query): Query<query::ListFunctions>,
+) -> Answer<Json<FunctionPage>> {
+    let namespace = extract::namespace(query.namespace.as_deref())?;
+    let limit = extract::limit(query.limit, query::LIMIT_MAX)?;
+    let cursor = query.cursor.as_deref().map(|text| extract::name("cursor", text)).transpose()?;
+    let instances = instances_by_function(&api, &namespace);
+    let snapshot = api.parts.control.catalog().load();
+    let is_behind =
+        |entry: &&Arc<FunctionEntry>| cursor.as_ref().is_none_or(|cursor| entry.function.name > *cursor);
+    let mut rest = snapshot.functions(&namespace).filter(is_behind);
+    let functions: Vec<_> =
+        rest.by_ref().take(limit).filter_map(|entry| summary(&api, entry, &instances)).collect();
+    let next = rest.next().and_then(|_| functions.last().map(|last| last.name.clone()));
+    Ok(Json(FunctionPage { functions, next }))
+}
+
+/// Describes a function
+///
+/// Its latest spec, versions, instances, how its last calls went, and whether it can be called and if not why.
+#[utoipa::path(
+    get,
+    path = "/v1/functions/{name}",
+    tag = "functions",
+    operation_id = "describe_function",
+    params(("name" = String, Path, description = "The function"), query::InNamespace),
+    responses(
+        (status = 200, description = "The function", body = FunctionDetail),
+        (status = 404, description = "No such function", body = ErrorAnswer),
+    )
+)]
+pub(crate) async fn describe(
+    State(api): State<Api>,
+    Path(name): Path<Name>,
+    Query(query): Query<query::InNamespace>,
+) -> Answer<Json<FunctionDetail>> {
+    let namespace = extract::namespace(query.namespace.as_deref())?;
+    let entry = {
+        let snapshot = api.parts.control.catalog().load();
+        snapshot.function(&namespace, &name).cloned().ok_or_else(|| not_found(&namespace, &name))?
+    };
+    let instances = instances_by_function(&api, &namespace);
+    let spec = latest_spec(&entry).ok_or_else(|| not_found(&namespace, &name))?;
+    let function = summary(&api, &entry, &instances).ok_or_else(|| not_found(&namespace, &name))?;
+    let not_invocable = not_invocable(&api, spec).map(|fault| ErrorInfo::from(&fault));
+    let versions = entry.versions.keys().rev().filter_map(|number| entry.version(*number));
+    let views = api.parts.pool.instances().into_iter();
+    Ok(Json(FunctionDetail {
+        function,
+        spec: spec.into(),
+        not_invocable,
+        versions: versions.map(|version| Version::new(&version, &entry.function)).collect(),
+        instances: views
+            .filter(|view| view.key.namespace == namespace && view.key.function == name)
+            .map(|view| instance_info(&view))
+            .collect(),
+        recent: recent_runs(&api, namespace, name).await?,
+    }))
+}
+
+/// Removes a function
+///
+/// With all its versions and aliases. Calls that run are not cut; the record of its runs and its logs stay.
+#[utoipa::path(
+    delete,
+    path = "/v1/functions/{name}",
+    tag = "functions",
+    operation_id = "remove_function",
+    params(("name" = String, Path, description = "The function"), query::InNamespace),
+    responses(
+        (status = 204, description = "It is removed"),
+        (status = 404, description = "No such function", body = ErrorAnswer),
+        (status = 409, description = "Somebody changed it at the same time", body = ErrorAnswer),
+    )
+)]
+pub(crate) async fn remove(
+    State(api): State<Api>,
+    actor: Actor,
+    Path(name): Path<Name>,
+    Query(query): Query<query::InNamespace>,
+) -> Answer<StatusCode> {
+    let namespace = extract::namespace(query.namespace.as_deref())?;
+    api.parts.control.remove(actor.as_str(), &namespace, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where a function is called on the public port.
+pub(crate) fn function_url(api: &Api, namespace: &Name, name: &Name) -> String {
+    let base = &api.options.data_plane_url;
+    if *namespace == Name::default_namespace() {
+        return format!("{base}/function/{name}");
+    }
+    format!("{base}/function/{name}.{namespace}")
+}
+
+/// One function in one line, as it is now.
+pub(crate) fn summary_of(api: &Api, namespace: &Name, name: &Name) -> Result<FunctionSummary, Fault> {
+    let instances = instances_by_function(api, namespace);
+    let snapshot = api.parts.control.catalog().load();
+    let entry = snapshot.function(namespace, name);
+    entry.and_then(|entry| summary(api, entry, &instances)).ok_or_else(|| not_found(namespace, name))
+}
+
+fn summary(api: &Api, entry: &FunctionEntry, instances: &HashMap<Name, u64>) -> Option<FunctionSummary> {
+    let spec = latest_spec(entry)?;
+    let function = &entry.function;
+    Some(FunctionSummary {
+        url: function_url(api, &function.namespace, &function.name),
+        invocable: not_invocable(api, spec).is_none(),
+        instances: instances.get(&function.name).copied().unwrap_or(0),
+        ..FunctionSummary::new(function, spec)
+    })
+}
+
+fn latest_spec(entry: &FunctionEntry) -> Option<&FunctionSpec> {
+    entry.versions.get(&entry.function.latest).map(|plan| &plan.spec)
+}
+
+fn not_found(namespace: &Name, name: &Name) -> Fault {
+    Fault::new(ErrorCode::FunctionNotFound, format!("no function {name} in namespace {namespace}"))
+}
+
+/// Why functions with this spec cannot be called on this machine now.
+fn not_invocable(api: &Api, spec: &FunctionSpec) -> Option<Fault> {
+    match api.parts.languages.get(&spec.runtime) {
+        Some(language) => language.unavailable().map(|why| Fault::new(ErrorCode::RuntimeUnavailable, why)),
+        None => {
+            let message = format!("this machine does not have the runtime {}", spec.runtime);
+            Some(Fault::new(ErrorCode::RuntimeUnavailable, message))
+        }
+    }
+}
+
+fn instances_by_function(api: &Api, namespace: &Name) -> HashMap<Name, u64> {
+    let mut counts = HashMap::new();
+    for view in api.parts.pool.instances() {
+        if view.key.namespace == *namespace {
+            *counts.entry(view.key.function).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+async fn recent_runs(api: &Api, namespace: Name, name: Name) -> Result<RecentRuns, Fault> {
+    api.parts.recorder.flush().await;
+    let filter = RunFilter {
+        namespace: Some(namespace),
+        function: Some(name),
+        limit: RECENT_RUNS,
+        ..RunFilter::default()
+    };
+    let page = api.parts.history.list(filter).await.map_err(|error| store_fault(&error))?;
+    Ok(RecentRuns::of(&page.runs))
+}

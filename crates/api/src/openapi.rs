@@ -1,0 +1,149 @@
+//! The router and the OpenAPI document, made of the same list of handlers.
+
+use std::sync::LazyLock;
+
+use alula_wire::query::LogMode;
+use alula_wire::{DeployEvent, ErrorAnswer, LogLine, Overrides};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::get;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi as Document, PathItem, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::state::Api;
+use crate::{
+    auth, deploy, docs, functions, health, invocations, logs, pointers, respond, runs, system, versions,
+};
+
+/// The name of the way to authenticate.
+const TOKEN: &str = "token";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Alula control API",
+        description = "Deploy, call, watch and change functions. Points in time are milliseconds since the Unix \
+            epoch; errors are `ErrorAnswer`, whose `code` is stable; unknown parameters are refused.",
+    ),
+    tags(
+        (name = "functions", description = "What is deployed"),
+        (name = "versions", description = "Versions and the names that point to them"),
+        (name = "runs", description = "Calls, what became of them, what they wrote"),
+        (name = "platform", description = "The platform itself"),
+        (name = "health", description = "For probes, scrapers and tools"),
+    ),
+    components(schemas(DeployEvent, ErrorAnswer, LogLine, LogMode, Overrides)),
+    security(("token" = [])),
+    modifiers(&BearerToken),
+)]
+struct Base;
+
+/// Bytes of any kind: how the document names a body that is not JSON.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it stands in the document only")]
+pub(crate) struct Binary(Vec<u8>);
+
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "A token of the platform; the first start says where the admin token is stored.",
+            ))
+            .build();
+        document.components.get_or_insert_default().add_security_scheme(TOKEN, SecurityScheme::Http(scheme));
+    }
+}
+
+/// Every documented route.
+fn operations() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .routes(routes!(deploy::deploy))
+        .routes(routes!(functions::list))
+        .routes(routes!(functions::describe, functions::remove))
+        .routes(routes!(versions::list))
+        .routes(routes!(versions::describe))
+        .routes(routes!(versions::build_log))
+        .routes(routes!(versions::package))
+        .routes(routes!(versions::diff))
+        .routes(routes!(pointers::rollback))
+        .routes(routes!(pointers::set_alias, pointers::remove_alias))
+        .routes(routes!(invocations::invoke))
+        .routes(routes!(logs::logs))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::describe))
+        .routes(routes!(system::info))
+        .routes(routes!(system::runtimes))
+        .routes(routes!(system::templates))
+        .routes(routes!(system::doctor))
+        .routes(routes!(system::instances))
+        .routes(routes!(system::audit))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::figures))
+        .routes(routes!(docs::document))
+}
+
+/// The OpenAPI document of the control API.
+#[must_use]
+pub fn document() -> Document {
+    let mut document = operations().into_openapi();
+    for operation in document.paths.paths.values_mut().flat_map(operations_of) {
+        document_refusals(operation);
+    }
+    document
+}
+
+/// The same as JSON, made once.
+#[expect(clippy::expect_used, reason = "the document is made of plain data")]
+pub(crate) fn document_json() -> &'static str {
+    static JSON: LazyLock<String> = LazyLock::new(|| document().to_json().expect("the document is JSON"));
+    &JSON
+}
+
+fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
+}
+
+/// What every operation may answer besides what its handler says.
+fn document_refusals(operation: &mut Operation) {
+    let mut add = |status: &str, description: &str| {
+        let content = Content::new(Some(Ref::from_schema_name("ErrorAnswer")));
+        let response =
+            ResponseBuilder::new().description(description).content("application/json", content).build();
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+    };
+    add("400", "The request is malformed; the message names the part");
+    add("503", "The platform cannot do it now");
+    let is_open =
+        operation.security.as_ref().is_some_and(|ways| ways.contains(&SecurityRequirement::default()));
+    if !is_open {
+        let mut add = add;
+        add("401", "No token, or one that is not known");
+    }
+}
+
+impl Api {
+    /// The router of the control API, ready to be served.
+    pub fn router(&self) -> Router {
+        let (router, _) = operations().split_for_parts();
+        router
+            .route("/docs", get(docs::page))
+            .route("/docs/app.js", get(docs::script))
+            .route("/docs/style.css", get(docs::style))
+            .fallback(respond::no_such_route)
+            .method_not_allowed_fallback(respond::no_such_method)
+            // Each body has a limit of its own, where it is read.
+            .layer(DefaultBodyLimit::disable())
+            .layer(middleware::from_fn_with_state(self.clone(), auth::require_token))
+            .with_state(self.clone())
+    }
+}

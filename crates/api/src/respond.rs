@@ -1,0 +1,149 @@
+//! How what goes wrong becomes an answer: the one place of this edge that maps faults to HTTP.
+
+use alula_model::{ErrorCode, Fault, InvocationId};
+use alula_wire::{ErrorAnswer, ErrorInfo, headers};
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// The status that proxies of the field use for a caller who went away; it has no name in the standard.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// What a handler answers with when it fails.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    fault: Box<Fault>,
+    invocation: Option<InvocationId>,
+    headers: HeaderMap,
+}
+
+/// What handlers return.
+pub(crate) type Answer<T> = Result<T, Problem>;
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self { fault: Box::new(fault), invocation: None, headers: HeaderMap::new() }
+    }
+}
+
+impl Problem {
+    /// The request is wrong in a way that `message` says.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Fault::new(ErrorCode::InvalidRequest, message).into()
+    }
+
+    /// The same for a call: it names its invocation.
+    pub(crate) fn of_call(mut self, invocation: InvocationId) -> Self {
+        self.headers.insert(headers::INVOCATION_ID, text_header(invocation.as_str()));
+        self.invocation = Some(invocation);
+        self
+    }
+
+    /// The same with one more header.
+    pub(crate) fn with_header(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.headers.insert(HeaderName::from_static(name), value);
+        self
+    }
+
+    /// The same with the time after which a retry makes sense.
+    pub(crate) fn retry_after(mut self, millis: Option<u64>) -> Self {
+        if let Some(millis) = millis {
+            self.headers.insert(RETRY_AFTER, HeaderValue::from(millis.div_ceil(1_000).max(1)));
+        }
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut error = ErrorInfo::from(&*self.fault);
+        error.invocation_id = self.invocation.map(|id| id.to_string());
+        let code = HeaderValue::from_static(self.fault.code.as_str());
+        let mut response =
+            (status(self.fault.code), self.headers, Json(ErrorAnswer { error })).into_response();
+        response.headers_mut().insert(headers::ERROR, code);
+        response
+    }
+}
+
+/// A header value of text that the platform made; what cannot stand in a header becomes empty.
+pub(crate) fn text_header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The status that goes with a code.
+fn status(code: ErrorCode) -> StatusCode {
+    use ErrorCode as E;
+    match code {
+        E::InvalidRequest | E::InvalidSpec | E::InvalidPackage => StatusCode::BAD_REQUEST,
+        E::Unauthenticated => StatusCode::UNAUTHORIZED,
+        E::NotFound | E::FunctionNotFound | E::VersionNotFound | E::AliasNotFound => StatusCode::NOT_FOUND,
+        E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        E::Conflict | E::RouteConflict => StatusCode::CONFLICT,
+        E::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        E::BuildFailed | E::RuntimeUnknown => StatusCode::UNPROCESSABLE_ENTITY,
+        E::ConcurrencyExceeded => StatusCode::TOO_MANY_REQUESTS,
+        E::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        E::CallerGone => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST),
+        E::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        E::HandlerError
+        | E::FunctionCrashed
+        | E::OutOfMemory
+        | E::InitFailed
+        | E::BadResponse
+        | E::ResponseTooLarge => StatusCode::BAD_GATEWAY,
+        E::RuntimeUnavailable | E::BufferExhausted | E::SandboxFailed | E::Draining | E::StoreUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        E::FunctionTimeout | E::InitTimeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// A failure of the store behind the history or the packages. Its detail is for the log, not for the caller.
+pub(crate) fn store_fault(error: &alula_store::Error) -> Fault {
+    tracing::error!(%error, "the store failed");
+    if error.is_retryable() {
+        return Fault::new(ErrorCode::StoreUnavailable, "the store does not answer or is full");
+    }
+    Fault::new(ErrorCode::Internal, "the store failed; the platform's log says how")
+}
+
+/// What a route that does not exist answers.
+pub(crate) async fn no_such_route() -> Problem {
+    let message = "no such route; GET /openapi.json lists them all, /docs shows them";
+    Fault::new(ErrorCode::NotFound, message).into()
+}
+
+/// What a route answers to a method it does not have.
+pub(crate) async fn no_such_method() -> Problem {
+    Fault::new(
+        ErrorCode::MethodNotAllowed,
+        "this route does not have this method; GET /openapi.json lists them",
+    )
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_agrees_with_the_blame() {
+        use alula_model::Blame;
+        for &code in ErrorCode::ALL {
+            let status = status(code);
+            let expect_client = code.blame() == Blame::Caller;
+            assert_eq!(status.is_client_error(), expect_client, "{code} is {status}");
+            assert_eq!(status.is_server_error(), !expect_client, "{code} is {status}");
+        }
+    }
+
+    #[test]
+    fn a_retry_is_never_promised_at_once() {
+        let fault = || Problem::from(Fault::new(ErrorCode::ConcurrencyExceeded, "busy"));
+        let after = |millis| fault().retry_after(Some(millis)).into_response().headers()[RETRY_AFTER].clone();
+        assert_eq!(after(0), "1");
+        assert_eq!(after(1_001), "2");
+    }
+}

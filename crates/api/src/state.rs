@@ -1,0 +1,136 @@
+//! What the handlers share: the handles of the platform's components and the limits of this edge.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alula_control::Control;
+use alula_invoke::Invoker;
+use alula_model::{Clock, ErrorCode, Fault, InvocationId, Timestamp};
+use alula_pool::Pool;
+use alula_runtime::Launcher;
+use alula_runtime::language::Languages;
+use alula_store::History;
+use alula_telemetry::logs::LogHandle;
+use alula_telemetry::metrics::Metrics;
+use alula_telemetry::runs::RunRecorder;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Tokens;
+
+/// Deploys at once: each holds an upload on disk, and what is behind them waits for the builds anyway.
+const DEPLOYS_AT_ONCE: usize = 16;
+/// Clients that follow logs at once: each holds a connection and a place in the broadcast of lines.
+pub(crate) const FOLLOWERS_MAX: usize = 128;
+
+/// Makes invocation ids; must be cheap and never give the same id twice.
+pub type IdSource = Arc<dyn Fn() -> InvocationId + Send + Sync>;
+
+/// Settings of the control API.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data directory; uploads are files in `tmp/` below it while they are deployed.
+    pub data_dir: PathBuf,
+    /// Largest upload, in bytes.
+    pub package_bytes_max: u64,
+    /// Whether `/metrics` answers without a token, for scrapers inside a trusted network.
+    pub metrics_open: bool,
+    /// Where functions are called from outside, without a slash at the end.
+    pub data_plane_url: String,
+    /// The version of the platform.
+    pub version: String,
+    /// When the platform was started.
+    pub started_at: Timestamp,
+}
+
+/// Everything the API is built from.
+pub struct Parts {
+    /// Functions, versions, aliases, deploys.
+    pub control: Control,
+    /// Runs calls.
+    pub invoker: Invoker,
+    /// Knows the instances.
+    pub pool: Pool,
+    /// Log lines.
+    pub logs: LogHandle,
+    /// Finished runs.
+    pub history: Arc<dyn History>,
+    /// Holds runs that are not in the history yet.
+    pub recorder: RunRecorder,
+    /// The language runtimes.
+    pub languages: Arc<Languages>,
+    /// Knows what protects this machine.
+    pub launcher: Arc<dyn Launcher>,
+    /// The figures.
+    pub metrics: Metrics,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes invocation ids.
+    pub ids: IdSource,
+    /// Who may ask.
+    pub tokens: Tokens,
+    /// Cancelled when the platform begins to shut down: streams without an end are ended then.
+    pub draining: CancellationToken,
+}
+
+/// The control API. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) deploys: TaskTracker,
+    deploy_slots: Arc<Semaphore>,
+    follow_slots: Arc<Semaphore>,
+}
+
+impl Api {
+    /// An API over these components.
+    #[must_use]
+    pub fn new(options: Options, parts: Parts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            options: Arc::new(options),
+            deploys: TaskTracker::new(),
+            deploy_slots: Arc::new(Semaphore::new(DEPLOYS_AT_ONCE)),
+            follow_slots: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+        }
+    }
+
+    /// Waits until every deploy that has begun has ended, also those whose clients have gone. Call it after the
+    /// server has stopped taking requests.
+    pub async fn finish(&self) {
+        self.deploys.close();
+        self.deploys.wait().await;
+    }
+
+    /// The right to run one more deploy.
+    pub(crate) fn deploy_slot(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        slot(&self.deploy_slots, "deploys_at_once", DEPLOYS_AT_ONCE)
+    }
+
+    /// The right to follow logs.
+    pub(crate) fn follow_slot(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        slot(&self.follow_slots, "log_followers_max", FOLLOWERS_MAX)
+    }
+}
+
+fn slot(slots: &Arc<Semaphore>, name: &str, max: usize) -> Result<OwnedSemaphorePermit, Fault> {
+    Arc::clone(slots).try_acquire_owned().map_err(|_| {
+        let message = format!("{max} of these requests are running already: try again when one has ended");
+        Fault::limit(ErrorCode::ConcurrencyExceeded, message, name, max as u64, "fixed in this version")
+    })
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! The API as a client sees it, over the real components with a fake back end and a store in memory.
+
+mod deploy;
+mod document;
+mod invoke;
+mod refusals;
+mod walk;
+mod world;

@@ -1,0 +1,194 @@
+//! A platform in memory and requests to it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use alula_control::Control;
+use alula_invoke::{Invoker, RunSink};
+use alula_model::{Clock, InvocationId, Run, Timestamp};
+use alula_pool::{Pool, PoolOptions};
+use alula_runtime::bare::BareLauncher;
+use alula_runtime::fake::FakeBackend;
+use alula_runtime::language::{Host, Languages};
+use alula_store::{MemoryPackages, MemoryStore};
+use alula_telemetry::logs::{self, LogHandle, LogOptions};
+use alula_telemetry::metrics::Metrics;
+use alula_telemetry::runs::{self, RunOptions, RunRecorder};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::{Api, Options, Parts, Tokens};
+
+pub(super) const TOKEN: &str = "let-me-in";
+pub(super) const PACKAGE_BYTES_MAX: u64 = 100_000;
+
+#[derive(Debug)]
+struct TestClock;
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000)
+    }
+}
+
+#[derive(Debug)]
+struct Recorder(RunRecorder);
+
+impl RunSink for Recorder {
+    fn record(&self, run: Run) {
+        self.0.record(run);
+    }
+}
+
+pub(super) struct World {
+    pub(super) api: Api,
+    pub(super) backend: FakeBackend,
+    pub(super) logs: LogHandle,
+    pub(super) draining: CancellationToken,
+    dir: tempfile::TempDir,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Reply {
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The values of a newline-delimited answer.
+    pub(super) fn lines(&self) -> Vec<serde_json::Value> {
+        let lines = self.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    /// The status, code and message of an error.
+    pub(super) fn error(&self) -> (u16, String, String) {
+        let json = self.json();
+        let text = |field: &str| json["error"][field].as_str().unwrap_or_else(|| panic!("{json}")).to_owned();
+        (self.status.as_u16(), text("code"), text("message"))
+    }
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(super) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(TestClock);
+        let backend = FakeBackend::default();
+        let (logs, recorder, history) = telemetry(dir.path(), &clock);
+        let languages = Arc::new(languages(dir.path()));
+        let launcher = Arc::new(BareLauncher);
+        let parts = alula_control::Parts {
+            records: Arc::new(MemoryStore::new()),
+            packages: Arc::new(MemoryPackages::default()),
+            backend: Arc::new(backend.clone()),
+            launcher: launcher.clone(),
+            languages: Arc::clone(&languages),
+            clock: Arc::clone(&clock),
+        };
+        let control = Control::open(alula_control::Options::new(dir.path()), parts).await.unwrap();
+        let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".into());
+        let sink = Arc::new(Recorder(recorder.clone()));
+        let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink);
+        let draining = CancellationToken::new();
+        let mut options = Options {
+            data_dir: dir.path().to_owned(),
+            package_bytes_max: PACKAGE_BYTES_MAX,
+            metrics_open: false,
+            data_plane_url: "http://localhost:8080".into(),
+            version: "1.2.3".into(),
+            started_at: Timestamp(1_699_999_999_000),
+        };
+        change(&mut options);
+        let numbers = AtomicU64::new(0);
+        let ids =
+            move || InvocationId::new(&format!("id-{}", numbers.fetch_add(1, Ordering::Relaxed))).unwrap();
+        let parts = Parts {
+            control,
+            invoker,
+            pool,
+            logs: logs.clone(),
+            history,
+            recorder,
+            languages,
+            launcher,
+            metrics: Metrics::new(),
+            clock,
+            ids: Arc::new(ids),
+            tokens: Tokens::default().with("tester", Tokens::digest_of(TOKEN)),
+            draining: draining.clone(),
+        };
+        Self { api: Api::new(options, parts), backend, logs, draining, dir }
+    }
+
+    /// Sends a request as it is.
+    pub(super) async fn send(&self, request: Request<Body>) -> axum::response::Response {
+        self.api.router().oneshot(request).await.unwrap()
+    }
+
+    /// Sends a request with the token and reads the whole answer.
+    pub(super) async fn ask(&self, method: &str, uri: &str, body: impl Into<Body>) -> Reply {
+        read(self.send(with_token(method, uri, body)).await).await
+    }
+
+    pub(super) async fn get(&self, uri: &str) -> Reply {
+        self.ask("GET", uri, Body::empty()).await
+    }
+
+    /// Deploys the program `hello`.
+    pub(super) async fn deploy_hello(&self, text: &str) -> Reply {
+        let reply = self.ask("POST", "/v1/deploy?file=hello.sh", format!("#!/bin/sh\necho {text}\n")).await;
+        assert_eq!(reply.lines().last().unwrap()["event"], "deployed", "{:?}", reply.lines());
+        reply
+    }
+
+    /// Files in the folder for uploads.
+    pub(super) fn uploads(&self) -> usize {
+        let entries = std::fs::read_dir(self.dir.path().join("tmp")).unwrap();
+        entries
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("upload-"))
+            .count()
+    }
+}
+
+pub(super) fn with_token(method: &str, uri: &str, body: impl Into<Body>) -> Request<Body> {
+    let builder =
+        Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {TOKEN}"));
+    builder.body(body.into()).unwrap()
+}
+
+pub(super) async fn read(response: axum::response::Response) -> Reply {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Reply { status: parts.status, headers: parts.headers, body }
+}
+
+fn telemetry(dir: &Path, clock: &Arc<dyn Clock>) -> (LogHandle, RunRecorder, Arc<MemoryStore>) {
+    let history = Arc::new(MemoryStore::new());
+    let options = LogOptions { dir: dir.join("logs"), ..LogOptions::default() };
+    let (log_service, logs) = logs::start(options, Arc::clone(clock));
+    let (run_service, recorder) = runs::start(RunOptions::default(), history.clone(), Arc::clone(clock));
+    tokio::spawn(log_service.run(CancellationToken::new()));
+    tokio::spawn(run_service.run(CancellationToken::new()));
+    (logs, recorder, history)
+}
+
+/// The languages of a machine on which no interpreter is installed.
+fn languages(dir: &Path) -> Languages {
+    let host = Host { resolve: &|_| None, run: &|_| None };
+    Languages::load(&dir.join("guest"), &[], &host).unwrap()
+}

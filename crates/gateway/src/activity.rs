@@ -1,0 +1,271 @@
+//! What a connection is doing, so that one lazy timer can end those that do nothing for too long.
+//!
+//! hyper arms and drops a boxed timer for the headers of every request; here a request costs a few relaxed
+//! stores, and a connection has one timer that looks at them now and then. It also sees what hyper does not:
+//! silence before the first byte, a peer that no longer reads, an idle HTTP/2 connection kept up by pings.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::options::Options;
+
+/// How long each state may last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) header: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) write: Duration,
+}
+
+impl Patience {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            header: Duration::from_millis(options.header_timeout_ms),
+            idle: Duration::from_millis(options.idle_timeout_ms),
+            write: Duration::from_millis(options.write_timeout_ms),
+        }
+    }
+
+    /// How often a connection is looked at.
+    pub(crate) fn step(&self) -> Duration {
+        self.header.min(self.idle).min(self.write)
+    }
+}
+
+/// What the timer finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Nothing is overdue.
+    Fine,
+    /// No request has come for too long.
+    Idle,
+    /// The peer sends its headers, or takes its responses, too slowly.
+    Stalled,
+}
+
+/// What one connection is doing.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    origin: Instant,
+    /// Requests whose response is not out yet.
+    running: AtomicU32,
+    /// When the present state began, in milliseconds since `origin`.
+    since_ms: AtomicU64,
+    /// Whether the bytes of a next request have begun to come, or a first one is awaited.
+    awaits_headers: AtomicBool,
+    /// Whether the connection carries several requests at once, so that bytes say nothing about requests.
+    is_multiplexed: AtomicBool,
+    /// Since when the peer has taken no byte that waits for it: milliseconds since `origin` plus one, 0 for never.
+    blocked_since_ms: AtomicU64,
+}
+
+impl Activity {
+    pub(crate) fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            running: AtomicU32::new(0),
+            since_ms: AtomicU64::new(0),
+            awaits_headers: AtomicBool::new(true),
+            is_multiplexed: AtomicBool::new(false),
+            blocked_since_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// A request has begun; it runs until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, version: http::Version) -> Running {
+        if version == http::Version::HTTP_2 {
+            self.is_multiplexed.store(true, Relaxed);
+        }
+        self.awaits_headers.store(false, Relaxed);
+        self.running.fetch_add(1, Relaxed);
+        Running(Arc::clone(self))
+    }
+
+    pub(crate) fn find(&self, patience: &Patience) -> Finding {
+        let now_ms = self.now_ms();
+        let lasts =
+            |since_ms: u64, limit: Duration| u128::from(now_ms.saturating_sub(since_ms)) >= limit.as_millis();
+        let blocked = self.blocked_since_ms.load(Relaxed);
+        if blocked != 0 && lasts(blocked - 1, patience.write) {
+            return Finding::Stalled;
+        }
+        if self.running.load(Relaxed) != 0 {
+            return Finding::Fine;
+        }
+        let since_ms = self.since_ms.load(Relaxed);
+        match self.awaits_headers.load(Relaxed) {
+            true if lasts(since_ms, patience.header) => Finding::Stalled,
+            false if lasts(since_ms, patience.idle) => Finding::Idle,
+            _ => Finding::Fine,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+}
+
+/// A request whose response is not out yet.
+#[derive(Debug)]
+pub(crate) struct Running(Arc<Activity>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.since_ms.store(self.0.now_ms(), Relaxed);
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Is told what happens on a byte stream.
+pub(crate) trait Witness: Unpin {
+    /// Bytes have come.
+    fn received(&self);
+    /// Bytes could not be sent: the peer does not take them.
+    fn blocked(&self) {}
+    /// Bytes were sent.
+    fn sent(&self) {}
+}
+
+impl Witness for Arc<Activity> {
+    fn received(&self) {
+        let between = self.running.load(Relaxed) == 0 && !self.awaits_headers.load(Relaxed);
+        if between && !self.is_multiplexed.load(Relaxed) {
+            self.since_ms.store(self.now_ms(), Relaxed);
+            self.awaits_headers.store(true, Relaxed);
+        }
+    }
+
+    fn blocked(&self) {
+        if self.blocked_since_ms.load(Relaxed) == 0 {
+            self.blocked_since_ms.store(self.now_ms() + 1, Relaxed);
+        }
+    }
+
+    fn sent(&self) {
+        if self.blocked_since_ms.load(Relaxed) != 0 {
+            self.blocked_since_ms.store(0, Relaxed);
+        }
+    }
+}
+
+/// A byte stream whose witness is told what happens.
+#[derive(Debug)]
+pub(crate) struct Watched<S, W> {
+    pub(crate) stream: S,
+    pub(crate) witness: W,
+}
+
+impl<S, W: Witness> Watched<S, W> {
+    fn tell<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Pending => self.witness.blocked(),
+            Poll::Ready(_) => self.witness.sent(),
+        }
+        result
+    }
+}
+
+impl<S: AsyncRead + Unpin, W: Witness> AsyncRead for Watched<S, W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.witness.received();
+        }
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin, W: Witness> AsyncWrite for Watched<S, W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.tell(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.tell(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        header: Duration::from_millis(10),
+        idle: Duration::from_millis(50),
+        write: Duration::from_millis(20),
+    };
+
+    async fn after(activity: &Activity, millis: u64) -> Finding {
+        tokio::time::advance(Duration::from_millis(millis)).await;
+        activity.find(&PATIENCE)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_idle_between_requests_and_a_stall_before_and_within_headers() {
+        let activity = Arc::new(Activity::new());
+        assert_eq!(after(&activity, 9).await, Finding::Fine);
+        assert_eq!(after(&activity, 1).await, Finding::Stalled);
+        let running = activity.begin(http::Version::HTTP_11);
+        assert_eq!(after(&activity, 1_000).await, Finding::Fine);
+        drop(running);
+        assert_eq!(after(&activity, 49).await, Finding::Fine);
+        assert_eq!(after(&activity, 1).await, Finding::Idle);
+        activity.received();
+        assert_eq!(after(&activity, 9).await, Finding::Fine);
+        activity.received();
+        assert_eq!(after(&activity, 1).await, Finding::Stalled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_do_not_keep_a_multiplexed_connection_up() {
+        let activity = Arc::new(Activity::new());
+        drop(activity.begin(http::Version::HTTP_2));
+        for _ in 0..10 {
+            activity.received();
+            tokio::time::advance(Duration::from_millis(5)).await;
+        }
+        assert_eq!(activity.find(&PATIENCE), Finding::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_no_bytes_is_a_stall_even_while_a_request_runs() {
+        let activity = Arc::new(Activity::new());
+        let _running = activity.begin(http::Version::HTTP_11);
+        activity.blocked();
+        assert_eq!(after(&activity, 19).await, Finding::Fine);
+        activity.blocked();
+        assert_eq!(after(&activity, 1).await, Finding::Stalled);
+        activity.sent();
+        assert_eq!(after(&activity, 0).await, Finding::Fine);
+    }
+}

@@ -1,0 +1,163 @@
+//! Bodies at the edge: request bodies into the platform's type, response bodies out of it.
+//!
+//! A small request body of a known length is read whole before anything is started for it; every other body
+//! streams with the sender held back by the reader. Trailers of requests are not passed on.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use alula_model::{ErrorCode, Fault};
+use alula_runtime::{Body, BodyError};
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, Sleep};
+
+use crate::activity::Running;
+use crate::options::Options;
+
+/// Turns what comes over the connection into a body of the platform.
+pub(crate) async fn read(incoming: Incoming, options: &Options) -> Result<Body, Fault> {
+    if incoming.is_end_stream() {
+        return Ok(Body::empty());
+    }
+    let idle = Duration::from_millis(options.body_idle_timeout_ms);
+    match incoming.size_hint().exact() {
+        Some(length) if length <= options.whole_body_bytes_max => {
+            let length = usize::try_from(length).unwrap_or(0);
+            gather(incoming, length, idle).await.map(Body::full).map_err(|error| fault(&error, options))
+        }
+        _ => Ok(Body::stream(Upload { incoming, idle, timer: None })),
+    }
+}
+
+async fn gather(mut incoming: Incoming, length: usize, idle: Duration) -> Result<Bytes, BodyError> {
+    let mut gathered = BytesMut::new();
+    loop {
+        let next = tokio::time::timeout(idle, incoming.frame()).await.map_err(|_| BodyError::TimedOut)?;
+        let Some(frame) = next else { return Ok(gathered.freeze()) };
+        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
+        if data.len() == length {
+            return Ok(data);
+        }
+        gathered.reserve(length.saturating_sub(gathered.len()));
+        gathered.extend_from_slice(&data);
+    }
+}
+
+fn fault(error: &BodyError, options: &Options) -> Fault {
+    match error {
+        BodyError::Disconnected => Fault::new(ErrorCode::CallerGone, error.to_string()),
+        BodyError::TimedOut => Fault::limit(
+            ErrorCode::InvalidRequest,
+            "the request body did not come in time",
+            "body_idle_timeout_ms",
+            options.body_idle_timeout_ms,
+            "gateway.body_idle_timeout_ms in the configuration",
+        ),
+        BodyError::TooLarge { .. } | BodyError::Malformed { .. } => {
+            Fault::new(ErrorCode::InvalidRequest, error.to_string())
+        }
+    }
+}
+
+/// hyper hides why a body broke off behind an I/O error: bad framing is "invalid", everything else a lost peer.
+fn broken(error: &hyper::Error) -> BodyError {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause {
+        Some(cause)
+            if matches!(cause.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) =>
+        {
+            BodyError::Malformed { reason: cause.to_string() }
+        }
+        _ => BodyError::Disconnected,
+    }
+}
+
+/// A request body that is still coming.
+struct Upload {
+    incoming: Incoming,
+    idle: Duration,
+    /// Set while the sender is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Upload {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let idle = self.idle;
+        self.timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)))
+            .as_mut()
+            .poll(cx)
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.timer = None;
+                    if frame.is_data() {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(broken(&error)))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    ready!(self.poll_idle(cx));
+                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A response body on its way to the peer; the request counts as running until it is out.
+#[derive(Debug)]
+pub(crate) struct Download {
+    body: Body,
+    _running: Option<Running>,
+}
+
+impl Download {
+    pub(crate) fn new(body: Body, running: Option<Running>) -> Self {
+        Self { body, _running: running }
+    }
+}
+
+impl http_body::Body for Download {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,86 @@
+//! What the gateway needs from the rest of the platform, as narrow ports.
+//!
+//! [`Invoke`] and [`Routes`] are generic, not boxed: they are on the path of every request. [`Observe`] is told
+//! about connections only, so it may be an object.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use alula_control::{Catalog, RouteMatch};
+use alula_invoke::{Failure, Invocation, Invoker, Outcome};
+use alula_model::Clock;
+
+/// Runs invocations. Dropping the future cancels the invocation.
+pub trait Invoke: Send + Sync + 'static {
+    /// Runs `invocation` and returns once the head of its answer is there.
+    fn invoke(&self, invocation: Invocation) -> impl Future<Output = Result<Outcome, Failure>> + Send;
+}
+
+impl Invoke for Invoker {
+    fn invoke(&self, invocation: Invocation) -> impl Future<Output = Result<Outcome, Failure>> + Send {
+        Self::invoke(self, invocation)
+    }
+}
+
+/// Finds the function that a path outside `/function/` leads to.
+pub trait Routes: Send + Sync + 'static {
+    /// The most specific route for `method` and `path` (as sent: not decoded, without the query).
+    fn route(&self, method: &str, path: &str) -> Option<RouteMatch>;
+}
+
+impl Routes for Catalog {
+    fn route(&self, method: &str, path: &str) -> Option<RouteMatch> {
+        self.load().route(method, path)
+    }
+}
+
+/// Is told what happens to connections. Every method is called on the accept path and must not block.
+pub trait Observe: Send + Sync + std::fmt::Debug {
+    /// A connection was accepted.
+    fn connection_opened(&self) {}
+
+    /// A connection is gone, with everything that ran on it.
+    fn connection_closed(&self) {}
+
+    /// A connection was turned away because there were too many.
+    fn connection_rejected(&self) {}
+
+    /// The operating system refused to hand out a connection, usually for want of file descriptors.
+    fn accept_failed(&self) {}
+
+    /// A defect was caught while a request was handled.
+    fn request_panicked(&self) {}
+}
+
+/// Observes nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observe for Unobserved {}
+
+/// Gives 128 random bits at each call; must be cheap and safe to call from every thread.
+pub type RandomSource = Arc<dyn Fn() -> u128 + Send + Sync>;
+
+/// Everything a gateway is built from.
+#[derive(Clone)]
+pub struct Parts<I, R> {
+    /// Runs the invocations.
+    pub invoke: I,
+    /// Knows the routes.
+    pub routes: R,
+    /// Tells when requests arrived.
+    pub clock: Arc<dyn Clock>,
+    /// Where invocation ids and trace ids come from.
+    pub random: RandomSource,
+    /// Is told about connections.
+    pub observe: Arc<dyn Observe>,
+}
+
+impl<I, R> std::fmt::Debug for Parts<I, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("clock", &self.clock)
+            .field("observe", &self.observe)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! The listener's life: accept, hand over, stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::activity::Patience;
+use crate::connection::{Connection, Counted, Shared, server};
+use crate::ids;
+use crate::options::Options;
+use crate::overload::Refusals;
+use crate::peer::{Peer, Scheme};
+use crate::ports::{Invoke, Parts, Routes};
+use crate::respond::LogTail;
+use crate::tls::{self, TlsError};
+
+/// Pause after a failed accept: while descriptors are short the listener stays ready, and without a pause the
+/// loop would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+#[allow(clippy::error_impl_error, reason = "every component has Options, Service and Error")]
+pub enum Error {
+    /// An option is out of its bounds.
+    #[error("option {name}: {reason}")]
+    Option {
+        /// The option's name.
+        name: &'static str,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    /// The listener does not know its address.
+    #[error("the listener cannot be used")]
+    Listener(#[source] io::Error),
+}
+
+/// The data plane of one listener, ready to run.
+#[derive(Debug)]
+pub struct Service<I, R> {
+    parts: Parts<I, R>,
+    options: Options,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl<I: Invoke, R: Routes> Service<I, R> {
+    /// Checks the options and reads the certificate.
+    pub fn new(options: Options, parts: Parts<I, R>) -> Result<Self, Error> {
+        options.validate().map_err(|(name, reason)| Error::Option { name, reason })?;
+        let tls = options.tls.as_ref().map(tls::config).transpose()?;
+        Ok(Self { parts, options, tls })
+    }
+
+    /// Serves `listener` until `shutdown`, then lets what runs finish within `drain_timeout_ms` and returns when
+    /// nothing is left.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+        let address = listener.local_addr().map_err(Error::Listener)?;
+        let shared = Arc::new(self.share(address));
+        tokio::select! {
+            () = accept(&listener, &shared) => {}
+            () = shutdown.cancelled() => {}
+        }
+        // Callers that are still in the backlog are refused by the kernel rather than left waiting.
+        drop(listener);
+        stop(&shared).await;
+        Ok(())
+    }
+
+    fn share(self, address: SocketAddr) -> Shared<I, R> {
+        let exposes_logs = self.options.expose_function_logs.unwrap_or(address.ip().is_loopback());
+        Shared {
+            patience: Patience::new(&self.options),
+            log_tail: if exposes_logs { LogTail::Shown } else { LogTail::Hidden },
+            server: server(&self.options),
+            tls: self.tls,
+            stopping: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            parts: self.parts,
+            options: self.options,
+        }
+    }
+}
+
+async fn accept<I: Invoke, R: Routes>(listener: &TcpListener, shared: &Arc<Shared<I, R>>) {
+    let places = Arc::new(Semaphore::new(shared.options.connections_max));
+    let refusals = Refusals::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(permit) => serve(shared, stream, address, permit),
+                Err(_) => refuse(shared, &refusals, stream),
+            },
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                shared.parts.observe.accept_failed();
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether the peer gave up before it was accepted, which says nothing about the next one.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::ConnectionRefused)
+}
+
+fn serve<I: Invoke, R: Routes>(
+    shared: &Arc<Shared<I, R>>,
+    stream: TcpStream,
+    address: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    // Responses are written whole; waiting for more to send only delays them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone before it was served");
+        return;
+    }
+    let scheme = if shared.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let peer = Peer::new(address.ip(), scheme, &shared.options.trusted_proxies);
+    let counted = Counted::new(Arc::clone(&shared.parts.observe), permit);
+    shared.tasks.spawn(Connection::new(Arc::clone(shared), peer, counted).run(stream));
+}
+
+fn refuse<I: Invoke, R: Routes>(shared: &Arc<Shared<I, R>>, refusals: &Refusals, stream: TcpStream) {
+    shared.parts.observe.connection_rejected();
+    // A peer that expects a TLS handshake could not read the answer.
+    if shared.tls.is_some() {
+        return;
+    }
+    let id = ids::invocation_id(shared.parts.clock.now(), (shared.parts.random)());
+    if let Some(refusal) = refusals.refuse(stream, &id, shared.options.connections_max) {
+        shared.tasks.spawn(refusal);
+    }
+}
+
+async fn stop<I, R>(shared: &Shared<I, R>) {
+    shared.stopping.cancel();
+    shared.tasks.close();
+    let patience = Duration::from_millis(shared.options.drain_timeout_ms);
+    if tokio::time::timeout(patience, shared.tasks.wait()).await.is_err() {
+        tracing::warn!(left = shared.tasks.len(), "requests still ran when the time to stop was over");
+        shared.cut.cancel();
+        shared.tasks.wait().await;
+    }
+}

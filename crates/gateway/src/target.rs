@@ -1,0 +1,166 @@
+//! From a request's path to what it asks for.
+//!
+//! `/function/NAME[.NAMESPACE][:QUALIFIER][/rest]` reaches a function by name, `/_alula/` is the platform's own,
+//! every other path is looked up among the routes. Only the part with the name is decoded; the rest and the query
+//! go to the function as they were sent.
+
+use alula_model::{ErrorCode, Fault, FunctionRef};
+use http::uri::PathAndQuery;
+use http::{Method, Uri};
+
+use crate::ports::Routes;
+
+/// Paths below it name a function.
+const FUNCTIONS: &str = "/function/";
+/// Paths below it are answered by the gateway itself.
+const PLATFORM: &str = "/_alula/";
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A function.
+    Function {
+        target: FunctionRef,
+        /// Path and query as the function sees them.
+        uri: Uri,
+        /// Values of the route's parameters.
+        parameters: Vec<(String, String)>,
+    },
+    /// Whether the gateway runs.
+    Livez,
+    /// Whether the gateway takes requests.
+    Readyz,
+}
+
+/// Finds what `uri` asks for.
+pub(crate) fn find(routes: &impl Routes, method: &Method, uri: &Uri) -> Result<Target, Fault> {
+    let path = uri.path();
+    if let Some(below) = path.strip_prefix(FUNCTIONS) {
+        let name = below.split('/').next().unwrap_or_default();
+        return by_name(name, uri);
+    }
+    if let Some(below) = path.strip_prefix(PLATFORM) {
+        return match below {
+            "livez" => Ok(Target::Livez),
+            "readyz" => Ok(Target::Readyz),
+            _ => Err(nothing_at(path)),
+        };
+    }
+    let found = routes.route(method.as_str(), path).ok_or_else(|| nothing_at(path))?;
+    let uri = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Ok(Target::Function { target: found.target, uri, parameters: found.parameters })
+}
+
+fn by_name(name: &str, uri: &Uri) -> Result<Target, Fault> {
+    if name.is_empty() {
+        return Err(nothing_at(uri.path()));
+    }
+    let invalid = |reason: String| Fault::new(ErrorCode::InvalidRequest, reason);
+    let target = match name.contains('%') {
+        false => name.parse::<FunctionRef>(),
+        true => decode(name).ok_or_else(|| invalid(format!("{name:?} is not percent-encoded text")))?.parse(),
+    };
+    let target = target.map_err(|error| invalid(error.to_string()))?;
+    let uri = rest_of(uri, FUNCTIONS.len() + name.len()).map_err(|error| invalid(error.to_string()))?;
+    Ok(Target::Function { target, uri, parameters: Vec::new() })
+}
+
+/// Path and query without the first `prefix_bytes` of the path.
+fn rest_of(uri: &Uri, prefix_bytes: usize) -> Result<Uri, http::Error> {
+    let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = whole.get(prefix_bytes..).unwrap_or_default();
+    let path_and_query = match rest.as_bytes().first() {
+        None => PathAndQuery::from_static("/"),
+        Some(b'/') => PathAndQuery::try_from(rest)?,
+        Some(_) => PathAndQuery::try_from(format!("/{rest}"))?,
+    };
+    Ok(Uri::from(path_and_query))
+}
+
+/// Resolves percent-encoding; `None` where it is malformed or the result is not UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'%' {
+            bytes.push(first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        bytes.push(u8::try_from(digit(digits[0])? << 4 | digit(digits[1])?).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn nothing_at(path: &str) -> Fault {
+    /// As much of a path as an error message repeats.
+    const SHOWN_CHARS: usize = 200;
+    let shown: String = path.chars().take(SHOWN_CHARS).collect();
+    Fault::new(ErrorCode::NotFound, format!("no function has a route for {shown:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alula_control::RouteMatch;
+
+    struct OneRoute;
+
+    impl Routes for OneRoute {
+        fn route(&self, method: &str, path: &str) -> Option<RouteMatch> {
+            let id = path.strip_prefix("/users/").filter(|_| method == "GET")?;
+            let parameters = vec![("id".to_owned(), id.to_owned())];
+            Some(RouteMatch { target: "users".parse().unwrap(), parameters })
+        }
+    }
+
+    fn check(uri: &str) -> Result<String, ErrorCode> {
+        match find(&OneRoute, &Method::GET, &uri.parse().unwrap()) {
+            Ok(Target::Function { target, uri, parameters }) => Ok(format!("{target} {uri} {parameters:?}")),
+            Ok(other) => Ok(format!("{other:?}")),
+            Err(fault) => Err(fault.code),
+        }
+    }
+
+    #[test]
+    fn a_name_in_the_path_reaches_a_function() {
+        let ok = |uri: &str, expect: &str| assert_eq!(check(uri).as_deref(), Ok(expect), "{uri}");
+        ok("/function/hello", "hello.default:latest / []");
+        ok("/function/hello/", "hello.default:latest / []");
+        ok("/function/hello?a=/b&c", "hello.default:latest /?a=/b&c []");
+        ok("/function/hello.shop:3/a%2Fb/../c?q=%20", "hello.shop:3 /a%2Fb/../c?q=%20 []");
+        ok("/function/hello%3Alive//x", "hello.default:live //x []");
+        ok("http://example.test/function/hello/x", "hello.default:latest /x []");
+        ok("/users/7?x=1", "users.default:latest /users/7?x=1 [(\"id\", \"7\")]");
+        ok("/_alula/livez", "Livez");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_and_what_is_nowhere_is_not_found() {
+        let err = |uri: &str, expect: ErrorCode| assert_eq!(check(uri), Err(expect), "{uri}");
+        let long = format!("/function/{}", "a".repeat(5_000));
+        for uri in
+            ["/function/Hello", "/function/a.b.c", "/function/a:", "/function/%2e%2e", "/function/a%2Fb"]
+        {
+            err(uri, ErrorCode::InvalidRequest);
+        }
+        for uri in ["/function/%", "/function/%4", "/function/%zz", "/function/%ff", &long] {
+            err(uri, ErrorCode::InvalidRequest);
+        }
+        for uri in [
+            "/",
+            "/function",
+            "/function/",
+            "/function//x",
+            "/_alula/",
+            "/_alula/livez/x",
+            "/Function/a",
+            "*",
+        ] {
+            err(uri, ErrorCode::NotFound);
+        }
+    }
+}

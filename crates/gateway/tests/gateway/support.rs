@@ -1,0 +1,251 @@
+//! A gateway on a free port with a scripted function behind it, and a client that speaks raw HTTP/1.1.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use alula_control::RouteMatch;
+use alula_gateway::{Invoke, Observe, Options, Parts, Routes, Service};
+use alula_invoke::{Failure, Invocation, Outcome, Served};
+use alula_model::{Clock, InstanceId, Name, Phases, Tier, Timestamp, VersionKey};
+use alula_runtime::{Answer, Body, BoxFuture};
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// No test may hang longer than this.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+type Result = std::result::Result<Outcome, Failure>;
+type Script = Arc<dyn Fn(Invocation) -> BoxFuture<'static, Result> + Send + Sync>;
+
+/// Answers every invocation with a closure, and `/users/...` with the function `users`.
+#[derive(Clone)]
+pub struct Scripted(Script);
+
+impl Invoke for Scripted {
+    async fn invoke(&self, invocation: Invocation) -> Result {
+        (self.0)(invocation).await
+    }
+}
+
+#[derive(Debug)]
+pub struct Users;
+
+impl Routes for Users {
+    fn route(&self, method: &str, path: &str) -> Option<RouteMatch> {
+        let id = path.strip_prefix("/users/").filter(|_| method != "DELETE")?;
+        let target = "users.shop:live".parse().unwrap();
+        Some(RouteMatch { target, parameters: vec![("id".to_owned(), id.to_owned())] })
+    }
+}
+
+#[derive(Debug)]
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000)
+    }
+}
+
+/// Counts what the gateway says about connections.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub opened: AtomicUsize,
+    pub closed: AtomicUsize,
+    pub rejected: AtomicUsize,
+    pub panicked: AtomicUsize,
+}
+
+impl Observe for Counts {
+    fn connection_opened(&self) {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+    }
+    fn connection_closed(&self) {
+        self.closed.fetch_add(1, Ordering::SeqCst);
+    }
+    fn connection_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::SeqCst);
+    }
+    fn request_panicked(&self) {
+        self.panicked.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub counts: Arc<Counts>,
+    pub shutdown: CancellationToken,
+    pub running: JoinHandle<()>,
+}
+
+impl Gateway {
+    pub async fn start<F>(options: Options, script: impl Fn(Invocation) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let counts = Arc::new(Counts::default());
+        let serial = AtomicU64::new(1);
+        let parts = Parts {
+            invoke: Scripted(Arc::new(move |invocation| Box::pin(script(invocation)))),
+            routes: Users,
+            clock: Arc::new(FixedClock),
+            random: Arc::new(move || u128::from(serial.fetch_add(1, Ordering::Relaxed))),
+            observe: Arc::clone(&counts) as Arc<dyn Observe>,
+        };
+        let shutdown = CancellationToken::new();
+        let service = Service::new(options, parts).unwrap();
+        let token = shutdown.clone();
+        let running = tokio::spawn(async move { service.run(listener, token).await.unwrap() });
+        Self { address, counts, shutdown, running }
+    }
+
+    /// A gateway whose function answers `method uri body`.
+    pub async fn echo() -> Self {
+        Self::start(Options::default(), echo).await
+    }
+
+    pub async fn connect(&self) -> Raw {
+        Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Sends `bytes` on a connection of their own and reads until the gateway closes it.
+    pub async fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
+        let mut raw = self.connect().await;
+        raw.send(bytes).await;
+        raw.remainder().await
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        within(self.running).await.unwrap();
+    }
+}
+
+/// Answers `method uri body`.
+pub async fn echo(invocation: Invocation) -> Result {
+    let line = format!("{} {} ", invocation.method, invocation.uri);
+    match invocation.body.collect(16 << 20).await {
+        Ok(body) => Ok(outcome(Answer::new(
+            StatusCode::OK,
+            HeaderMap::new(),
+            Body::full([line.as_bytes(), &body].concat()),
+        ))),
+        Err(error) => Err(fault(alula_model::ErrorCode::InvalidRequest, &error.to_string())),
+    }
+}
+
+pub fn fault(code: alula_model::ErrorCode, message: &str) -> Failure {
+    Failure { fault: alula_model::Fault::new(code, message), key: None, retry_after_ms: None }
+}
+
+pub fn outcome(answer: Answer) -> Outcome {
+    let key = VersionKey {
+        namespace: Name::default_namespace(),
+        function: Name::new("hello").unwrap(),
+        version: 7,
+    };
+    let phases = Phases { queue_us: 12, run_us: 1_500, total_us: 1_600, ..Phases::default() };
+    Outcome { answer, served: Served { key, instance: InstanceId::new("i-1"), tier: Tier::Warm, phases } }
+}
+
+pub fn text(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Outcome {
+    let headers =
+        headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    outcome(Answer::new(StatusCode::from_u16(status).unwrap(), headers, Body::full(body)))
+}
+
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+/// Waits until `holds`, by looking again and again.
+pub async fn until(holds: impl Fn() -> bool) {
+    within(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// A raw connection.
+pub struct Raw(pub TcpStream);
+
+impl Raw {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Reads until the gateway closes the connection, politely or not.
+    pub async fn remainder(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(count) = within(self.0.read(&mut buffer)).await {
+            if count == 0 {
+                break;
+            }
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Reads until what was read contains `end`.
+    pub async fn through(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(within(self.0.read_u8()).await.expect("the connection ended early"));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Reads one response with a `Content-Length`, or without a body.
+    pub async fn response(&mut self) -> Reply {
+        let head = self.through("\r\n\r\n").await;
+        let mut reply = Reply::parse(&head);
+        let length = reply.headers.get("content-length").map_or(0, |value| value.parse().unwrap());
+        let mut body = vec![0; length];
+        within(self.0.read_exact(&mut body)).await.unwrap();
+        reply.body = String::from_utf8(body).unwrap();
+        reply
+    }
+}
+
+/// A response that was read from a raw connection.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("a response");
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header =
+            |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { status, headers: lines.filter_map(header).collect(), body: body.to_owned() }
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: alula.test\r\n\r\n")
+}
+
+/// The same with `Connection: close`.
+pub fn get_once(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: alula.test\r\nConnection: close\r\n\r\n")
+}

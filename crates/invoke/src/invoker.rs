@@ -1,0 +1,114 @@
+//! The path of one call, step by step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use alula_control::Catalog;
+use alula_model::{Clock, Fault};
+use alula_pool::{Lease, Pool};
+use alula_runtime::{Answer, Call, CallEvents, VersionPlan};
+use tokio::time::Instant;
+
+use crate::finish::{Finisher, HeldBody, HeldUpgrade, counted};
+use crate::{Failure, Invocation, Outcome, RunSink, Served};
+
+/// When a caller that was refused for want of a slot may try again: about what a start takes.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// Runs calls. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Invoker {
+    catalog: Catalog,
+    pool: Pool,
+    clock: Arc<dyn Clock>,
+    sink: Arc<dyn RunSink>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Invoker {
+    /// An invoker over what is deployed (`catalog`) and what runs (`pool`); finished runs go to `sink`.
+    #[must_use]
+    pub fn new(catalog: Catalog, pool: Pool, clock: Arc<dyn Clock>, sink: Arc<dyn RunSink>) -> Self {
+        Self { catalog, pool, clock, sink, in_flight: Arc::default() }
+    }
+
+    /// Calls that are running now, their answers' bodies included.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Runs one call. Dropping the future cancels it and records it as cancelled.
+    pub async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Failure> {
+        let plan = self.catalog.load().resolve(&invocation.target).map_err(|fault| Failure {
+            fault,
+            key: None,
+            retry_after_ms: None,
+        })?;
+        let finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, &plan.key);
+        self.run(&plan, invocation, finisher).await.map_err(|fault| {
+            let retry_after_ms = fault.is_retryable().then_some(RETRY_AFTER_MS);
+            Failure { fault, key: Some(plan.key.clone()), retry_after_ms }
+        })
+    }
+
+    async fn run(
+        &self,
+        plan: &Arc<VersionPlan>,
+        invocation: Invocation,
+        mut finisher: Finisher,
+    ) -> Result<Outcome, Fault> {
+        let spec = &plan.spec;
+        let patience = Duration::from_millis(spec.timeout_ms.max(spec.init_timeout_ms));
+        let lease = match self.pool.lease(plan, invocation.received + patience).await {
+            Ok(lease) => lease,
+            Err(fault) => return Err(finisher.fail(fault)),
+        };
+        finisher.leased(&lease);
+        let call = self.call(invocation, spec.timeout_ms, &mut finisher);
+        match lease.instance.call(call).await {
+            Ok(answer) => Ok(finish(answer, lease, finisher)),
+            Err(fault) => Err(finisher.fail(fault)),
+        }
+    }
+
+    /// The attempt's clock starts when it has its slot: waiting for others is not the function's time.
+    fn call(&self, invocation: Invocation, timeout_ms: u64, finisher: &mut Finisher) -> Call {
+        let timeout = Duration::from_millis(timeout_ms);
+        Call {
+            id: invocation.id,
+            method: invocation.method,
+            target: invocation.uri,
+            headers: invocation.headers,
+            body: counted(invocation.body, finisher),
+            remote: invocation.remote,
+            parameters: invocation.parameters,
+            is_event: invocation.is_event,
+            deadline: Instant::now() + timeout,
+            deadline_at: self.clock.now().plus_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX)),
+            events: CallEvents::default(),
+        }
+    }
+}
+
+/// Arranges that the slot is given back and the run recorded when the answer has been passed on.
+fn finish(mut answer: Answer, lease: Lease, mut finisher: Finisher) -> Outcome {
+    finisher.answered(answer.status);
+    let served = Served {
+        key: finisher.key().clone(),
+        instance: lease.instance.id().clone(),
+        tier: lease.tier,
+        phases: finisher.phases_so_far(),
+    };
+    if let Some(upgraded) = answer.upgraded.take() {
+        answer.upgraded = Some(HeldUpgrade::hold(upgraded, lease, finisher));
+    } else if let Some(whole) = answer.body.as_full() {
+        let response_bytes = whole.len() as u64;
+        drop(lease);
+        finisher.complete(response_bytes);
+    } else {
+        answer.body = HeldBody::hold(answer.body, lease, finisher);
+    }
+    Outcome { answer, served }
+}

@@ -1,0 +1,92 @@
+//! The invocation core: from "call this function" to an answer and a run record.
+//!
+//! ```text
+//! resolve -> lease -> call -> answer, body passed on -> record
+//! control    pool     runtime
+//! ```
+//!
+//! It knows no transport: HTTP requests, calls through the control API and, later, schedules and messages all come
+//! through [`Invoker::invoke`]. It holds the one deadline of a call, decides nothing about instances (that is the
+//! pool's) and writes no record itself: finished runs go to a [`RunSink`], which must not block.
+
+mod finish;
+mod invoker;
+
+use std::net::IpAddr;
+
+use alula_model::{
+    Fault, FunctionRef, InstanceId, InvocationId, Phases, Run, Tier, Timestamp, TriggerKind, VersionKey,
+};
+use alula_runtime::{Answer, Body};
+use http::{HeaderMap, Method, Uri};
+use tokio::time::Instant;
+
+pub use invoker::Invoker;
+
+/// One logical call, as an edge hands it in.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Its id, stable over retries.
+    pub id: InvocationId,
+    /// What is called.
+    pub target: FunctionRef,
+    /// What caused it.
+    pub trigger: TriggerKind,
+    /// The method; `POST` where the call did not come over HTTP.
+    pub method: Method,
+    /// Path and query below the function's own prefix; begins with `/`.
+    pub uri: Uri,
+    /// End-to-end headers.
+    pub headers: HeaderMap,
+    /// The content.
+    pub body: Body,
+    /// The peer, where there is one.
+    pub remote: Option<IpAddr>,
+    /// Values of the route's parameters.
+    pub parameters: Vec<(String, String)>,
+    /// Whether the body is an event of its own rather than an HTTP request.
+    pub is_event: bool,
+    /// When it arrived, by the monotonic clock.
+    pub received: Instant,
+    /// When it arrived, by the wall clock.
+    pub received_at: Timestamp,
+}
+
+/// Who served a call and where the time went until the head of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The version.
+    pub key: VersionKey,
+    /// The instance.
+    pub instance: InstanceId,
+    /// How the instance came to be.
+    pub tier: Tier,
+    /// Phases up to the head of the answer.
+    pub phases: Phases,
+}
+
+/// A call that was answered. The run is recorded when the body has ended or is dropped.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer.
+    pub answer: Answer,
+    /// Who gave it.
+    pub served: Served,
+}
+
+/// A call that was not answered. It is recorded already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub fault: Fault,
+    /// Which version failed, where one was resolved; the instance where one was reached.
+    pub key: Option<VersionKey>,
+    /// When a retry makes sense, where that is known.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Takes finished runs. Must not block: over its capacity it drops and counts.
+pub trait RunSink: Send + Sync + std::fmt::Debug {
+    /// Takes one run.
+    fn record(&self, run: Run);
+}

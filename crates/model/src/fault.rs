@@ -1,0 +1,192 @@
+//! Faults: the one shape in which anything that goes wrong reaches a caller.
+//!
+//! A fault answers three questions: whose fault it is, whether a retry is safe, what to do. The code is stable
+//! and has a page under `docs/errors`. How a fault becomes an HTTP status is decided once per edge, not here.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Blame {
+    /// The request is wrong or asks for too much.
+    Caller,
+    /// The function's code or its settings.
+    Function,
+    /// This platform.
+    Platform,
+}
+
+macro_rules! error_codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, $blame:ident, $retry:literal;)+) => {
+        /// What went wrong: stable, append-only. Every code has a page `docs/errors/<code>.md`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ErrorCode {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of this file.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The code as it stands in responses, records and file names.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// Who has to act.
+            #[must_use]
+            pub const fn blame(self) -> Blame {
+                match self { $(Self::$variant => Blame::$blame,)+ }
+            }
+
+            /// Whether the same request may be sent again without running anything twice.
+            #[must_use]
+            pub const fn is_retryable(self) -> bool {
+                match self { $(Self::$variant => $retry,)+ }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// The request is malformed: a bad name, a bad parameter, a bad body.
+    InvalidRequest = "invalid_request", Caller, false;
+    /// No token, or one that is not known.
+    Unauthenticated = "unauthenticated", Caller, false;
+    /// The route or resource does not exist.
+    NotFound = "not_found", Caller, false;
+    /// The method is not allowed on this resource.
+    MethodNotAllowed = "method_not_allowed", Caller, false;
+    /// No function of this name.
+    FunctionNotFound = "function_not_found", Caller, false;
+    /// The function has no version of this number.
+    VersionNotFound = "version_not_found", Caller, false;
+    /// The function has no alias of this name.
+    AliasNotFound = "alias_not_found", Caller, false;
+    /// Somebody else changed the same thing at the same time.
+    Conflict = "conflict", Caller, true;
+    /// The spec is malformed or out of bounds.
+    InvalidSpec = "invalid_spec", Caller, false;
+    /// The package cannot be read, or holds what a package must not hold.
+    InvalidPackage = "invalid_package", Caller, false;
+    /// Another function has this route.
+    RouteConflict = "route_conflict", Caller, false;
+    /// No runtime of this name.
+    RuntimeUnknown = "runtime_unknown", Caller, false;
+    /// The runtime's interpreter is not installed on this machine.
+    RuntimeUnavailable = "runtime_unavailable", Platform, false;
+    /// The build step failed; its log says why.
+    BuildFailed = "build_failed", Caller, false;
+    /// The request body is larger than its limit.
+    RequestTooLarge = "request_too_large", Caller, false;
+    /// The request's headers are larger than their limit.
+    HeadersTooLarge = "headers_too_large", Caller, false;
+    /// All instances are busy and the wait is over or the queue is full.
+    ConcurrencyExceeded = "concurrency_exceeded", Caller, true;
+    /// The platform's memory for buffered bodies is used up.
+    BufferExhausted = "buffer_exhausted", Platform, true;
+    /// The caller went away before the answer.
+    CallerGone = "caller_gone", Caller, false;
+    /// The handler raised an error.
+    HandlerError = "handler_error", Function, false;
+    /// The function's process ended in the middle of a call.
+    FunctionCrashed = "function_crashed", Function, false;
+    /// The function was killed because it used more memory than it may.
+    OutOfMemory = "out_of_memory", Function, false;
+    /// The attempt took longer than the function's timeout.
+    FunctionTimeout = "function_timeout", Function, false;
+    /// The function did not become ready: its code failed to load.
+    InitFailed = "init_failed", Function, false;
+    /// The function did not become ready in time.
+    InitTimeout = "init_timeout", Function, false;
+    /// The function answered something that is not an answer.
+    BadResponse = "bad_response", Function, false;
+    /// The response is larger than its limit.
+    ResponseTooLarge = "response_too_large", Function, false;
+    /// The sandbox could not be made.
+    SandboxFailed = "sandbox_failed", Platform, true;
+    /// The platform is shutting down.
+    Draining = "draining", Platform, true;
+    /// The store does not answer or is full.
+    StoreUnavailable = "store_unavailable", Platform, true;
+    /// A defect of the platform.
+    Internal = "internal", Platform, false;
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which limit was exceeded and how to change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitHit {
+    /// The limit's name: `request_bytes_max`.
+    pub name: String,
+    /// Its value now, in the unit of its name.
+    pub value: u64,
+    /// Where it is set: `request_bytes_max in alula.toml`, `gateway.header_bytes_max in the configuration`.
+    pub setting: String,
+}
+
+/// Something went wrong, as the caller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// One sentence for the caller: lower case, no full stop. Never internal detail.
+    pub message: String,
+    /// The limit, where one was exceeded.
+    pub limit: Option<LimitHit>,
+    /// The function's last log lines, where it failed.
+    pub log_tail: Vec<String>,
+    /// The handler's own error value as JSON (`errorType`, `errorMessage`, `stackTrace`), for event handlers.
+    pub payload: Option<String>,
+}
+
+impl Fault {
+    /// A fault with a message for the caller.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), limit: None, log_tail: Vec::new(), payload: None }
+    }
+
+    /// A fault because of a limit.
+    #[must_use]
+    pub fn limit(code: ErrorCode, message: impl Into<String>, name: &str, value: u64, setting: &str) -> Self {
+        let hit = LimitHit { name: name.to_owned(), value, setting: setting.to_owned() };
+        Self { limit: Some(hit), ..Self::new(code, message) }
+    }
+
+    /// The same fault with the function's last log lines.
+    #[must_use]
+    pub fn with_log_tail(mut self, lines: Vec<String>) -> Self {
+        self.log_tail = lines;
+        self
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub const fn blame(&self) -> Blame {
+        self.code.blame()
+    }
+
+    /// Whether the same request may be sent again without running anything twice.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.code.is_retryable()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}

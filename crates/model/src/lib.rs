@@ -1,0 +1,27 @@
+//! The nouns of Alula and their rules.
+//!
+//! Everything here is plain data with validation: names, identifiers, function specs, versions, faults, run
+//! records. Nothing reads a file, a socket, a clock or the environment, and nothing is async, so every other
+//! crate can depend on this one without being rebuilt for somebody else's reasons. The types are not a wire
+//! format: what the control API promises to clients lives in `alula-wire`.
+
+mod catalog;
+mod clock;
+mod fault;
+mod id;
+pub mod limits;
+mod log;
+mod name;
+mod route;
+mod run;
+mod spec;
+
+pub use catalog::{AuditEntry, Function, FunctionRef, Qualifier, Version, VersionKey};
+pub use clock::{Clock, Timestamp};
+pub use fault::{Blame, ErrorCode, Fault, LimitHit};
+pub use id::{Digest, InstanceId, InvocationId};
+pub use log::{LogLevel, LogLine, LogStream};
+pub use name::{Name, NameError};
+pub use route::{Route, RouteError, Segment};
+pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
+pub use spec::{BuildSpec, Class, FunctionSpec, Network, SpecError};

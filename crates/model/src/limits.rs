@@ -1,0 +1,67 @@
+//! Every limit that belongs to a function or to a name, with its default, its bounds and the reason.
+//!
+//! Limits of one component (queue lengths, pool sizes of the node) are constants of that component.
+
+/// Longest name: a DNS label (RFC 1123), so that a name can become a host name.
+pub const NAME_LEN_MAX: usize = 63;
+
+/// Longest invocation id that is taken from a caller: room for a UUID with a prefix.
+pub const INVOCATION_ID_LEN_MAX: usize = 128;
+
+/// Memory of an instance where the spec names none: enough for Python or Node with a few libraries.
+pub const MEMORY_MB_DEFAULT: u32 = 256;
+/// Smallest memory: below this an interpreter does not start.
+pub const MEMORY_MB_MIN: u32 = 16;
+/// Largest memory that a spec may name: a guard against a slip of the finger, not a promise of hardware.
+pub const MEMORY_MB_MAX: u32 = 262_144;
+
+/// Time one attempt may take where the spec names none.
+pub const TIMEOUT_MS_DEFAULT: u64 = 30_000;
+/// Longest time an attempt may take: one day, since a call may be a long job.
+pub const TIMEOUT_MS_MAX: u64 = 86_400_000;
+
+/// Time from the start of an instance to its readiness where the spec names none (Lambda gives 10 s).
+pub const INIT_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+/// Longest initialisation a spec may ask for.
+pub const INIT_TIMEOUT_MS_MAX: u64 = 900_000;
+
+/// Request body that is gathered for a handler that takes it whole (the limit of Lambda's synchronous calls).
+pub const REQUEST_BYTES_DEFAULT: u64 = 6 * 1024 * 1024;
+/// Response body of a handler that returns it whole.
+pub const RESPONSE_BYTES_DEFAULT: u64 = 6 * 1024 * 1024;
+/// Largest buffered body a spec may ask for: beyond this, stream.
+pub const BUFFERED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Calls at once in one instance where the spec names none: handlers are not assumed to be re-entrant.
+pub const CONCURRENCY_DEFAULT: u32 = 1;
+/// Most calls at once in one instance.
+pub const CONCURRENCY_MAX: u32 = 1_000;
+
+/// Instances of one version on one node where the spec names none.
+pub const INSTANCES_DEFAULT: u32 = 20;
+/// Most instances of one version that a spec may ask for.
+pub const INSTANCES_MAX: u32 = 10_000;
+
+/// Calls that may wait for a slot of one version, as a multiple of what all its instances can run at once.
+pub const WAITING_PER_SLOT: u32 = 50;
+
+/// Idle time after which an instance goes, where the spec names none.
+pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 300_000;
+
+/// `/tmp` of an instance where the spec names none, in megabytes.
+pub const TMP_MB_DEFAULT: u32 = 64;
+/// Processes and threads of an instance where the spec names none.
+pub const PROCESSES_DEFAULT: u32 = 256;
+
+/// Environment variables of one function, names and values together (the limit of Lambda is 4 KB; ours is the
+/// kernel's comfortable share of `ARG_MAX`).
+pub const ENV_BYTES_MAX: usize = 128 * 1024;
+
+/// Longest description of a function, in characters.
+pub const DESCRIPTION_LEN_MAX: usize = 1_000;
+
+/// Routes of one function.
+pub const ROUTES_MAX: usize = 100;
+
+/// Versions that are kept of one function besides those that an alias or `latest` names.
+pub const VERSIONS_KEPT: usize = 50;

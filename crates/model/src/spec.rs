@@ -1,0 +1,278 @@
+//! The spec of a function: what its owner states, with the defaults filled in and checked.
+//!
+//! It is the shape of one function in `alula.toml` and the immutable part of every version. Users state memory;
+//! what follows from it (processes, /tmp, CPU) is computed by the methods here and may be overridden.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::route::Route;
+
+/// What a function is and may use. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSpec {
+    /// The language runtime: `python3.11`, `node20`, `exec`, `http`, `provided`, or an alias such as `python`.
+    pub runtime: String,
+    /// Which object of the code is called, `file.object` (`main.handler`); each language has its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// The program and its arguments, for `exec`, `http` and `provided`; relative to the code's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// What the function is for, in the owner's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Memory of one instance in megabytes.
+    #[serde(default = "defaults::memory_mb")]
+    pub memory_mb: u32,
+    /// Time one attempt may take, in milliseconds.
+    #[serde(default = "defaults::timeout_ms")]
+    pub timeout_ms: u64,
+    /// Time an instance may take to become ready, in milliseconds.
+    #[serde(default = "defaults::init_timeout_ms")]
+    pub init_timeout_ms: u64,
+    /// Calls that one instance takes at once.
+    #[serde(default = "defaults::concurrency")]
+    pub concurrency: u32,
+    /// Most instances of one version on one node.
+    #[serde(default = "defaults::max_instances")]
+    pub max_instances: u32,
+    /// Idle time after which an instance goes, in milliseconds.
+    #[serde(default = "defaults::idle_timeout_ms")]
+    pub idle_timeout_ms: u64,
+    /// How the function is mostly called; decides who gives way when memory is short.
+    #[serde(default)]
+    pub class: Class,
+    /// What the function may reach.
+    #[serde(default)]
+    pub network: Network,
+    /// Largest request body for a handler that takes it whole, in bytes.
+    #[serde(default = "defaults::request_bytes_max")]
+    pub request_bytes_max: u64,
+    /// Largest response body of a handler that returns it whole, in bytes.
+    #[serde(default = "defaults::response_bytes_max")]
+    pub response_bytes_max: u64,
+    /// Size of `/tmp` in megabytes.
+    #[serde(default = "defaults::tmp_mb")]
+    pub tmp_mb: u32,
+    /// Processes and threads of one instance.
+    #[serde(default = "defaults::processes_max")]
+    pub processes_max: u32,
+    /// Port that an `http` function listens on inside its sandbox; it is also told in `$PORT`.
+    #[serde(default = "defaults::port")]
+    pub port: u16,
+    /// Environment variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Method and path patterns that lead to this function on the public port, such as `GET /users/{id}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// How the code is built before it runs; languages with a lock file need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildSpec>,
+}
+
+/// A build step of the user's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildSpec {
+    /// Run by `/bin/sh -c` in the code's folder, with network access, before the version is published.
+    pub command: String,
+    /// Files whose content decides whether an earlier build can be used again; empty means the whole source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_key: Vec<String>,
+    /// Memory of the build in megabytes.
+    #[serde(default = "defaults::build_memory_mb")]
+    pub memory_mb: u32,
+    /// Time the build may take, in milliseconds.
+    #[serde(default = "defaults::build_timeout_ms")]
+    pub timeout_ms: u64,
+}
+
+/// How a function is mostly called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Somebody waits for each answer.
+    #[default]
+    Sync,
+    /// Called by the clock.
+    Scheduled,
+    /// Called through the queue.
+    Async,
+}
+
+/// What a function may reach beyond its own sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Nothing: the sandbox has only its own loopback interface.
+    #[default]
+    None,
+    /// Public addresses by HTTP and HTTPS, through the platform's egress proxy (`HTTP_PROXY`, `HTTPS_PROXY`).
+    Internet,
+}
+
+/// A field of a spec is out of its bounds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct SpecError {
+    /// The field as it stands in `alula.toml`.
+    pub field: &'static str,
+    /// What is wrong and what is allowed.
+    pub reason: String,
+}
+
+impl FunctionSpec {
+    /// A spec with every default, for `runtime`.
+    #[must_use]
+    pub fn new(runtime: &str) -> Self {
+        Self {
+            runtime: runtime.to_owned(),
+            handler: None,
+            command: Vec::new(),
+            description: String::new(),
+            memory_mb: limits::MEMORY_MB_DEFAULT,
+            timeout_ms: limits::TIMEOUT_MS_DEFAULT,
+            init_timeout_ms: limits::INIT_TIMEOUT_MS_DEFAULT,
+            concurrency: limits::CONCURRENCY_DEFAULT,
+            max_instances: limits::INSTANCES_DEFAULT,
+            idle_timeout_ms: limits::IDLE_TIMEOUT_MS_DEFAULT,
+            class: Class::default(),
+            network: Network::default(),
+            request_bytes_max: limits::REQUEST_BYTES_DEFAULT,
+            response_bytes_max: limits::RESPONSE_BYTES_DEFAULT,
+            tmp_mb: limits::TMP_MB_DEFAULT,
+            processes_max: limits::PROCESSES_DEFAULT,
+            port: defaults::port(),
+            env: BTreeMap::new(),
+            routes: Vec::new(),
+            build: None,
+        }
+    }
+
+    /// Checks every field against its bounds and names the first that is outside.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        within("memory_mb", self.memory_mb.into(), limits::MEMORY_MB_MIN.into(), limits::MEMORY_MB_MAX.into())?;
+        within("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
+        within("init_timeout_ms", self.init_timeout_ms, 1, limits::INIT_TIMEOUT_MS_MAX)?;
+        within("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
+        within("max_instances", self.max_instances.into(), 1, limits::INSTANCES_MAX.into())?;
+        within("request_bytes_max", self.request_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
+        within("response_bytes_max", self.response_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
+        within("tmp_mb", self.tmp_mb.into(), 1, self.memory_mb.max(limits::TMP_MB_DEFAULT).into())?;
+        within("processes_max", self.processes_max.into(), 1, 32_768)?;
+        within("port", self.port.into(), 1024, 65_535)?;
+        within("routes", self.routes.len() as u64, 0, limits::ROUTES_MAX as u64)?;
+        self.validate_texts()
+    }
+
+    fn validate_texts(&self) -> Result<(), SpecError> {
+        if self.runtime.is_empty() {
+            return Err(SpecError { field: "runtime", reason: "must not be empty".to_owned() });
+        }
+        if self.description.chars().count() > limits::DESCRIPTION_LEN_MAX {
+            let reason = format!("at most {} characters are allowed", limits::DESCRIPTION_LEN_MAX);
+            return Err(SpecError { field: "description", reason });
+        }
+        if let Some(part) = self.command.iter().find(|part| part.contains('\0')) {
+            return Err(SpecError { field: "command", reason: format!("{part:?} has a NUL byte") });
+        }
+        validate_env(&self.env)
+    }
+}
+
+fn validate_env(env: &BTreeMap<String, String>) -> Result<(), SpecError> {
+    let refuse = |reason: String| Err(SpecError { field: "env", reason });
+    for (name, value) in env {
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !starts_well || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return refuse(format!("{name:?} is not a variable name: use letters, digits and _"));
+        }
+        if value.contains('\0') {
+            return refuse(format!("the value of {name} has a NUL byte"));
+        }
+    }
+    let bytes: usize = env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    if bytes > limits::ENV_BYTES_MAX {
+        return refuse(format!("{bytes} bytes in all, at most {} are allowed", limits::ENV_BYTES_MAX));
+    }
+    Ok(())
+}
+
+fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), SpecError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(SpecError { field, reason: format!("{value} is out of bounds, allowed is {min} to {max}") })
+}
+
+mod defaults {
+    use crate::limits;
+
+    pub(super) fn memory_mb() -> u32 {
+        limits::MEMORY_MB_DEFAULT
+    }
+    pub(super) fn timeout_ms() -> u64 {
+        limits::TIMEOUT_MS_DEFAULT
+    }
+    pub(super) fn init_timeout_ms() -> u64 {
+        limits::INIT_TIMEOUT_MS_DEFAULT
+    }
+    pub(super) fn concurrency() -> u32 {
+        limits::CONCURRENCY_DEFAULT
+    }
+    pub(super) fn max_instances() -> u32 {
+        limits::INSTANCES_DEFAULT
+    }
+    pub(super) fn idle_timeout_ms() -> u64 {
+        limits::IDLE_TIMEOUT_MS_DEFAULT
+    }
+    pub(super) fn request_bytes_max() -> u64 {
+        limits::REQUEST_BYTES_DEFAULT
+    }
+    pub(super) fn response_bytes_max() -> u64 {
+        limits::RESPONSE_BYTES_DEFAULT
+    }
+    pub(super) fn tmp_mb() -> u32 {
+        limits::TMP_MB_DEFAULT
+    }
+    pub(super) fn processes_max() -> u32 {
+        limits::PROCESSES_DEFAULT
+    }
+    pub(super) fn port() -> u16 {
+        8080
+    }
+    /// A compiler needs more than the function that it makes.
+    pub(super) fn build_memory_mb() -> u32 {
+        2048
+    }
+    /// Installing a large dependency tree over a slow line.
+    pub(super) fn build_timeout_ms() -> u64 {
+        900_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(FunctionSpec::new("exec").validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_first_field_out_of_bounds_is_named() {
+        let spec = FunctionSpec { memory_mb: 1, ..FunctionSpec::new("exec") };
+        assert_eq!(spec.validate().map_err(|e| e.field), Err("memory_mb"));
+        let spec = FunctionSpec { timeout_ms: 0, ..FunctionSpec::new("exec") };
+        assert_eq!(spec.validate().map_err(|e| e.field), Err("timeout_ms"));
+        let env = BTreeMap::from([("A=B".to_owned(), String::new())]);
+        let spec = FunctionSpec { env, ..FunctionSpec::new("exec") };
+        assert_eq!(spec.validate().map_err(|e| e.field), Err("env"));
+    }
+}

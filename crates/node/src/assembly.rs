@@ -1,0 +1,230 @@
+//! Every component, made and connected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alula_api::{Api, Tokens};
+use alula_control::{Catalog, Control};
+use alula_invoke::Invoker;
+use alula_model::InvocationId;
+use alula_pool::{Pool, PoolOptions};
+use alula_runtime::language::Languages;
+use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
+use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink};
+use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
+use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
+use alula_telemetry::metrics::Metrics;
+use alula_telemetry::runs::{self, RunOptions, RunService};
+use tokio_util::sync::CancellationToken;
+
+use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
+use crate::clock::{SystemClock, random};
+use crate::config::Config;
+use crate::token::AdminToken;
+use crate::up::Error;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What was prepared before there were threads.
+pub(crate) struct Prepared {
+    pub(crate) config: Config,
+    pub(crate) data_dir: DataDir,
+    pub(crate) languages: Arc<Languages>,
+    pub(crate) spawner: SpawnerLink,
+    pub(crate) token: AdminToken,
+    /// The runtime that serves calls.
+    pub(crate) data_plane: tokio::runtime::Handle,
+    pub(crate) build_env: std::collections::BTreeMap<String, String>,
+}
+
+/// The assembled platform, not yet serving.
+pub(crate) struct Platform {
+    pub(crate) config: Config,
+    pub(crate) token: AdminToken,
+    pub(crate) data_plane: tokio::runtime::Handle,
+    pub(crate) gateway: alula_gateway::Parts<Invoker, Catalog>,
+    pub(crate) api: Api,
+    pub(crate) pool: Pool,
+    pub(crate) control: Control,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) languages: Arc<Languages>,
+    pub(crate) log_service: LogService,
+    pub(crate) run_service: RunService,
+    pub(crate) metrics: Metrics,
+    pub(crate) draining: CancellationToken,
+}
+
+/// The parts that log lines and runs go to.
+struct Telemetry {
+    log_service: LogService,
+    logs: LogHandle,
+    run_service: RunService,
+    recorder: runs::RunRecorder,
+    metrics: Metrics,
+}
+
+/// Makes everything.
+pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
+    let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env } = prepared;
+    let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
+    let store = open_sqlite(&data_dir, &SqliteOptions::default())
+        .map_err(Error::component("the store cannot be opened"))?;
+    let store = Arc::new(store);
+    let packages = DiskPackages::open(&data_dir).map_err(Error::component("the packages cannot be opened"))?;
+    let telemetry = telemetry(&config, &data_dir, &store, &clock);
+
+    let launcher = connect(&config, spawner, &data_plane).await?;
+    let processes = ProcessBackend {
+        launcher: Arc::clone(&launcher),
+        languages: Arc::clone(&languages),
+        log: Arc::new(telemetry.logs.clone()),
+        clock: Arc::clone(&clock),
+        buffers: Buffers::new(config.sandbox.buffer_bytes_max),
+    };
+    let control = Control::open(
+        control_options(&config, &data_dir, build_env),
+        alula_control::Parts {
+            records: store.clone(),
+            packages: Arc::new(packages),
+            backend: Arc::new(processes.clone()),
+            launcher: Arc::clone(&launcher),
+            languages: Arc::clone(&languages),
+            clock: Arc::clone(&clock),
+        },
+    )
+    .await
+    .map_err(Error::component("what is deployed cannot be read"))?;
+
+    let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: processes });
+    let pool = {
+        let _in_data_plane = data_plane.enter();
+        Pool::new(pool_options(&config), backend, format!("{:x}", clock.now().as_millis()))
+    };
+    let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
+    let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
+    let draining = CancellationToken::new();
+    let gateway = alula_gateway::Parts {
+        invoke: invoker.clone(),
+        routes: control.catalog().clone(),
+        clock: Arc::clone(&clock),
+        random: Arc::new(random),
+        observe: Arc::new(GatewayMetrics(telemetry.metrics.clone())),
+    };
+    let api = Api::new(
+        api_options(&config, &data_dir, &clock),
+        alula_api::Parts {
+            control: control.clone(),
+            invoker,
+            pool: pool.clone(),
+            logs: telemetry.logs,
+            history: store,
+            recorder: telemetry.recorder,
+            languages: Arc::clone(&languages),
+            launcher: Arc::clone(&launcher),
+            metrics: telemetry.metrics.clone(),
+            clock,
+            ids: Arc::new(invocation_id),
+            tokens: Tokens::default().with("admin", Tokens::digest_of(&token.text)),
+            draining: draining.clone(),
+        },
+    );
+    let (log_service, run_service, metrics) = (telemetry.log_service, telemetry.run_service, telemetry.metrics);
+    Ok(Platform {
+        config,
+        token,
+        data_plane,
+        gateway,
+        api,
+        pool,
+        control,
+        launcher,
+        languages,
+        log_service,
+        run_service,
+        metrics,
+        draining,
+    })
+}
+
+async fn connect(
+    config: &Config,
+    spawner: SpawnerLink,
+    data_plane: &tokio::runtime::Handle,
+) -> Result<Arc<dyn Launcher>, Error> {
+    let allow = config.sandbox.egress_allow.iter().map(|subnet| subnet.parse());
+    let allow = allow.collect::<Result<Vec<_>, _>>().map_err(Error::component("sandbox.egress_allow is wrong"))?;
+    let policy = EgressPolicy { allow, ..EgressPolicy::default() };
+    // The sandbox's sockets belong to the runtime that serves calls.
+    let connecting = data_plane.spawn(Sandbox::connect(spawner, policy));
+    let sandbox = connecting.await.map_err(Error::component("the sandbox was not set up"))?;
+    Ok(Arc::new(sandbox.map_err(Error::system("the sandbox cannot be set up"))?))
+}
+
+fn telemetry(
+    config: &Config,
+    data_dir: &DataDir,
+    store: &Arc<alula_store::SqliteStore>,
+    clock: &Arc<dyn alula_model::Clock>,
+) -> Telemetry {
+    let log_options = LogOptions {
+        dir: data_dir.path().join("logs"),
+        total_bytes_max: config.logs.total_bytes_max,
+        function_bytes_max: config.logs.function_bytes_max,
+        retention_ms: i64::from(config.logs.keep_days) * DAY_MS,
+        ..LogOptions::default()
+    };
+    let (log_service, logs) = logs::start(log_options, Arc::clone(clock));
+    let run_options =
+        RunOptions { retention_ms: i64::from(config.runs.keep_days) * DAY_MS, keep_max: config.runs.keep_max };
+    let (run_service, recorder) = runs::start(run_options, store.clone(), Arc::clone(clock));
+    let metrics = Metrics::new();
+    metrics.show_dropped_log_lines(&logs.dropped());
+    metrics.show_dropped_runs(&recorder.dropped());
+    Telemetry { log_service, logs, run_service, recorder, metrics }
+}
+
+fn control_options(
+    config: &Config,
+    data_dir: &DataDir,
+    build_env: std::collections::BTreeMap<String, String>,
+) -> alula_control::Options {
+    alula_control::Options {
+        package_bytes_max: config.build.package_bytes_max,
+        unpacked_bytes_max: config.build.unpacked_bytes_max,
+        files_max: config.build.files_max,
+        builds_at_once: config.build.at_once,
+        build_env,
+        ..alula_control::Options::new(data_dir.path())
+    }
+}
+
+fn pool_options(config: &Config) -> PoolOptions {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let starts_at_once = match config.pool.starts_at_once {
+        0 => cores * 2,
+        set => set,
+    };
+    PoolOptions {
+        starts_at_once,
+        instances_max: config.pool.instances_max,
+        stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
+        ..PoolOptions::default()
+    }
+}
+
+fn api_options(config: &Config, data_dir: &DataDir, clock: &Arc<dyn alula_model::Clock>) -> alula_api::Options {
+    let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
+    alula_api::Options {
+        data_dir: data_dir.path().to_owned(),
+        package_bytes_max: config.build.package_bytes_max,
+        metrics_open: config.control.metrics_open,
+        data_plane_url: format!("{scheme}://{}", config.listen.data_plane),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: clock.now(),
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a hyphenated UUID is letters, digits and hyphens")]
+fn invocation_id() -> InvocationId {
+    InvocationId::new(&uuid::Uuid::now_v7().to_string()).expect("a UUID is an invocation id")
+}

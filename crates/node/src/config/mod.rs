@@ -1,0 +1,223 @@
+//! The configuration: one TOML file, then `ALULA_...` environment variables, then flags.
+//!
+//! The structure below is the reference: every key with its meaning and its default stands here, `alula config show`
+//! prints what is in force, and unknown keys are errors. Sections of other crates are their own `Options`.
+
+mod load;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Overrides, Sources};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept that must survive. Empty means `/var/lib/alula` for root and
+    /// `~/.local/share/alula` for others.
+    pub data_dir: PathBuf,
+    /// Addresses.
+    pub listen: Listen,
+    /// Threads of the server.
+    pub threads: Threads,
+    /// The public data plane.
+    pub gateway: alula_gateway::Options,
+    /// The control API.
+    pub control: Control,
+    /// Instances.
+    pub pool: Pool,
+    /// Isolation.
+    pub sandbox: Sandbox,
+    /// Uploads and build steps.
+    pub build: Build,
+    /// Logs of functions.
+    pub logs: Logs,
+    /// Run history.
+    pub runs: Runs,
+    /// Languages.
+    pub languages: Languages,
+}
+
+/// Addresses that the platform listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// The public data plane: calls of functions.
+    pub data_plane: SocketAddr,
+    /// The control API. Functions can never reach it; keep it off public networks all the same.
+    pub control: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            data_plane: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            control: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+        }
+    }
+}
+
+/// Threads of the server. The two planes have their own, so that a deploy does not delay a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Threads {
+    /// Threads that serve calls. One serves some 100 000 requests a second and leaves the cores to the functions;
+    /// more than one pays from about eight cores on.
+    pub data_plane: usize,
+    /// Threads for everything else.
+    pub control: usize,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self { data_plane: 1, control: 1 }
+    }
+}
+
+/// The control API.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Whether `/metrics` is served without a token, for scrapers that can hold none.
+    pub metrics_open: bool,
+}
+
+/// Instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Starts that run at once; further ones wait their turn. Zero means two for every core.
+    pub starts_at_once: usize,
+    /// Instances of all functions together. When a further one is needed, the one idle longest gives way.
+    pub instances_max: usize,
+    /// How long an instance may take to end by itself when it is let go.
+    pub stop_grace_ms: u64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { starts_at_once: 0, instances_max: 1_000, stop_grace_ms: 2_000 }
+    }
+}
+
+/// Isolation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sandbox {
+    /// First of the user ids that instances run as on the host; each gets a range of its own above it. No account of
+    /// the host may lie there.
+    pub uid_base: u32,
+    /// Host folders that functions may read besides `/usr`, at the same path.
+    pub extra_readonly: Vec<PathBuf>,
+    /// Networks that functions with `network = "internet"` may reach although they are private, such as
+    /// `10.1.0.0/16`. Never the host itself.
+    pub egress_allow: Vec<String>,
+    /// Bytes of request and response bodies that the platform holds for buffered handlers, all together.
+    pub buffer_bytes_max: u64,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            // Above the ranges that distributions hand out to accounts (up to 60 000) and to rootless containers.
+            uid_base: 0x5000_0000,
+            extra_readonly: Vec::new(),
+            egress_allow: Vec::new(),
+            buffer_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// Uploads and build steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Build {
+    /// Builds at once; further ones wait.
+    pub at_once: usize,
+    /// Largest uploaded archive, in bytes.
+    pub package_bytes_max: u64,
+    /// Largest unpacked source and largest result of a build, in bytes.
+    pub unpacked_bytes_max: u64,
+    /// Files and folders in one package.
+    pub files_max: u64,
+    /// Variables of the platform's own environment that builds get: which package index, which certificates. A `*` at
+    /// the end stands for any rest.
+    pub pass_env: Vec<String>,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        let pass_env = [
+            "PIP_*",
+            "NPM_CONFIG_*",
+            "npm_config_*",
+            "NODE_EXTRA_CA_CERTS",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "GOPROXY",
+            "CARGO_HTTP_*",
+            "CARGO_REGISTRIES_*",
+        ];
+        Self {
+            at_once: 2,
+            package_bytes_max: 512 * 1024 * 1024,
+            unpacked_bytes_max: 2 * 1024 * 1024 * 1024,
+            files_max: 200_000,
+            pass_env: pass_env.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// Logs of functions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logs {
+    /// How long lines are kept, in days.
+    pub keep_days: u32,
+    /// Bytes of all logs together; the oldest go first.
+    pub total_bytes_max: u64,
+    /// Bytes of one function's logs.
+    pub function_bytes_max: u64,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { keep_days: 14, total_bytes_max: 4 * 1024 * 1024 * 1024, function_bytes_max: 256 * 1024 * 1024 }
+    }
+}
+
+/// Run history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runs {
+    /// How long runs are kept, in days.
+    pub keep_days: u32,
+    /// Runs that are kept at the most; the oldest go first.
+    pub keep_max: u64,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self { keep_days: 30, keep_max: 1_000_000 }
+    }
+}
+
+/// Languages.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Languages {
+    /// Folders with further languages, one folder with a `manifest.toml` each; they win over the built-in ones.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Config {
+    /// The configuration in force as TOML, every default included.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self).map_err(|source| ConfigError::Unprintable { source: Box::new(source) })
+    }
+}

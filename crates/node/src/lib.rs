@@ -1,0 +1,28 @@
+//! The assembly: reads the configuration, picks the back ends, starts everything, and ends it in order.
+//!
+//! ```text
+//! up          before any thread: lock the data directory, look for interpreters, fork the spawner
+//!  └ assembly store, languages, sandbox, control, pool, invoker, telemetry
+//!     └ serve the two listeners, signals, draining
+//! ```
+//!
+//! This is the only crate that names concrete back ends, reads the wall clock and makes randomness. It has no rule of
+//! its own about functions, instances or requests.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
+
+mod adapters;
+mod assembly;
+mod clock;
+mod config;
+mod machine;
+mod serve;
+mod token;
+mod up;
+
+pub use clock::SystemClock;
+pub use config::{Build, Config, ConfigError, Control, Languages, Listen, Logs, Overrides, Pool, Runs, Sandbox};
+pub use config::{Sources, Threads};
+pub use machine::{default_data_dir, detect_languages};
+pub use token::{AdminToken, TOKEN_FILE};
+pub use up::{Error, local_token, up};

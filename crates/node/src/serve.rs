@@ -1,0 +1,219 @@
+//! Serving, and stopping in order.
+//!
+//! The order of the end: no new connections; running calls finish within their own timeouts; deploys that have begun
+//! finish; instances stop; logs and runs are written. A second signal cuts it short.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use alula_model::{Qualifier, VersionKey};
+use alula_telemetry::metrics::{InstanceState, Metrics};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assembly::Platform;
+use crate::config::Config;
+use crate::up::Error;
+
+/// Connections to the control API at once.
+const CONTROL_CONNECTIONS_MAX: usize = 512;
+/// Time for the headers of a request to the control API.
+const CONTROL_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How often what nothing refers to is deleted.
+const GARBAGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// How often the gauges of instances are set.
+const GAUGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Serves until a signal, then drains.
+pub(crate) async fn serve(platform: Platform) -> Result<(), Error> {
+    let mut signals = Signals::new()?;
+    let data_plane_listener = bind(platform.config.listen.data_plane, "data plane").await?;
+    let control_listener = bind(platform.config.listen.control, "control API").await?;
+    announce(&platform, &data_plane_listener, &control_listener);
+
+    let (stop, stop_telemetry) = (CancellationToken::new(), CancellationToken::new());
+    let logs = tokio::spawn(platform.log_service.run(stop_telemetry.clone()));
+    let runs = tokio::spawn(platform.run_service.run(stop_telemetry.clone()));
+    platform.data_plane.spawn(platform.pool.clone().run());
+    let retiring = tokio::spawn(retire_on_change(platform.control.clone(), platform.pool.clone()));
+    let showing = tokio::spawn(show_instances(platform.pool.clone(), platform.metrics));
+    let collecting = tokio::spawn(collect_garbage(platform.control.clone(), platform.pool.clone()));
+    let gateway = alula_gateway::Service::new(platform.config.gateway.clone(), platform.gateway)
+        .map_err(Error::component("the gateway cannot be set up"))?;
+    let gateway = {
+        let stop = stop.clone();
+        platform.data_plane.spawn(async move {
+            let listener = data_plane_listener.into_tokio()?;
+            gateway.run(listener, stop).await.map_err(Error::component("the gateway ended"))
+        })
+    };
+    let router = platform.api.router();
+    let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
+
+    signals.next().await;
+    tracing::info!("draining: running calls finish within their timeouts; a second signal stops at once");
+    platform.draining.cancel();
+    stop.cancel();
+    let drained = async {
+        drop(gateway.await);
+        drop(control.await);
+        platform.api.finish().await;
+        platform.pool.shut_down().await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = signals.next() => tracing::warn!("stopping at once: running calls are cut"),
+    }
+    retiring.abort();
+    collecting.abort();
+    showing.abort();
+    stop_telemetry.cancel();
+    drop(runs.await);
+    drop(logs.await);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lets go of instances that nothing can reach any more, whenever the catalog changes.
+async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Pool) {
+    let mut changed = control.catalog().changed();
+    while changed.changed().await.is_ok() {
+        let snapshot = Arc::clone(&control.catalog().load());
+        pool.retire(|key| {
+            let entry = snapshot.function(&key.namespace, &key.function);
+            entry.is_some_and(|entry| entry.plan(&Qualifier::Version(key.version)).is_ok())
+        });
+    }
+}
+
+/// Deletes packages, code and builds that nothing refers to, now and then: publishing waits for it.
+async fn collect_garbage(control: alula_control::Control, pool: alula_pool::Pool) {
+    let mut ticks = tokio::time::interval(GARBAGE_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let running: HashSet<VersionKey> = pool.instances().into_iter().map(|instance| instance.key).collect();
+        match control.collect_garbage(&|key| running.contains(key)).await {
+            Ok(collected) => tracing::debug!(?collected, "garbage collected"),
+            Err(fault) => tracing::warn!(code = %fault.code, "unused packages could not be removed: {fault}"),
+        }
+    }
+}
+
+/// Shows the pool's counts as metrics.
+async fn show_instances(pool: alula_pool::Pool, metrics: Metrics) {
+    let gauge = |state| metrics.instances(state);
+    let (starting, idle, busy) =
+        (gauge(InstanceState::Starting), gauge(InstanceState::Idle), gauge(InstanceState::Busy));
+    let mut ticks = tokio::time::interval(GAUGE_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let counts = pool.counts();
+        for (gauge, count) in [(&starting, counts.starting), (&idle, counts.idle), (&busy, counts.busy)] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// A bound listener that is not yet registered with a runtime.
+struct Bound(std::net::TcpListener);
+
+impl Bound {
+    fn into_tokio(self) -> Result<TcpListener, Error> {
+        TcpListener::from_std(self.0).map_err(Error::system("the listener cannot be used"))
+    }
+
+    fn address(&self) -> String {
+        self.0.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str) -> Result<Bound, Error> {
+    let remedy = format!("cannot listen on {address} for the {what}: is another program using the port?");
+    let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+    listener.map(Bound).map_err(Error::system(remedy))
+}
+
+fn announce(platform: &Platform, data_plane: &Bound, control: &Bound) {
+    let Config { data_dir, .. } = &platform.config;
+    for protection in platform.launcher.report().protections.iter().filter(|protection| !protection.in_force) {
+        tracing::warn!("protection missing: {}: {}", protection.name, protection.detail);
+    }
+    for language in platform.languages.iter() {
+        if let Some(remedy) = language.unavailable() {
+            tracing::info!("runtime {} is not available: {remedy}", language.name);
+        }
+    }
+    let made = if platform.token.is_new { "made" } else { "in" };
+    tracing::info!("administrator's token {made} {}", platform.token.path.display());
+    tracing::info!("data directory {}", data_dir.display());
+    tracing::info!("functions at http://{}/function/NAME", data_plane.address());
+    tracing::info!("control API at http://{}, its page at /docs", control.address());
+}
+
+/// The control API's listener.
+async fn serve_control(listener: Bound, router: axum::Router, stop: CancellationToken) -> Result<(), Error> {
+    let listener = listener.into_tokio()?;
+    let places = Arc::new(tokio::sync::Semaphore::new(CONTROL_CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "no connection to the control API can be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        let (service, stop) = (TowerToHyperService::new(router.clone()), stop.clone());
+        connections.spawn(async move {
+            let mut server = auto::Builder::new(TokioExecutor::new());
+            server.http1().timer(TokioTimer::new()).header_read_timeout(CONTROL_HEADER_TIMEOUT);
+            server.http2().timer(TokioTimer::new());
+            let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    drop(connection.await);
+                }
+            }
+            drop(place);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// The signals that end the platform.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(Error::system("signals cannot be received"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The entry of the server: what must happen before threads, then the two runtimes, then the end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use alula_sandbox::{SpawnerOptions, fork_spawner};
+use alula_store::DataDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::assembly::{self, Prepared};
+use crate::config::Config;
+use crate::machine::{detect_languages, group_name};
+use crate::serve;
+use crate::token::AdminToken;
+
+/// The server could not start, or ended otherwise than asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[error("the data directory {path} cannot be used", path = path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: alula_store::Error,
+    },
+    /// Something of the operating system failed.
+    #[error("{what}")]
+    System {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A component could not be set up.
+    #[error("{what}")]
+    Component {
+        /// Which, doing what.
+        what: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+
+    pub(crate) fn component<E>(what: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Self::Component { what, source: Box::new(source) }
+    }
+}
+
+/// Runs the platform until it is told to stop. Call it from `main` before any thread exists: it forks the spawner.
+/// `environment` is where builds get their variables from.
+pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error> {
+    let path = config.data_dir.clone();
+    let in_data_dir = |source| Error::DataDir { path: path.clone(), source };
+    // Before the spawner: it cleans up what an earlier one left, which must not be a running one's.
+    let data_dir = DataDir::open(&config.data_dir).map_err(in_data_dir)?;
+    let data_path = data_dir.path().to_owned();
+    let languages = detect_languages(&data_path.join("languages"), &config.languages.folders)
+        .map_err(Error::component("the languages cannot be set up"))?;
+    let spawner = fork_spawner(SpawnerOptions {
+        group_name: group_name(&data_path),
+        uid_base: config.sandbox.uid_base,
+        extra_readonly: config.sandbox.extra_readonly.clone(),
+    })
+    .map_err(Error::component("the spawner cannot be started"))?;
+    let token = AdminToken::open(&data_path, crate::clock::random)
+        .map_err(Error::system("the administrator's token cannot be made"))?;
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+
+    let data_plane = runtime("alula-data", config.threads.data_plane)?;
+    let control = runtime("alula-control", config.threads.control)?;
+    let prepared = Prepared {
+        build_env: crate::machine::passed_env(&config.build.pass_env, environment).collect(),
+        config,
+        data_dir,
+        languages: Arc::new(languages),
+        spawner,
+        token,
+        data_plane: data_plane.handle().clone(),
+    };
+    let result = control.block_on(async {
+        let platform = assembly::assemble(prepared).await?;
+        serve::serve(platform).await
+    });
+    data_plane.shutdown_timeout(SHUTDOWN_PATIENCE);
+    control.shutdown_timeout(SHUTDOWN_PATIENCE);
+    result
+}
+
+/// Time for tasks that nobody waits for, at the very end.
+const SHUTDOWN_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn runtime(name: &str, threads: usize) -> Result<Runtime, Error> {
+    Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(Error::system("the threads cannot be started"))
+}
+
+/// Reads the token of a data directory, for a command line on the same machine.
+pub fn local_token(data_dir: &Path) -> std::io::Result<String> {
+    AdminToken::read(&data_dir.join(crate::token::TOKEN_FILE))
+}

@@ -1,0 +1,105 @@
+//! The decision: does the line justify another instance?
+//!
+//! An instance is started where the wait would be longer than the start. The wait is estimated from what calls of
+//! this version took lately, so a burst of very short calls on a warm instance is queued for microseconds rather
+//! than answered with twenty processes, while slow calls grow the version at once. What cannot be estimated yet
+//! counts as needed. Pure arithmetic, no state but the two averages.
+
+use std::time::Duration;
+
+/// How much of a new sample goes into an average: the last dozen calls decide.
+const SAMPLE_WEIGHT: u32 = 8;
+
+/// What calls and starts of one version have taken lately.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Observed {
+    service: Option<Duration>,
+    start: Option<Duration>,
+}
+
+/// The line and the instances at the moment of the decision.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Situation {
+    /// Calls in line.
+    pub(crate) waiting: usize,
+    /// How long the first of them has been waiting.
+    pub(crate) longest_wait: Duration,
+    /// Slots of the instances that are there, taken or not.
+    pub(crate) slots: usize,
+    /// Slots of the instances that are starting.
+    pub(crate) slots_starting: usize,
+}
+
+impl Observed {
+    pub(crate) fn call_took(&mut self, duration: Duration) {
+        self.service = Some(average(self.service, duration));
+    }
+
+    pub(crate) fn start_took(&mut self, duration: Duration) {
+        self.start = Some(average(self.start, duration));
+    }
+
+    /// What a start is expected to take.
+    pub(crate) fn start_estimate(&self, default: Duration) -> Duration {
+        self.start.unwrap_or(default)
+    }
+
+    /// Whether another instance should be started now.
+    pub(crate) fn wants_instance(&self, situation: Situation, default_start: Duration) -> bool {
+        let Situation { waiting, longest_wait, slots, slots_starting } = situation;
+        if waiting <= slots_starting {
+            return false;
+        }
+        let start = self.start_estimate(default_start);
+        if slots == 0 || longest_wait >= start {
+            return true;
+        }
+        let Some(service) = self.service else { return true };
+        let rounds = u32::try_from(waiting.div_ceil(slots + slots_starting)).unwrap_or(u32::MAX);
+        service.saturating_mul(rounds) > start
+    }
+}
+
+fn average(before: Option<Duration>, sample: Duration) -> Duration {
+    match before {
+        Some(before) => (before * (SAMPLE_WEIGHT - 1) + sample) / SAMPLE_WEIGHT,
+        None => sample,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Duration = Duration::from_millis(50);
+
+    fn situation(waiting: usize, slots: usize, slots_starting: usize) -> Situation {
+        Situation { waiting, longest_wait: Duration::ZERO, slots, slots_starting }
+    }
+
+    #[test]
+    fn a_cold_version_gets_as_many_as_the_line_needs_and_not_one_more() {
+        let observed = Observed::default();
+        assert!(observed.wants_instance(situation(1, 0, 0), START));
+        assert!(observed.wants_instance(situation(3, 0, 2), START));
+        assert!(!observed.wants_instance(situation(2, 0, 2), START));
+    }
+
+    #[test]
+    fn short_calls_queue_and_long_calls_grow() {
+        let mut short = Observed::default();
+        short.call_took(Duration::from_micros(100));
+        assert!(!short.wants_instance(situation(64, 1, 0), START));
+        let mut long = Observed::default();
+        long.call_took(Duration::from_millis(80));
+        assert!(long.wants_instance(situation(1, 1, 0), START));
+    }
+
+    #[test]
+    fn a_wait_that_has_become_as_long_as_a_start_is_enough() {
+        let mut observed = Observed::default();
+        observed.call_took(Duration::from_micros(100));
+        let stuck = Situation { longest_wait: START, ..situation(1, 1, 0) };
+        assert!(observed.wants_instance(stuck, START));
+    }
+}

@@ -1,0 +1,33 @@
+//! The right to use one slot of an instance, given back on drop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alula_model::Tier;
+use alula_runtime::Instance;
+use tokio::time::Instant;
+
+use crate::version_pool::VersionPool;
+
+/// One slot of an instance. Drop it when the call is over, or hand it to the answer's body.
+#[derive(Debug)]
+pub struct Lease {
+    /// The instance.
+    pub instance: Arc<dyn Instance>,
+    /// Whether the instance was started for this call.
+    pub tier: Tier,
+    /// Time in line, the start not counted.
+    pub queue: Duration,
+    /// Time to make the sandbox and start the process, where this call waited for it.
+    pub start: Duration,
+    /// Time to load the code, where this call waited for it.
+    pub init: Duration,
+    pub(crate) taken_at: Instant,
+    pub(crate) pool: Arc<VersionPool>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        VersionPool::give_back(&self.pool, &self.instance, self.taken_at.elapsed());
+    }
+}

@@ -1,0 +1,32 @@
+//! The pool's settings, each with its default and the reason for it.
+
+use std::time::Duration;
+
+/// Settings of the pool of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// Starts that run at once on this node; further ones wait their turn. A start is bound by the CPU, so more
+    /// than a few per core only make all of them late.
+    pub starts_at_once: usize,
+    /// Instances on this node, of all versions together. When a further one is needed, the one that has been idle
+    /// longest gives way.
+    pub instances_max: usize,
+    /// How often idle instances are looked at.
+    pub sweep_interval: Duration,
+    /// How long an instance may take to end by itself when it is let go.
+    pub stop_grace: Duration,
+    /// What a start is assumed to take before one has been measured.
+    pub start_estimate: Duration,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            starts_at_once: 4,
+            instances_max: 1_000,
+            sweep_interval: Duration::from_secs(1),
+            stop_grace: Duration::from_secs(2),
+            start_estimate: Duration::from_millis(100),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The instances of one version, and the line of calls that wait for one of them.
+//!
+//! All state is behind one lock that is never held across an await or a grant: a slot that becomes free stays taken
+//! while it is handed to the first in line, and if that one has left meanwhile, dropping the lease hands it on.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alula_model::{ErrorCode, Fault, Tier, limits};
+use alula_runtime::{Instance, Started, VersionPlan};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::demand::{Observed, Situation};
+use crate::lease::Lease;
+use crate::view::{InstanceCounts, InstanceState, InstanceView};
+
+/// First pause after a failed start; doubled with every further failure, so that a version that cannot start is
+/// not started anew by every call.
+const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause after failed starts: a version whose cause has gone is back within seconds.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The instances of one version on this node.
+#[derive(Debug)]
+pub(crate) struct VersionPool {
+    pub(crate) plan: Arc<VersionPlan>,
+    start_estimate: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: Vec<Entry>,
+    line: VecDeque<Waiter>,
+    starting: usize,
+    observed: Observed,
+    failure: Option<StartFailure>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    instance: Arc<dyn Instance>,
+    taken: u32,
+    calls: u64,
+    ready_at: Instant,
+    idle_since: Instant,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    since: Instant,
+    grant: oneshot::Sender<Result<Lease, Fault>>,
+}
+
+#[derive(Debug)]
+struct StartFailure {
+    fault: Fault,
+    count: u32,
+    retry_at: Instant,
+}
+
+/// What asking for a slot led to.
+pub(crate) enum Asked {
+    /// A slot.
+    Granted(Box<Lease>),
+    /// A place in the line.
+    InLine(oneshot::Receiver<Result<Lease, Fault>>),
+    /// No.
+    Refused(Fault),
+    /// This pool has been taken down; ask its successor.
+    Closed,
+}
+
+impl VersionPool {
+    pub(crate) fn new(plan: Arc<VersionPlan>, start_estimate: Duration) -> Self {
+        Self { plan, start_estimate, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.plan.spec.concurrency as usize
+    }
+
+    /// Takes a free slot or a place in the line.
+    pub(crate) fn ask(self: &Arc<Self>, now: Instant) -> Asked {
+        let mut state = self.state();
+        if state.is_closed {
+            return Asked::Closed;
+        }
+        let concurrency = self.plan.spec.concurrency;
+        if state.line.is_empty()
+            && let Some(entry) = state.entries.iter_mut().find(|e| e.taken < concurrency && !e.instance.is_gone())
+        {
+            let instance = entry.take();
+            drop(state);
+            return Asked::Granted(Box::new(self.lease(instance, Duration::ZERO, now, None)));
+        }
+        if let Some(refused) = state.refusal(&self.plan, now) {
+            return Asked::Refused(refused);
+        }
+        let (grant, granted) = oneshot::channel();
+        state.line.push_back(Waiter { since: now, grant });
+        let waiting = state.line.len();
+        for entry in state.entries.iter().filter(|entry| entry.taken > 0) {
+            entry.instance.hint_waiting(waiting);
+        }
+        Asked::InLine(granted)
+    }
+
+    /// Decides whether another instance is to be started, and counts it as starting if so.
+    pub(crate) fn claim_start(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        let wanted = state.wants_instance(self, 0, now);
+        if wanted {
+            state.starting += 1;
+        }
+        wanted
+    }
+
+    /// Whether a start that was claimed earlier is still wanted; if not, the claim is gone.
+    pub(crate) fn confirm_start(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        let wanted = state.wants_instance(self, 1, now);
+        if !wanted {
+            state.starting -= 1;
+        }
+        wanted
+    }
+
+    /// Takes in the instance of a claimed start and serves the line with it. Returns what must be stopped instead,
+    /// where the pool was taken down meanwhile.
+    pub(crate) fn started(self: &Arc<Self>, started: &Started, now: Instant) -> Option<Arc<dyn Instance>> {
+        let mut state = self.state();
+        state.starting -= 1;
+        state.failure = None;
+        state.observed.start_took(started.start + started.init);
+        let instance = Arc::clone(&started.instance);
+        if state.is_closed {
+            return Some(instance);
+        }
+        let served = state.line.len().min(self.concurrency());
+        let waiters: Vec<Waiter> = state.line.drain(..served).collect();
+        state.entries.push(Entry {
+            instance: Arc::clone(&instance),
+            taken: u32::try_from(served).unwrap_or(u32::MAX),
+            calls: served as u64,
+            ready_at: now,
+            idle_since: now,
+        });
+        drop(state);
+        for waiter in waiters {
+            let waited = now.saturating_duration_since(waiter.since);
+            let lease = self.lease(Arc::clone(&instance), waited, now, Some(started));
+            // A waiter that has left drops the lease, which hands the slot on.
+            drop(waiter.grant.send(Ok(lease)));
+        }
+        None
+    }
+
+    /// A claimed start failed. Where no instance is left to serve the line, the line is told; nobody starts
+    /// another until the pause is over.
+    pub(crate) fn start_failed(&self, fault: &Fault, now: Instant) {
+        let mut state = self.state();
+        state.starting -= 1;
+        let count = state.failure.as_ref().map_or(0, |failure| failure.count) + 1;
+        let pause = RETRY_PAUSE_FIRST.saturating_mul(1 << (count - 1).min(10)).min(RETRY_PAUSE_MAX);
+        state.failure = Some(StartFailure { fault: fault.clone(), count, retry_at: now + pause });
+        if !state.entries.is_empty() {
+            return;
+        }
+        let line = std::mem::take(&mut state.line);
+        drop(state);
+        for waiter in line {
+            drop(waiter.grant.send(Err(fault.clone())));
+        }
+    }
+
+    /// Gives a slot back: to the first in line, or to the idle ones.
+    pub(crate) fn give_back(self: &Arc<Self>, instance: &Arc<dyn Instance>, took: Duration) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.observed.call_took(took);
+        let Some(index) = state.entries.iter().position(|entry| Arc::ptr_eq(&entry.instance, instance)) else {
+            return;
+        };
+        if instance.is_gone() {
+            state.entries.swap_remove(index);
+            return;
+        }
+        let Some(waiter) = state.line.pop_front() else {
+            let entry = &mut state.entries[index];
+            entry.taken -= 1;
+            entry.idle_since = now;
+            return;
+        };
+        state.entries[index].calls += 1;
+        instance.hint_waiting(state.line.len());
+        drop(state);
+        let waited = now.saturating_duration_since(waiter.since);
+        let lease = self.lease(Arc::clone(instance), waited, now, None);
+        drop(waiter.grant.send(Ok(lease)));
+    }
+
+    /// Forgets an instance that has ended.
+    pub(crate) fn ended(&self, instance: &Arc<dyn Instance>) {
+        self.state().entries.retain(|entry| !Arc::ptr_eq(&entry.instance, instance));
+    }
+
+    /// Removes the instances that have been idle for longer than the spec allows; the caller stops them.
+    pub(crate) fn take_idle(&self, now: Instant) -> Vec<Arc<dyn Instance>> {
+        let idle_max = Duration::from_millis(self.plan.spec.idle_timeout_ms);
+        let mut state = self.state();
+        let overdue = |entry: &mut Entry| entry.taken == 0 && now.duration_since(entry.idle_since) >= idle_max;
+        state.entries.extract_if(.., overdue).map(|entry| entry.instance).collect()
+    }
+
+    /// Since when the longest idle instance has been idle.
+    pub(crate) fn longest_idle(&self) -> Option<Instant> {
+        self.state().entries.iter().filter(|entry| entry.taken == 0).map(|entry| entry.idle_since).min()
+    }
+
+    /// Removes the instance that has been idle longest; the caller stops it.
+    pub(crate) fn take_longest_idle(&self) -> Option<Arc<dyn Instance>> {
+        let mut state = self.state();
+        let idle = state.entries.iter().enumerate().filter(|(_, entry)| entry.taken == 0);
+        let index = idle.min_by_key(|(_, entry)| entry.idle_since).map(|(index, _)| index)?;
+        Some(state.entries.swap_remove(index).instance)
+    }
+
+    /// Takes the pool down if nothing is in it; from then on it answers [`Asked::Closed`].
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let mut state = self.state();
+        state.is_closed |= state.entries.is_empty() && state.line.is_empty() && state.starting == 0;
+        state.is_closed
+    }
+
+    /// Takes the pool down whatever is in it and returns its instances; the line is told `fault`.
+    pub(crate) fn close(&self, fault: &Fault) -> Vec<Arc<dyn Instance>> {
+        let mut state = self.state();
+        state.is_closed = true;
+        let line = std::mem::take(&mut state.line);
+        let entries = std::mem::take(&mut state.entries);
+        drop(state);
+        for waiter in line {
+            drop(waiter.grant.send(Err(fault.clone())));
+        }
+        entries.into_iter().map(|entry| entry.instance).collect()
+    }
+
+    /// How long a start is expected to take.
+    pub(crate) fn start_estimate(&self) -> Duration {
+        self.state().observed.start_estimate(self.start_estimate)
+    }
+
+    /// Whether any instance is there.
+    pub(crate) fn has_instances(&self) -> bool {
+        !self.state().entries.is_empty()
+    }
+
+    pub(crate) fn counts(&self) -> InstanceCounts {
+        let state = self.state();
+        let busy = state.entries.iter().filter(|entry| entry.taken > 0).count();
+        InstanceCounts { starting: state.starting, idle: state.entries.len() - busy, busy }
+    }
+
+    pub(crate) fn view(&self, now: Instant) -> Vec<InstanceView> {
+        let state = self.state();
+        state.entries.iter().map(|entry| entry.view(&self.plan, now)).collect()
+    }
+
+    fn lease(
+        self: &Arc<Self>,
+        instance: Arc<dyn Instance>,
+        waited: Duration,
+        now: Instant,
+        fresh: Option<&Started>,
+    ) -> Lease {
+        let (tier, start, init) = match fresh {
+            Some(started) => (Tier::Cold, started.start.min(waited), started.init.min(waited)),
+            None => (Tier::Warm, Duration::ZERO, Duration::ZERO),
+        };
+        let queue = waited.saturating_sub(start).saturating_sub(init);
+        Lease { instance, tier, queue, start, init, taken_at: now, pool: Arc::clone(self) }
+    }
+}
+
+impl State {
+    /// Why nobody may join the line now.
+    fn refusal(&self, plan: &VersionPlan, now: Instant) -> Option<Fault> {
+        if let Some(failure) = &self.failure
+            && self.entries.is_empty()
+            && self.starting == 0
+            && now < failure.retry_at
+        {
+            return Some(failure.fault.clone());
+        }
+        let line_max = (plan.spec.max_instances * plan.spec.concurrency).saturating_mul(limits::WAITING_PER_SLOT);
+        (self.line.len() >= line_max as usize).then(|| {
+            let message = format!("{line_max} calls of {} are waiting already", plan.key);
+            let setting = "max_instances and concurrency in alula.toml";
+            Fault::limit(ErrorCode::ConcurrencyExceeded, message, "waiting_max", line_max.into(), setting)
+        })
+    }
+
+    /// Whether one more instance than `starting - own_claims` is wanted.
+    fn wants_instance(&self, pool: &VersionPool, own_claims: usize, now: Instant) -> bool {
+        let starting = self.starting - own_claims;
+        let pausing = self.failure.as_ref().is_some_and(|failure| now < failure.retry_at);
+        if pausing || self.is_closed || self.entries.len() + starting >= pool.plan.spec.max_instances as usize {
+            return false;
+        }
+        let situation = Situation {
+            waiting: self.line.len(),
+            longest_wait: self.line.front().map_or(Duration::ZERO, |first| now.duration_since(first.since)),
+            slots: self.entries.len() * pool.concurrency(),
+            slots_starting: starting * pool.concurrency(),
+        };
+        self.observed.wants_instance(situation, pool.start_estimate)
+    }
+}
+
+impl Entry {
+    fn take(&mut self) -> Arc<dyn Instance> {
+        self.taken += 1;
+        self.calls += 1;
+        Arc::clone(&self.instance)
+    }
+
+    fn view(&self, plan: &VersionPlan, now: Instant) -> InstanceView {
+        let is_busy = self.taken > 0;
+        let millis = |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        InstanceView {
+            key: plan.key.clone(),
+            id: self.instance.id().clone(),
+            state: if is_busy { InstanceState::Busy } else { InstanceState::Idle },
+            in_flight: self.taken,
+            calls: self.calls,
+            age_ms: millis(self.ready_at),
+            idle_ms: if is_busy { 0 } else { millis(self.idle_since) },
+            usage: self.instance.usage(),
+        }
+    }
+}

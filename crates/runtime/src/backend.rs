@@ -1,0 +1,77 @@
+//! The two ports every way of running functions implements.
+//!
+//! The contract, held by one conformance suite for all implementations:
+//!
+//! - An instance runs one version for its whole life and no other.
+//! - At most `spec.concurrency` calls are given to it at once; the pool counts, the instance may rely on it.
+//! - A call that fails leaves the instance usable unless [`Instance::is_gone`] says otherwise afterwards.
+//! - At the deadline of a call the instance answers [`ErrorCode::FunctionTimeout`](alula_model::ErrorCode) and no
+//!   user code of that call runs on; where it cannot stop it otherwise it is gone.
+//! - Dropping the future of a call cancels the call in the same way.
+//! - Faults name whose fault it is: what user code did is never reported as the platform's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alula_model::{Fault, InstanceId, SpecError};
+
+use crate::{Answer, BoxFuture, Call, VersionPlan};
+
+/// A way of running functions: sandboxed processes, WebAssembly, a fake for tests.
+pub trait Backend: Send + Sync + std::fmt::Debug {
+    /// Refuses at deploy time what could only fail at the first call, and resolves the runtime's alias:
+    /// the answer is the canonical name of the runtime (`python` becomes `python3.11`).
+    fn validate(&self, plan: &VersionPlan) -> Result<(), SpecError>;
+
+    /// Starts an instance of `plan` and waits until it is ready or has failed. Dropping the future stops it.
+    fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>>;
+}
+
+/// A ready instance and what its start took.
+#[derive(Debug)]
+pub struct Started {
+    /// The instance.
+    pub instance: Arc<dyn Instance>,
+    /// Time to make the sandbox and start the process.
+    pub start: Duration,
+    /// Time to load the function's code.
+    pub init: Duration,
+}
+
+/// One sandbox with one version loaded.
+pub trait Instance: Send + Sync + std::fmt::Debug {
+    /// Its id.
+    fn id(&self) -> &InstanceId;
+
+    /// Runs one call. The answer's body may still be coming when this returns; the slot is free when the body
+    /// has ended or is dropped.
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>>;
+
+    /// Says that calls are queued for a slot of this instance, so that it may poll instead of sleeping.
+    fn hint_waiting(&self, _waiting: usize) {}
+
+    /// What it uses now.
+    fn usage(&self) -> Usage;
+
+    /// Whether it has ended and must not be given calls. Once true, always true.
+    fn is_gone(&self) -> bool;
+
+    /// Waits until it has ended, by itself or stopped.
+    fn gone(&self) -> BoxFuture<'_, ()>;
+
+    /// Stops it: politely within `grace`, then by force. Returns when nothing of it is left.
+    fn stop(&self, grace: StopGrace) -> BoxFuture<'_, ()>;
+}
+
+/// How long a stopping instance may take to finish by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopGrace(pub Duration);
+
+/// What an instance uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Memory now, in bytes.
+    pub memory_bytes: u64,
+    /// CPU time so far, in microseconds.
+    pub cpu_us: u64,
+}

@@ -1,0 +1,139 @@
+//! The port towards the operating system: sandboxes as empty rooms, and processes started in them.
+//!
+//! A cell is made ahead of what it will run: namespaces, mounts, limits and network first, code and process
+//! later. So the expensive part can be prepared before a request asks for it, and every process instance is a cell
+//! plus a language. A cell runs code of one version in its whole life.
+//!
+//! Implemented by the Linux sandbox. Deliberately absent: pools of cells and the choice of what to run.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use alula_model::{Fault, Network};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{BoxFuture, Usage};
+
+/// Where the platform's egress proxy listens inside a cell with [`Network::Internet`], on `127.0.0.1`: the port
+/// that HTTP proxies are known by. Goes into `HTTP_PROXY` and `HTTPS_PROXY`.
+pub const EGRESS_PROXY_PORT: u16 = 3128;
+
+/// Makes cells.
+pub trait Launcher: Send + Sync + std::fmt::Debug {
+    /// Makes an empty cell.
+    fn prepare(&self, spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>>;
+
+    /// What this machine gives and what is missing.
+    fn report(&self) -> LauncherReport;
+}
+
+/// An empty, sandboxed room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellSpec {
+    /// Memory of all processes in it together, in bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads in it.
+    pub processes_max: u32,
+    /// Size of `/tmp`, in bytes.
+    pub tmp_bytes: u64,
+    /// Relative share of the CPU; 100 is one usual instance.
+    pub cpu_weight: u32,
+    /// What it may reach.
+    pub network: Network,
+    /// TCP ports on `127.0.0.1` inside that the platform listens on; the listeners are taken with
+    /// [`Cell::take_listener`].
+    pub listeners: Vec<u16>,
+    /// Host folders to show inside.
+    pub mounts: Vec<Mount>,
+}
+
+/// A host folder or file shown inside a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside; absolute, below `/code`, `/alula` or `/build`, which exist in every cell.
+    pub target: PathBuf,
+    /// Whether it may be written from inside. Files made there belong to the cell's outside user.
+    pub writable: bool,
+}
+
+/// A sandbox that processes are started in.
+pub trait Cell: Send + Sync + std::fmt::Debug {
+    /// Shows a host folder inside. Only before the first process is started, or below an empty mount point.
+    fn mount(&self, mount: Mount) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Starts a process.
+    fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>>;
+
+    /// The listener on `port` that [`CellSpec::listeners`] asked for; `None` if it was taken before.
+    fn take_listener(&self, port: u16) -> Option<TcpListener>;
+
+    /// Connects to a server inside, by its loopback address.
+    fn dial(&self, inside: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>>;
+
+    /// Kills every process in it and waits until they are gone; the cell itself stays.
+    fn sweep(&self) -> BoxFuture<'_, ()>;
+
+    /// What all processes in it use.
+    fn usage(&self) -> Usage;
+
+    /// How often a process in it was killed because the cell was over its memory.
+    fn oom_kills(&self) -> u64;
+
+    /// Ends it with everything in it and waits until nothing is left. Dropping a cell does the same unwaited.
+    fn destroy(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A process to start in a cell.
+#[derive(Debug)]
+pub struct ProcessSpec {
+    /// Program and arguments; the program is absolute, or looked up in `PATH` of `env`.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory inside.
+    pub cwd: String,
+    /// Becomes descriptors 0, 1, 2, 3... of the process; nothing else is open in it.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// A process in a cell.
+pub trait Process: Send + Sync + std::fmt::Debug {
+    /// Waits until it has ended. May be called often and by several.
+    fn wait(&self) -> BoxFuture<'_, ProcessExit>;
+
+    /// Sends a signal; without effect once the process has ended.
+    fn signal(&self, signal: i32);
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessExit {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// The sandbox went away with it.
+    Lost,
+}
+
+/// What a machine gives, for `alula doctor` and the start-up messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LauncherReport {
+    /// Each protection, in the order of importance.
+    pub protections: Vec<Protection>,
+}
+
+/// One protection and whether it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protection {
+    /// Its name: `user namespace`, `memory limit`...
+    pub name: &'static str,
+    /// Whether it is in force.
+    pub in_force: bool,
+    /// How it is done, or what is missing, what that means and how to get it.
+    pub detail: String,
+}

@@ -1,0 +1,40 @@
+//! What it means to run a function.
+//!
+//! Ports first: [`Backend`] starts instances, an [`Instance`] runs calls, a [`Launcher`] makes the sandboxed
+//! [`Cell`]s that process instances live in. Then what is the same whoever implements them: the language
+//! manifests, the guest protocol, the process instances built from a cell and a language, and a fake for tests.
+//!
+//! No crate here opens a listening socket towards callers, keeps a pool or decides how many instances there are.
+//! Read `call` for what goes in and out, `backend` for the contract, `process` for how processes are run.
+
+mod backend;
+#[cfg(any(test, feature = "bare"))]
+pub mod bare;
+mod body;
+mod buffers;
+mod call;
+mod cell;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+pub mod frames;
+pub mod language;
+mod log_sink;
+mod plan;
+mod process;
+
+pub use backend::{Backend, Instance, Started, StopGrace, Usage};
+pub use body::{Body, BodyError};
+pub use buffers::{Buffers, Gathered, Reserved};
+pub use call::{Answer, Call, CallEvents, Duplex, Upgraded};
+pub use cell::{
+    Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec,
+    Protection,
+};
+pub use log_sink::{InstanceLog, LogSink, NullLog};
+pub use plan::VersionPlan;
+pub use process::ProcessBackend;
+
+/// A boxed future that may cross threads: what the object-safe ports return.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

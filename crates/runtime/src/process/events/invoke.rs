@@ -1,0 +1,169 @@
+//! One call, from its INVOKE to the head of its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use alula_model::{ErrorCode, Fault};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use super::flights::{Flight, Reply, Stage};
+use super::link::{Cancelling, Link};
+use super::stream::{Credit, pump};
+use super::{AbortOnDrop, Modes, answer};
+use crate::buffers::{Reserved, request_fault};
+use crate::frames::{BODY_BYTES_MAX, CancelReason, Flags, FrameWriter, Head, Kind, META_BYTES_MAX};
+use crate::{Answer, Body, Call};
+
+/// Runs `call` and gives its answer, the body of which may still be coming.
+pub(super) async fn run(link: &Arc<Link>, modes: Modes, mut call: Call) -> Result<Answer, Fault> {
+    let deadline = call.deadline;
+    let content = match timeout_at(deadline, take_body(link, modes, &mut call)).await {
+        Ok(content) => content?,
+        Err(_) => return Err(link.room.timed_out()),
+    };
+    link.wait_for_abandoned().await;
+    if link.room.is_gone() {
+        return Err(link
+            .room
+            .fault(ErrorCode::FunctionCrashed, "the function's process ended before the call"));
+    }
+    let (mut flight, reply) = launch(link, modes, &call, content)?;
+    match timeout_at(deadline, reply).await {
+        Ok(Ok(Ok(reply))) => answer::answer_of(&link.room, reply, flight),
+        Ok(Ok(Err(fault))) => {
+            flight.disarm();
+            Err(fault)
+        }
+        Ok(Err(_)) => Err(link.room.fault(ErrorCode::Internal, "the platform lost track of the call")),
+        Err(_) => {
+            // The caller may go away while the guest has its grace, so that must not end the cancelling.
+            let number = flight.number();
+            if let Some(link) = flight.disarm() {
+                let _ = tokio::spawn(link.cancel(number, CancelReason::Deadline)).await;
+            }
+            Err(link.room.timed_out())
+        }
+    }
+}
+
+/// A request body as the guest takes it.
+enum Content {
+    Whole(Bytes, Option<Reserved>),
+    Stream(Body),
+}
+
+async fn take_body(link: &Link, modes: Modes, call: &mut Call) -> Result<Content, Fault> {
+    let body = std::mem::take(&mut call.body);
+    if modes.streams_requests && body.as_full().is_none_or(|whole| whole.len() > BODY_BYTES_MAX) {
+        return Ok(Content::Stream(body));
+    }
+    if body.as_full().is_some_and(<[u8]>::is_empty) {
+        return Ok(Content::Whole(Bytes::new(), None));
+    }
+    let gathered = link.room.buffers.gather_request(body, link.room.plan.spec.request_bytes_max).await?;
+    Ok(Content::Whole(gathered.bytes, Some(gathered.reserved)))
+}
+
+type Waiter = oneshot::Receiver<Result<Reply, Fault>>;
+
+/// Sends the call to the guest.
+fn launch(
+    link: &Arc<Link>,
+    modes: Modes,
+    call: &Call,
+    content: Content,
+) -> Result<(Cancelling, Waiter), Fault> {
+    check_meta(call)?;
+    let (waiter, reply) = oneshot::channel();
+    let (whole, reserved, streamed) = match content {
+        Content::Whole(body, reserved) => (body, reserved, None),
+        Content::Stream(body) => (Bytes::new(), None, Some((body, Credit::new()))),
+    };
+    let flight = Flight {
+        id: call.id.clone(),
+        stage: Stage::Waiting(waiter),
+        credit: streamed.as_ref().map(|(_, credit)| Arc::clone(credit)),
+        pump: None,
+        is_gathered: !modes.streams_responses,
+        deadline: call.deadline,
+        _reserved: reserved,
+        _running: link.room.begin(&call.id),
+    };
+    let number = link.flights().insert(flight);
+    if let Some(started) = &call.events.started {
+        started.store(true, Ordering::Release);
+    }
+    let is_inline = whole.len() <= BODY_BYTES_MAX;
+    let flags = Flags::default()
+        .with_if(Flags::MORE, streamed.is_some() || !is_inline)
+        .with_if(Flags::WAITING, link.take_waiting())
+        .with_if(Flags::EVENT, call.is_event && !modes.streams_responses);
+    let head = Head::new(Kind::Invoke, number).flags(flags);
+    link.outbox.send(|out| encode(out, head, call, if is_inline { &whole } else { &[] }));
+    if let Some((body, credit)) = streamed {
+        start_pump(link, number, credit, body);
+    } else if !is_inline {
+        link.outbox.send_body(number, whole, true);
+    }
+    Ok((Cancelling::new(Arc::clone(link), number), reply))
+}
+
+fn start_pump(link: &Arc<Link>, number: u32, credit: Arc<Credit>, body: Body) {
+    let (link_of_task, pump_link) = (Arc::downgrade(link), Arc::clone(&link.outbox));
+    let task = tokio::spawn(async move {
+        let Err(error) = pump(&pump_link, &credit, number, body).await else { return };
+        let Some(link) = link_of_task.upgrade() else { return };
+        // The guest cannot finish what it will never get whole.
+        link.refuse(number, request_fault(&error));
+    });
+    if let Some(flight) = link.flights().get(number) {
+        flight.pump = Some(AbortOnDrop(task));
+    } else {
+        task.abort();
+    }
+}
+
+/// Refuses what the format has no way to carry.
+fn check_meta(call: &Call) -> Result<(), Fault> {
+    let has_nul = |text: &String| text.contains('\0');
+    if call.parameters.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {
+        return Err(Fault::new(ErrorCode::InvalidRequest, "a parameter in the path has a NUL character"));
+    }
+    let headers: usize = call.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
+    let parameters: usize = call.parameters.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    // Room for method, address, id and numbers, each of which is short.
+    let fixed = 512 + call.target.path().len() + call.target.query().unwrap_or_default().len();
+    if headers + parameters + fixed <= META_BYTES_MAX {
+        return Ok(());
+    }
+    let message = "the request's headers are larger than a function can be given";
+    let (name, value) = ("META_BYTES_MAX", META_BYTES_MAX as u64);
+    Err(Fault::limit(ErrorCode::HeadersTooLarge, message, name, value, "fixed"))
+}
+
+fn encode(out: &mut Vec<u8>, head: Head, call: &Call, body: &[u8]) {
+    use std::io::Write as _;
+    let mut frame = FrameWriter::new(out, head);
+    frame.field(call.method.as_str().as_bytes());
+    frame.field(call.target.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    frame.text(|out| call.remote.map_or(Ok(()), |remote| write!(out, "{remote}")));
+    frame.field(call.id.as_str().as_bytes());
+    frame.text(|out| write!(out, "{}", call.deadline_at.as_millis()));
+    frame.text(|out| write!(out, "{}", call.parameters.len()));
+    for (name, value) in &call.parameters {
+        frame.field(name.as_bytes());
+        frame.field(value.as_bytes());
+    }
+    for (name, value) in &call.headers {
+        frame.field(name.as_str().as_bytes());
+        frame.field(value.as_bytes());
+    }
+    if call.is_event && !call.headers.contains_key(CONTENT_TYPE) {
+        frame.field(b"content-type");
+        frame.field(b"application/json");
+    }
+    frame.finish(body);
+}

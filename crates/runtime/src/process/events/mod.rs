@@ -1,0 +1,163 @@
+//! Guests that speak the protocol of `frames` with a shim: event handlers and applications of a language.
+//!
+//! The platform makes a socket pair, starts the shim with one end as descriptor 3, tells it what to load (INIT)
+//! and waits for READY. A call writes its own INVOKE to the socket, without a task in between; one task reads
+//! everything that comes back and hands it to the calls.
+//!
+//! ```text
+//! call ---- outbox ----> socket ----> shim          outbox   frames out, in order, with what the socket refused
+//!   ^                                   |           link     who waits for what; cancelling; the reading task
+//!   +---- flights <---- reader <--------+           stream   bodies that come or go in pieces
+//! ```
+//!
+//! Not here: log lines once they are cut out of their frames, how a process is started, why it died (`room`).
+
+mod answer;
+mod flights;
+mod invoke;
+mod link;
+mod outbox;
+mod stream;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alula_model::{ErrorCode, Fault, SpecError};
+use tokio::sync::oneshot;
+
+use super::{Guest, Room};
+use crate::frames::{FrameWriter, Head, Kind, PROTOCOL_VERSION};
+use crate::language::Language;
+use crate::{Answer, BoxFuture, Call, VersionPlan};
+
+use link::Link;
+
+/// Refuses a version whose handler cannot be told.
+pub(super) fn validate(plan: &VersionPlan, language: &Language) -> Result<(), SpecError> {
+    match handler(plan, language) {
+        Some(handler) if handler.contains('\0') || handler.is_empty() => {
+            Err(SpecError { field: "handler", reason: format!("{handler:?} names no file and function") })
+        }
+        Some(_) => Ok(()),
+        None => {
+            let files = language.manifest.entry_files.join(", ");
+            Err(SpecError {
+                field: "handler",
+                reason: format!("none is named, and the code has none of {files}"),
+            })
+        }
+    }
+}
+
+/// The handler as the shim is told: what the spec names, or what the language makes of the file that is there.
+fn handler(plan: &VersionPlan, language: &Language) -> Option<String> {
+    plan.spec.handler.clone().or_else(|| {
+        let entry = language.manifest.entry_files.iter().find(|file| plan.code.join(file).is_file());
+        language.default_handler(Path::new(&entry.cloned().or_else(|| only_file(plan, language))?))
+    })
+}
+
+/// The one file of the code that is a function in this language, for a function that is a single file.
+fn only_file(plan: &VersionPlan, language: &Language) -> Option<String> {
+    let is_ours = |name: &String| {
+        let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| language.manifest.extensions.iter().any(|e| e == extension))
+    };
+    let entries = std::fs::read_dir(&plan.code).ok()?;
+    let mut files = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(is_ours);
+    let first = files.next()?;
+    files.next().is_none().then_some(first)
+}
+
+/// Starts the shim in the room and waits until it has loaded the code.
+pub(super) async fn start(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
+    let no_socket = |error: std::io::Error| {
+        tracing::error!(%error, "cannot make a socket for a function");
+        Fault::new(ErrorCode::SandboxFailed, "the platform has no file descriptors left for this function")
+    };
+    let (ours, inside) = std::os::unix::net::UnixStream::pair().map_err(no_socket)?;
+    ours.set_nonblocking(true).map_err(no_socket)?;
+    let ours = tokio::net::UnixStream::from_std(ours).map_err(no_socket)?;
+    let init = init_frame(room)?;
+    room.launch(room.language.command(), vec![inside.into()]).await?;
+    let (told, ready) = oneshot::channel();
+    let (link, reader) = Link::open(Arc::clone(room), ours, told);
+    link.outbox.send(|out| out.extend_from_slice(&init));
+    let reader = AbortOnDrop(tokio::spawn(Arc::clone(&link).read(reader)));
+    let died = |_| room.fault(ErrorCode::InitFailed, "the function's process ended before it was ready");
+    let modes = ready.await.map_err(died)??;
+    Ok(Box::new(Events { link, modes, _reader: reader }))
+}
+
+fn init_frame(room: &Room) -> Result<Vec<u8>, Fault> {
+    let plan = &room.plan;
+    let handler = handler(plan, &room.language)
+        .ok_or_else(|| Fault::new(ErrorCode::InitFailed, "the function names no handler"))?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut out = Vec::new();
+    let mut frame = FrameWriter::new(&mut out, Head::new(Kind::Init, 0).aux(PROTOCOL_VERSION));
+    for (name, value) in [
+        ("handler", handler),
+        ("namespace", plan.key.namespace.to_string()),
+        ("function", plan.key.function.to_string()),
+        ("version", plan.key.version.to_string()),
+        ("instance", room.id.to_string()),
+        ("memory_mb", plan.spec.memory_mb.to_string()),
+        ("timeout_ms", plan.spec.timeout_ms.to_string()),
+        ("concurrency", plan.spec.concurrency.to_string()),
+        ("response_bytes_max", plan.spec.response_bytes_max.to_string()),
+        ("cpus", cpus.to_string()),
+    ] {
+        frame.field(name.as_bytes());
+        frame.field(value.as_bytes());
+    }
+    frame.finish(&[]);
+    Ok(out)
+}
+
+/// How a guest takes request bodies and gives response bodies, as READY said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Modes {
+    streams_requests: bool,
+    streams_responses: bool,
+}
+
+/// A guest with a shim.
+#[derive(Debug)]
+struct Events {
+    link: Arc<Link>,
+    modes: Modes,
+    _reader: AbortOnDrop,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Guest for Events {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>> {
+        Box::pin(invoke::run(&self.link, self.modes, call))
+    }
+
+    fn hint_waiting(&self, waiting: usize) {
+        self.link.set_waiting(waiting > 0);
+    }
+
+    fn finish(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let grace_ms = u16::try_from(grace.as_millis()).unwrap_or(u16::MAX);
+            let head = Head::new(Kind::Shutdown, 0).aux(grace_ms);
+            self.link.outbox.send(|out| FrameWriter::new(out, head).finish(&[]));
+            self.link.room.ended().await;
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

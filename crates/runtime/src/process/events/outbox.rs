@@ -1,0 +1,135 @@
+//! The sending side of a guest's socket.
+//!
+//! Whoever has something to send writes it at once. Only what the socket refuses is kept, in order, and sent by
+//! a task that lives until nothing is left. What can be kept is bounded by what may be sent at all: whole request
+//! bodies, which are in memory anyway, and a window for each streamed one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf as _, Bytes};
+use tokio::net::unix::OwnedWriteHalf;
+
+use crate::frames::{BODY_BYTES_MAX, Flags, FrameWriter, Head, Kind};
+
+/// Memory that is kept for encoding the next frame.
+const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
+
+/// Frames on their way to the guest.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    socket: OwnedWriteHalf,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    scratch: Vec<u8>,
+    refused: VecDeque<Bytes>,
+    is_flushing: bool,
+    is_closed: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(socket: OwnedWriteHalf) -> Arc<Self> {
+        Arc::new(Self { socket, queue: Mutex::default() })
+    }
+
+    /// Sends what `encode` appends. A guest that is gone is noticed by the reader, not here.
+    pub(super) fn send(self: &Arc<Self>, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut queue = self.queue();
+        let queue = &mut *queue;
+        queue.scratch.clear();
+        encode(&mut queue.scratch);
+        let sent =
+            if queue.refused.is_empty() { self.write(&queue.scratch, &mut queue.is_closed) } else { 0 };
+        if sent < queue.scratch.len() && !queue.is_closed {
+            queue.refused.push_back(Bytes::copy_from_slice(&queue.scratch[sent..]));
+            self.flush_later(queue);
+        }
+        queue.scratch.shrink_to(SCRATCH_BYTES_KEPT);
+    }
+
+    /// Sends `body` in DATA frames, without copying what the socket does not take at once.
+    pub(super) fn send_body(self: &Arc<Self>, call: u32, mut body: Bytes, is_last: bool) {
+        loop {
+            let piece = body.split_to(body.len().min(BODY_BYTES_MAX));
+            let flags = Flags::default().with_if(Flags::END, is_last && body.is_empty());
+            self.send_piece(Head::new(Kind::Data, call).flags(flags), piece);
+            if body.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn send_piece(self: &Arc<Self>, head: Head, mut piece: Bytes) {
+        let mut queue = self.queue();
+        let queue = &mut *queue;
+        queue.scratch.clear();
+        FrameWriter::new(&mut queue.scratch, head).finish_apart(piece.len());
+        let mut header = Bytes::copy_from_slice(&queue.scratch);
+        if queue.refused.is_empty() {
+            let sent = self.write_both(&header, &piece, &mut queue.is_closed);
+            header.advance(sent.min(header.len()));
+            piece.advance(sent.saturating_sub(crate::frames::HEADER_BYTES));
+        }
+        if queue.is_closed || (header.is_empty() && piece.is_empty()) {
+            return;
+        }
+        queue.refused.extend([header, piece].into_iter().filter(|part| !part.is_empty()));
+        self.flush_later(queue);
+    }
+
+    /// Bytes that the socket took.
+    fn write(&self, bytes: &[u8], is_closed: &mut bool) -> usize {
+        taken(self.socket.try_write(bytes), is_closed)
+    }
+
+    fn write_both(&self, header: &[u8], piece: &[u8], is_closed: &mut bool) -> usize {
+        taken(self.socket.try_write_vectored(&[io::IoSlice::new(header), io::IoSlice::new(piece)]), is_closed)
+    }
+
+    fn flush_later(self: &Arc<Self>, queue: &mut Queue) {
+        if queue.is_flushing {
+            return;
+        }
+        queue.is_flushing = true;
+        let outbox = Arc::clone(self);
+        tokio::spawn(async move { while outbox.socket.writable().await.is_ok() && !outbox.flush() {} });
+    }
+
+    /// Whether nothing is left to be sent.
+    fn flush(&self) -> bool {
+        let mut queue = self.queue();
+        let queue = &mut *queue;
+        while let Some(first) = queue.refused.front_mut() {
+            let sent = self.write(first, &mut queue.is_closed);
+            first.advance(sent);
+            if queue.is_closed {
+                queue.refused.clear();
+            } else if !first.is_empty() {
+                return false;
+            } else {
+                queue.refused.pop_front();
+            }
+        }
+        queue.is_flushing = false;
+        true
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn taken(written: io::Result<usize>, is_closed: &mut bool) -> usize {
+    match written {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+        Err(_) => {
+            *is_closed = true;
+            0
+        }
+    }
+}

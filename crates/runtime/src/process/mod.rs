@@ -1,0 +1,155 @@
+//! Running functions as processes: a sandboxed cell, a language, and one of four ways to talk.
+//!
+//! [`ProcessBackend`] makes a [`Room`] for each instance (the cell, its environment, its log) and hands it to the
+//! kind that the language's manifest names: `events` speaks the guest protocol with a shim, `exec` runs one
+//! process a call, `http` talks to any server, `lambda` serves the AWS Lambda Runtime API. What is the same for
+//! all four (start and init times, the init timeout, stopping, usage, the reason of a death) is here and in
+//! `room`, so a kind is only its protocol.
+//!
+//! How a cell keeps its guests in is the launcher's business; how many instances there are is the pool's.
+
+mod command;
+mod environment;
+mod events;
+mod exec;
+mod http;
+mod lambda;
+mod one_hop;
+mod pipes;
+mod relay;
+mod room;
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alula_model::{Clock, ErrorCode, Fault, InstanceId, SpecError};
+use tokio::time::Instant;
+
+use crate::language::{Languages, Protocol};
+use crate::{
+    Answer, Backend, BoxFuture, Buffers, Call, Instance, Launcher, LogSink, Started, StopGrace, Usage,
+    VersionPlan,
+};
+
+pub(crate) use room::{Room, Running};
+
+/// Starts instances as processes in cells.
+#[derive(Debug, Clone)]
+pub struct ProcessBackend {
+    /// Makes the cells.
+    pub launcher: Arc<dyn Launcher>,
+    /// What can be run.
+    pub languages: Arc<Languages>,
+    /// Where the lines go that instances write.
+    pub log: Arc<dyn LogSink>,
+    /// Tells when a line was read.
+    pub clock: Arc<dyn Clock>,
+    /// The memory for request bodies that are gathered.
+    pub buffers: Buffers,
+}
+
+/// One way of talking to the processes of an instance. Everything else about an instance is the [`Room`]'s.
+pub(crate) trait Guest: Send + Sync + std::fmt::Debug {
+    /// Runs one call; see [`Instance::call`].
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>>;
+
+    /// See [`Instance::hint_waiting`].
+    fn hint_waiting(&self, _waiting: usize) {}
+
+    /// Asks the guest to end by itself within `grace`, where its protocol has words for it. Returns when it has
+    /// ended or need not be waited for; the room is destroyed afterwards in any case.
+    fn finish(&self, grace: Duration) -> BoxFuture<'_, ()>;
+}
+
+impl Backend for ProcessBackend {
+    fn validate(&self, plan: &VersionPlan) -> Result<(), SpecError> {
+        let language = self.languages.get(&plan.spec.runtime).ok_or_else(|| SpecError {
+            field: "runtime",
+            reason: format!("{:?} is not known here", plan.spec.runtime),
+        })?;
+        language.check_available()?;
+        environment::validate(plan)?;
+        match language.protocol() {
+            Protocol::Frames => events::validate(plan, &language),
+            Protocol::Exec => exec::validate(plan, &language),
+            Protocol::Http => command::resolve(plan, &language, http::DEFAULT_PROGRAMS).map(drop),
+            Protocol::Provided => command::resolve(plan, &language, lambda::DEFAULT_PROGRAMS).map(drop),
+        }
+    }
+
+    fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
+        Box::pin(self.start_instance(plan, id))
+    }
+}
+
+impl ProcessBackend {
+    async fn start_instance(&self, plan: Arc<VersionPlan>, id: InstanceId) -> Result<Started, Fault> {
+        let began = Instant::now();
+        let language = self.languages.get(&plan.spec.runtime).ok_or_else(|| {
+            Fault::new(ErrorCode::RuntimeUnknown, format!("no runtime is called {:?}", plan.spec.runtime))
+        })?;
+        let init_timeout = Duration::from_millis(plan.spec.init_timeout_ms);
+        let room = Room::open(self, plan, language, id).await?;
+        let guest = match tokio::time::timeout(init_timeout, greet(&room)).await {
+            Ok(guest) => guest?,
+            Err(_) => return Err(room.init_timeout()),
+        };
+        let ready = Instant::now();
+        let launched = room.launched().unwrap_or(ready);
+        let instance = Arc::new(ProcessInstance { room, guest });
+        Ok(Started { instance, start: launched - began, init: ready - launched })
+    }
+}
+
+/// Starts the guest of the room's language and waits until it is ready.
+async fn greet(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
+    match room.language.protocol() {
+        Protocol::Frames => events::start(room).await,
+        Protocol::Exec => exec::start(room),
+        Protocol::Http => http::start(room).await,
+        Protocol::Provided => lambda::start(room).await,
+    }
+}
+
+/// A room with a guest in it.
+#[derive(Debug)]
+struct ProcessInstance {
+    room: Arc<Room>,
+    guest: Box<dyn Guest>,
+}
+
+impl Instance for ProcessInstance {
+    fn id(&self) -> &InstanceId {
+        &self.room.id
+    }
+
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>> {
+        self.guest.call(call)
+    }
+
+    fn hint_waiting(&self, waiting: usize) {
+        self.guest.hint_waiting(waiting);
+    }
+
+    fn usage(&self) -> Usage {
+        self.room.cell.usage()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.room.is_gone()
+    }
+
+    fn gone(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.room.gone())
+    }
+
+    fn stop(&self, grace: StopGrace) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // The guest keeps to the grace by itself; the timeout holds even where it does not.
+            let _ = tokio::time::timeout(grace.0, self.guest.finish(grace.0)).await;
+            self.room.close().await;
+        })
+    }
+}

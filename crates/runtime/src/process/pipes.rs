@@ -1,0 +1,284 @@
+//! What the processes of an instance write, as log lines.
+//!
+//! Pipes are read outside the sandbox, line by line: long lines are split, bytes that are not UTF-8 replaced. An
+//! instance has a budget of log bytes; what is over it is dropped and counted, and reading slows down, so that a
+//! flood stalls whoever makes it and not its neighbours. The last lines are kept for fault reports.
+//!
+//! Where lines are stored, and for how long, is the log sink's business.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alula_model::{ErrorCode, Fault, InvocationId, LogLevel, LogStream, Timestamp};
+use bytes::{Buf, BytesMut};
+use rustix::pipe::PipeFlags;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::InstanceLog;
+
+/// Longest log line in bytes: longer ones are split, so that one line is never a memory problem for a reader.
+pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
+/// Put at the end of each piece of a split line but the last.
+const SPLIT_MARK: &str = " [line goes on]";
+/// Lines kept for fault reports: enough for a stack trace.
+const TAIL_LINES: usize = 20;
+/// Longest line in a fault report, in bytes.
+const TAIL_LINE_BYTES_MAX: usize = 1024;
+/// Log bytes of one instance in a second: far more than a person reads, far less than what fills a disk.
+const BYTES_PER_SECOND: f64 = 1024.0 * 1024.0;
+/// Log bytes that an instance may write at once, such as a stack trace of every thread.
+const BURST_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
+/// What a line costs beyond its text, so that a flood of empty lines is one as well.
+const LINE_OVERHEAD_BYTES: f64 = 64.0;
+/// Pause after a read while over the budget: the writer is held to about 13 MB/s by its own full pipe.
+const FLOOD_PAUSE: Duration = Duration::from_millis(5);
+/// Bytes read at once: the capacity of a pipe.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Takes what one instance writes.
+#[derive(Debug)]
+pub(crate) struct Output {
+    log: InstanceLog,
+    attribution: Attribution,
+    tail: Mutex<VecDeque<String>>,
+    budget: Mutex<Budget>,
+}
+
+/// Which calls run, so that a line can be given to the only one it can belong to.
+#[derive(Debug, Default)]
+pub(crate) struct Attribution(Mutex<Vec<InvocationId>>);
+
+impl Attribution {
+    pub(super) fn begin(&self, id: &InvocationId) {
+        self.running().push(id.clone());
+    }
+
+    pub(super) fn end(&self, id: &InvocationId) {
+        let mut running = self.running();
+        if let Some(at) = running.iter().position(|other| other == id) {
+            running.swap_remove(at);
+        }
+    }
+
+    /// The call that runs, where exactly one does.
+    fn only(&self) -> Option<InvocationId> {
+        match self.running().as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Vec<InvocationId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A token bucket over log bytes.
+#[derive(Debug)]
+struct Budget {
+    left_bytes: f64,
+    filled: Instant,
+    dropped: Dropped,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Dropped {
+    lines: u64,
+    bytes: u64,
+}
+
+/// What the budget says about a line.
+enum Verdict {
+    Take,
+    /// Take it, and say first how many were dropped before it.
+    TakeAfter(Dropped),
+    Drop,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { left_bytes: BURST_BYTES, filled: now, dropped: Dropped::default() }
+    }
+
+    fn spend(&mut self, bytes: usize, now: Instant) -> Verdict {
+        let refill = now.saturating_duration_since(self.filled).as_secs_f64() * BYTES_PER_SECOND;
+        self.left_bytes = (self.left_bytes + refill).min(BURST_BYTES);
+        self.filled = now;
+        // Once something was dropped, a tenth of the burst must be there again: a flood is told in few messages.
+        let needed = if self.dropped.lines > 0 { BURST_BYTES / 10.0 } else { 0.0 };
+        if self.left_bytes <= needed {
+            self.dropped.lines += 1;
+            self.dropped.bytes += bytes as u64;
+            return Verdict::Drop;
+        }
+        self.left_bytes -= bytes as f64 + LINE_OVERHEAD_BYTES;
+        match std::mem::take(&mut self.dropped) {
+            Dropped { lines: 0, .. } => Verdict::Take,
+            dropped => Verdict::TakeAfter(dropped),
+        }
+    }
+}
+
+impl Output {
+    pub(super) fn new(log: InstanceLog) -> Self {
+        Self {
+            log,
+            attribution: Attribution::default(),
+            tail: Mutex::default(),
+            budget: Mutex::new(Budget::new(Instant::now())),
+        }
+    }
+
+    /// Which calls run now.
+    pub(super) fn attribution(&self) -> &Attribution {
+        &self.attribution
+    }
+
+    /// Takes one line, within the budget. Without an invocation it is given to the only call that runs.
+    pub(crate) fn line(&self, id: Option<&InvocationId>, stream: LogStream, level: LogLevel, text: String) {
+        let verdict = self.budget().spend(text.len(), Instant::now());
+        match verdict {
+            Verdict::Drop => return,
+            Verdict::TakeAfter(dropped) => self.say_dropped(dropped),
+            Verdict::Take => {}
+        }
+        self.remember(&text);
+        match id {
+            Some(id) => self.log.line(Some(id), stream, level, text),
+            None => self.log.line(self.attribution.only().as_ref(), stream, level, text),
+        }
+    }
+
+    /// Says something about this instance in the platform's name.
+    pub(crate) fn platform(&self, level: LogLevel, text: String) {
+        self.log.line(None, LogStream::Platform, level, text);
+    }
+
+    /// The current moment, by the clock that dates the lines.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.log.clock.now()
+    }
+
+    /// The last lines, oldest first.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Reads `pipe` to its end in a task of its own. `id` says whose lines they are, where that is known.
+    pub(crate) fn capture(
+        self: &Arc<Self>,
+        pipe: pipe::Receiver,
+        stream: LogStream,
+        id: Option<InvocationId>,
+    ) -> JoinHandle<()> {
+        let output = Arc::clone(self);
+        tokio::spawn(async move { output.read_lines(pipe, stream, id).await })
+    }
+
+    async fn read_lines(&self, mut pipe: pipe::Receiver, stream: LogStream, id: Option<InvocationId>) {
+        let mut gathered = BytesMut::new();
+        loop {
+            gathered.reserve(READ_BYTES);
+            // A pipe that cannot be read has nothing more to say.
+            let Ok(read @ 1..) = pipe.read_buf(&mut gathered).await else { break };
+            while let Some(text) = next_line(&mut gathered) {
+                self.line(id.as_ref(), stream, LogLevel::Info, text);
+            }
+            if read > 0 && self.is_flooded() {
+                tokio::time::sleep(FLOOD_PAUSE).await;
+            }
+        }
+        if !gathered.is_empty() {
+            self.line(id.as_ref(), stream, LogLevel::Info, to_text(&gathered));
+        }
+        let dropped = std::mem::take(&mut self.budget().dropped);
+        if dropped.lines > 0 {
+            self.say_dropped(dropped);
+        }
+    }
+
+    fn is_flooded(&self) -> bool {
+        self.budget().dropped.lines > 0
+    }
+
+    fn say_dropped(&self, dropped: Dropped) {
+        let Dropped { lines, bytes } = dropped;
+        let allowed = BYTES_PER_SECOND as u64;
+        let text = format!(
+            "{lines} log lines ({bytes} bytes) were dropped: this instance wrote more than {allowed} bytes a second"
+        );
+        self.platform(LogLevel::Warn, text);
+    }
+
+    fn remember(&self, text: &str) {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(text[..text.floor_char_boundary(TAIL_LINE_BYTES_MAX)].to_owned());
+    }
+
+    fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the next complete line, or a piece of one that is too long.
+fn next_line(gathered: &mut BytesMut) -> Option<String> {
+    let window = &gathered[..gathered.len().min(LINE_BYTES_MAX + 1)];
+    if let Some(end) = memchr::memchr(b'\n', window) {
+        let text = to_text(&gathered[..end]);
+        gathered.advance(end + 1);
+        return Some(text);
+    }
+    if gathered.len() <= LINE_BYTES_MAX {
+        return None;
+    }
+    let piece = gathered.split_to(split_point(gathered));
+    Some(to_text(&piece) + SPLIT_MARK)
+}
+
+/// Where a long line is split: at the limit, or up to three bytes before it so that no character is torn.
+fn split_point(bytes: &[u8]) -> usize {
+    let is_start = |at: &usize| bytes[*at] & 0b1100_0000 != 0b1000_0000;
+    (LINE_BYTES_MAX - 3..=LINE_BYTES_MAX).rev().find(is_start).unwrap_or(LINE_BYTES_MAX)
+}
+
+fn to_text(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// A pipe whose reading end is ours and whose writing end goes into a process.
+pub(super) fn log_pipe() -> Result<(pipe::Receiver, OwnedFd), Fault> {
+    let (ours, inside) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| no_pipe(error.into()))?;
+    Ok((pipe::Receiver::from_owned_fd(ours).map_err(no_pipe)?, inside))
+}
+
+/// A pipe whose writing end is ours and whose reading end goes into a process.
+pub(super) fn feed_pipe() -> Result<(pipe::Sender, OwnedFd), Fault> {
+    let (inside, ours) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| no_pipe(error.into()))?;
+    Ok((pipe::Sender::from_owned_fd(ours).map_err(no_pipe)?, inside))
+}
+
+/// Standard input with nothing on it.
+pub(super) fn nothing() -> Result<OwnedFd, Fault> {
+    File::open("/dev/null").map(OwnedFd::from).map_err(no_pipe)
+}
+
+fn no_pipe(error: std::io::Error) -> Fault {
+    tracing::error!(%error, "cannot make a pipe for a function");
+    Fault::new(ErrorCode::SandboxFailed, "the platform has no file descriptors left for this function")
+}
+
+#[cfg(test)]
+#[path = "pipes_tests.rs"]
+mod tests;

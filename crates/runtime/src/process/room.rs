@@ -1,0 +1,349 @@
+//! One instance's room: its cell, environment, log and main process, and why it died.
+//!
+//! The four kinds of guests share it. A room has at most one main process (`exec` has none); when that process
+//! ends, the room is gone. A room can be retired instead: it takes no new calls, and the cell is destroyed when
+//! the last running call has ended. That is how a call that cannot be stopped alone is stopped without cutting
+//! its neighbours.
+//!
+//! What is said to the guest is not here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use alula_model::{ErrorCode, Fault, InstanceId, InvocationId, LogStream};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::pipes::{self, Output};
+use super::{ProcessBackend, environment};
+use crate::language::{Language, Protocol, SHIM_DIR};
+use crate::{Buffers, Cell, CellSpec, InstanceLog, Mount, Process, ProcessExit, ProcessSpec, VersionPlan};
+
+/// Where the function's code is inside a cell.
+pub(super) const CODE_DIR: &str = "/code";
+/// How long the last lines of an ended process are waited for: a grandchild may hold the pipe open for ever.
+const LAST_LINES_WAIT: Duration = Duration::from_millis(100);
+/// The memory that the usual CPU weight belongs to.
+const USUAL_MEMORY_MB: u64 = 256;
+/// The CPU weight of an instance with [`USUAL_MEMORY_MB`], and the bounds of the kernel's scale.
+const USUAL_CPU_WEIGHT: u64 = 100;
+const CPU_WEIGHT_MAX: u64 = 10_000;
+const MIB: u64 = 1024 * 1024;
+const SIGTERM: i32 = 15;
+
+/// The sandbox of one instance and everything that belongs to it.
+pub(crate) struct Room {
+    /// The instance's id.
+    pub(crate) id: InstanceId,
+    /// The version that runs here.
+    pub(crate) plan: Arc<VersionPlan>,
+    /// Its language.
+    pub(crate) language: Arc<Language>,
+    /// The sandbox.
+    pub(crate) cell: Arc<dyn Cell>,
+    /// The environment of every process here.
+    pub(crate) env: BTreeMap<String, String>,
+    /// The memory for request bodies that are gathered.
+    pub(crate) buffers: Buffers,
+    /// Takes what the processes write.
+    pub(crate) output: Arc<Output>,
+    main: OnceLock<MainProcess>,
+    occupancy: Mutex<Occupancy>,
+    gone: CancellationToken,
+}
+
+/// The process whose end is the instance's end.
+struct MainProcess {
+    process: Arc<dyn Process>,
+    launched: Instant,
+    exit: watch::Receiver<Option<ProcessExit>>,
+}
+
+#[derive(Default)]
+struct Occupancy {
+    running: usize,
+    retired: bool,
+}
+
+impl Room {
+    /// Makes the cell with code and shim in it. No process runs yet.
+    pub(super) async fn open(
+        backend: &ProcessBackend,
+        plan: Arc<VersionPlan>,
+        language: Arc<Language>,
+        id: InstanceId,
+    ) -> Result<Arc<Self>, Fault> {
+        let cell = backend.launcher.prepare(cell_spec(&plan, &language)).await?;
+        let log = InstanceLog {
+            key: plan.key.clone(),
+            instance: id.clone(),
+            clock: Arc::clone(&backend.clock),
+            sink: Arc::clone(&backend.log),
+        };
+        Ok(Arc::new(Self {
+            env: environment::build(&plan, &language, &id),
+            id,
+            plan,
+            language,
+            cell: Arc::from(cell),
+            buffers: backend.buffers.clone(),
+            output: Arc::new(Output::new(log)),
+            main: OnceLock::new(),
+            occupancy: Mutex::default(),
+            gone: CancellationToken::new(),
+        }))
+    }
+
+    /// Starts the main process with nothing on its standard input, its output captured as log lines, and `extra`
+    /// as descriptors 3, 4... Called once.
+    pub(crate) async fn launch(&self, argv: Vec<String>, extra: Vec<OwnedFd>) -> Result<(), Fault> {
+        let (stdout, stdout_inside) = pipes::log_pipe()?;
+        let (stderr, stderr_inside) = pipes::log_pipe()?;
+        let mut fds = vec![pipes::nothing()?, stdout_inside, stderr_inside];
+        fds.extend(extra);
+        let spec = ProcessSpec { argv, env: self.env.clone(), cwd: CODE_DIR.to_owned(), fds };
+        let process: Arc<dyn Process> = Arc::from(self.cell.start(spec).await?);
+        let lines = [
+            self.output.capture(stdout, LogStream::Stdout, None),
+            self.output.capture(stderr, LogStream::Stderr, None),
+        ];
+        let (told, exit) = watch::channel(None);
+        let main = MainProcess { process: Arc::clone(&process), launched: Instant::now(), exit };
+        let gone = self.gone.clone();
+        // The task holds no part of the room: a room that is dropped takes its process along, and that ends this.
+        tokio::spawn(async move {
+            let ended = process.wait().await;
+            let _ = tokio::time::timeout(LAST_LINES_WAIT, futures_util::future::join_all(lines)).await;
+            let _ = told.send(Some(ended));
+            gone.cancel();
+        });
+        let first = self.main.set(main).is_ok();
+        debug_assert!(first, "a room has one main process");
+        Ok(())
+    }
+
+    /// When the main process was started.
+    pub(super) fn launched(&self) -> Option<Instant> {
+        self.main.get().map(|main| main.launched)
+    }
+
+    /// Sends a signal to the main process.
+    pub(crate) fn signal(&self, signal: i32) {
+        if let Some(main) = self.main.get() {
+            main.process.signal(signal);
+        }
+    }
+
+    /// Waits until the main process has ended and its last lines are read. Never returns where there is none.
+    pub(crate) async fn ended(&self) -> ProcessExit {
+        let Some(main) = self.main.get() else { return std::future::pending().await };
+        let mut exit = main.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.unwrap_or(ProcessExit::Lost),
+            Err(_) => ProcessExit::Lost,
+        }
+    }
+
+    /// Asks the main process to end with SIGTERM and waits until it has.
+    pub(crate) async fn terminate(&self) {
+        if self.main.get().is_some() {
+            self.signal(SIGTERM);
+            self.ended().await;
+        }
+    }
+
+    /// Counts a call as running here until the answer is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, id: &InvocationId) -> Running {
+        self.occupancy().running += 1;
+        self.output.attribution().begin(id);
+        Running { room: Arc::clone(self), id: id.clone() }
+    }
+
+    /// Takes no new calls; the cell is destroyed as soon as no call runs here.
+    pub(crate) fn retire(&self) {
+        let idle = {
+            let mut occupancy = self.occupancy();
+            occupancy.retired = true;
+            occupancy.running == 0
+        };
+        if idle {
+            self.destroy_unwaited();
+        }
+    }
+
+    fn leave(&self, id: &InvocationId) {
+        self.output.attribution().end(id);
+        let last = {
+            let mut occupancy = self.occupancy();
+            occupancy.running -= 1;
+            occupancy.retired && occupancy.running == 0
+        };
+        if last {
+            self.destroy_unwaited();
+        }
+    }
+
+    fn destroy_unwaited(&self) {
+        self.gone.cancel();
+        let cell = Arc::clone(&self.cell);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { cell.destroy().await });
+        }
+    }
+
+    /// Ends everything here and waits until nothing is left.
+    pub(super) async fn close(&self) {
+        self.gone.cancel();
+        self.cell.destroy().await;
+    }
+
+    /// Whether it takes no more calls.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.is_cancelled() || self.occupancy().retired
+    }
+
+    /// Waits until the main process has ended or the cell is being destroyed.
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    fn occupancy(&self) -> std::sync::MutexGuard<'_, Occupancy> {
+        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Faults, in one place, so that the four kinds say the same thing in the same words.
+impl Room {
+    /// The fault of a call whose process ended with `exit` in the middle of it.
+    pub(crate) fn crashed(&self, exit: ProcessExit) -> Fault {
+        self.death(ErrorCode::FunctionCrashed, "the function's process ended during the call", exit)
+    }
+
+    /// The fault of a start whose process ended with `exit` before it was ready.
+    pub(crate) fn init_failed(&self, exit: ProcessExit) -> Fault {
+        self.death(ErrorCode::InitFailed, "the function's process ended before it was ready", exit)
+    }
+
+    /// The fault of a start that took longer than it may.
+    pub(super) fn init_timeout(&self) -> Fault {
+        let value = self.plan.spec.init_timeout_ms;
+        let message = format!("the function was not ready after {value} ms");
+        let name = "init_timeout_ms";
+        Fault::limit(ErrorCode::InitTimeout, message, name, value, "init_timeout_ms in alula.toml")
+            .with_log_tail(self.output.tail())
+    }
+
+    /// The fault of a call that took longer than it may.
+    pub(crate) fn timed_out(&self) -> Fault {
+        let value = self.plan.spec.timeout_ms;
+        let message = format!("the function did not answer within {value} ms");
+        Fault::limit(ErrorCode::FunctionTimeout, message, "timeout_ms", value, "timeout_ms in alula.toml")
+            .with_log_tail(self.output.tail())
+    }
+
+    /// A fault with the last log lines.
+    pub(crate) fn fault(&self, code: ErrorCode, message: impl Into<String>) -> Fault {
+        Fault::new(code, message).with_log_tail(self.output.tail())
+    }
+
+    fn death(&self, code: ErrorCode, what: &str, exit: ProcessExit) -> Fault {
+        if self.cell.oom_kills() > 0 {
+            return self.out_of_memory();
+        }
+        self.fault(code, format!("{what}: {}", describe(exit)))
+    }
+
+    /// The fault of a call that was killed because the cell was over its memory.
+    pub(crate) fn out_of_memory(&self) -> Fault {
+        let value = self.plan.spec.memory_mb;
+        let message = format!("the function was killed because it used more than {value} MB of memory");
+        let name = "memory_mb";
+        Fault::limit(ErrorCode::OutOfMemory, message, name, value.into(), "memory_mb in alula.toml")
+            .with_log_tail(self.output.tail())
+    }
+}
+
+/// How a process ended, in words.
+pub(crate) fn describe(exit: ProcessExit) -> String {
+    match exit {
+        ProcessExit::Code(code) => format!("exit status {code}"),
+        ProcessExit::Signal(signal) => format!("killed by signal {signal}{}", signal_name(signal)),
+        ProcessExit::Lost => "its sandbox went away".to_owned(),
+    }
+}
+
+/// The names of the signals that a function dies of, where people know them by name.
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        4 => " (SIGILL)",
+        6 => " (SIGABRT)",
+        7 => " (SIGBUS)",
+        8 => " (SIGFPE)",
+        9 => " (SIGKILL)",
+        11 => " (SIGSEGV)",
+        13 => " (SIGPIPE)",
+        15 => " (SIGTERM)",
+        31 => " (SIGSYS: a system call that the sandbox forbids)",
+        _ => "",
+    }
+}
+
+fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
+    let spec = &plan.spec;
+    let memory_mb = u64::from(spec.memory_mb);
+    let weight = (memory_mb * USUAL_CPU_WEIGHT / USUAL_MEMORY_MB).clamp(1, CPU_WEIGHT_MAX);
+    let mut mounts = vec![read_only(&plan.code, CODE_DIR)];
+    let listeners = match language.protocol() {
+        Protocol::Provided => vec![super::lambda::API_PORT],
+        Protocol::Frames | Protocol::Exec | Protocol::Http => Vec::new(),
+    };
+    mounts.extend(language.shim_dir().map(|shim| read_only(shim, SHIM_DIR)));
+    CellSpec {
+        memory_bytes: memory_mb * MIB,
+        processes_max: spec.processes_max,
+        tmp_bytes: u64::from(spec.tmp_mb) * MIB,
+        cpu_weight: u32::try_from(weight).unwrap_or(u32::MAX),
+        network: spec.network,
+        listeners,
+        mounts,
+    }
+}
+
+fn read_only(source: &std::path::Path, target: &str) -> Mount {
+    Mount { source: source.to_owned(), target: target.into(), writable: false }
+}
+
+/// A call that runs in a room; the room is told when this is dropped.
+pub(crate) struct Running {
+    room: Arc<Room>,
+    id: InvocationId,
+}
+
+impl Running {
+    /// The room it runs in.
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.room.leave(&self.id);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Running({})", self.id)
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("id", &self.id).field("key", &self.plan.key).finish_non_exhaustive()
+    }
+}

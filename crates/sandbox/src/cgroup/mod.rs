@@ -1,0 +1,112 @@
+//! Control groups: how much memory, CPU and how many processes a cell may use.
+//!
+//! Version 1 has a hierarchy for each controller, version 2 one for all. Both become a list of folders with
+//! the controllers they serve; what is written where is a table in `v1` and `v2`. All groups of one data
+//! directory lie below one parent of ours, other groups are never touched.
+
+mod find;
+mod groups;
+mod v1;
+mod v2;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use find::{Machine, find};
+pub(crate) use groups::Groups;
+
+/// What a cell may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) memory_bytes: u64,
+    /// Processes and threads, the holder included.
+    pub(crate) processes_max: u64,
+    /// 100 is one usual instance.
+    pub(crate) cpu_weight: u32,
+}
+
+/// Which of the kernel's two interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Version {
+    One,
+    Two,
+}
+
+/// What is limited or counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Controller {
+    Memory,
+    Cpu,
+    /// The counting of CPU time, a controller of its own in version 1.
+    CpuAccounting,
+    Pids,
+}
+
+/// Where the groups of our cells are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Layout {
+    pub(crate) version: Version,
+    /// The parents of our groups, each with the controllers that it serves.
+    pub(crate) parents: Vec<(PathBuf, Vec<Controller>)>,
+}
+
+/// One value to write into a new group.
+struct Setting {
+    file: &'static str,
+    value: String,
+    /// Whether the group is of no use without it.
+    required: bool,
+}
+
+impl Layout {
+    /// Whether the controller is there.
+    pub(crate) fn has(&self, controller: Controller) -> bool {
+        self.parent_of(controller).is_some()
+    }
+
+    fn parent_of(&self, controller: Controller) -> Option<&Path> {
+        let serves = |(_, served): &&(PathBuf, Vec<Controller>)| served.contains(&controller);
+        self.parents.iter().find(serves).map(|(path, _)| path.as_path())
+    }
+
+    /// Memory that the group uses now, in bytes.
+    pub(crate) fn memory_bytes(&self, group: &str) -> u64 {
+        let file = match self.version {
+            Version::One => v1::MEMORY_USED,
+            Version::Two => v2::MEMORY_USED,
+        };
+        self.read(Controller::Memory, group, file).trim().parse().unwrap_or(0)
+    }
+
+    /// CPU time that the group has used, in microseconds.
+    pub(crate) fn cpu_us(&self, group: &str) -> u64 {
+        match self.version {
+            Version::One => v1::cpu_us(&self.read(Controller::CpuAccounting, group, v1::CPU_USED)),
+            Version::Two => v2::cpu_us(&self.read(Controller::CpuAccounting, group, v2::CPU_USED)),
+        }
+    }
+
+    /// How often a process of the group was killed because the group was over its memory.
+    pub(crate) fn oom_kills(&self, group: &str) -> u64 {
+        let file = match self.version {
+            Version::One => v1::OOM_EVENTS,
+            Version::Two => v2::OOM_EVENTS,
+        };
+        keyed_value(&self.read(Controller::Memory, group, file), "oom_kill").unwrap_or(0)
+    }
+
+    /// The text of one file of a group; empty where there is none.
+    fn read(&self, controller: Controller, group: &str, file: &str) -> String {
+        let Some(parent) = self.parent_of(controller) else { return String::new() };
+        std::fs::read_to_string(parent.join(group).join(file)).unwrap_or_default()
+    }
+}
+
+/// The number behind `key` in a file of `key value` lines.
+fn keyed_value(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests;

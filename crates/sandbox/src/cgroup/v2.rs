@@ -1,0 +1,31 @@
+//! Control groups, version 2: file names and values. A table, no behaviour.
+
+use super::{Controller, Limits, Setting, keyed_value};
+
+pub(super) const MEMORY_USED: &str = "memory.current";
+pub(super) const CPU_USED: &str = "cpu.stat";
+pub(super) const OOM_EVENTS: &str = "memory.events";
+
+/// What is written into a new group for `controller`.
+pub(super) fn settings(controller: Controller, limits: &Limits) -> Vec<Setting> {
+    match controller {
+        Controller::Memory => vec![
+            Setting { file: "memory.max", value: limits.memory_bytes.to_string(), required: true },
+            // The file is missing where the kernel has no swap accounting.
+            Setting { file: "memory.swap.max", value: "0".to_owned(), required: false },
+        ],
+        Controller::Cpu => {
+            let weight = limits.cpu_weight.clamp(1, 10_000);
+            vec![Setting { file: "cpu.weight", value: weight.to_string(), required: false }]
+        }
+        Controller::CpuAccounting => Vec::new(),
+        Controller::Pids => {
+            vec![Setting { file: "pids.max", value: limits.processes_max.to_string(), required: true }]
+        }
+    }
+}
+
+/// Microseconds from `cpu.stat`.
+pub(super) fn cpu_us(text: &str) -> u64 {
+    keyed_value(text, "usage_usec").unwrap_or(0)
+}

@@ -1,0 +1,204 @@
+//! A cell, as the platform sees it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use alula_model::{ErrorCode, Fault};
+use alula_runtime::{BoxFuture, Cell, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::AbortHandle;
+
+use super::peer::Peer;
+use super::process::{Running, SandboxProcess};
+use super::{Shared, failed, plan_of};
+use crate::egress::{self, EgressPolicy};
+use crate::link::FDS_MAX;
+use crate::protocol::{Answer, Order, Request};
+
+/// A cell.
+#[derive(Debug)]
+pub(super) struct SandboxCell {
+    shared: Arc<Shared>,
+    id: u64,
+    group: String,
+    holder: Arc<Peer<Answer>>,
+    running: Arc<Running>,
+    listeners: Mutex<HashMap<u16, TcpListener>>,
+    reader: AbortHandle,
+    proxy: OnceLock<AbortHandle>,
+    destroyed: Arc<AtomicBool>,
+}
+
+impl SandboxCell {
+    /// Takes what the spawner sent: the link to the holder and the listeners, in the order of `ports`.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: u64,
+        group: String,
+        ports: &[u16],
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let mut fds = fds.into_iter();
+        let link = fds.next().ok_or_else(|| io::Error::other("the cell came without a link"))?;
+        let listener = |(port, fd): (&u16, OwnedFd)| {
+            let listener = std::net::TcpListener::from(fd);
+            listener.set_nonblocking(true)?;
+            Ok((*port, TcpListener::from_std(listener)?))
+        };
+        let listeners = ports.iter().zip(fds).map(listener).collect::<io::Result<_>>()?;
+        let holder = Arc::new(Peer::new(link)?);
+        let running = Arc::new(Running::default());
+        let (peer, processes) = (Arc::clone(&holder), Arc::clone(&running));
+        let reader = tokio::spawn(async move {
+            let on_news = |news| {
+                if let Answer::Ended { process, ending } = news {
+                    processes.ended(process, ending.into());
+                }
+            };
+            peer.listen(on_news).await;
+            processes.all_lost();
+        });
+        Ok(Self {
+            shared,
+            id,
+            group,
+            holder,
+            running,
+            listeners: Mutex::new(listeners),
+            reader: reader.abort_handle(),
+            proxy: OnceLock::new(),
+            destroyed: Arc::default(),
+        })
+    }
+
+    /// Serves the egress proxy on the listener that was made for it.
+    pub(super) fn serve_egress(&self, policy: Arc<EgressPolicy>) {
+        if let Some(listener) = self.take_listener(EGRESS_PROXY_PORT) {
+            let task = tokio::spawn(egress::serve(listener, policy));
+            let _ = self.proxy.set(task.abort_handle());
+        }
+    }
+
+    async fn start_process(&self, spec: ProcessSpec) -> Result<Box<dyn Process>, Fault> {
+        if spec.argv.is_empty() {
+            return Err(Fault::new(ErrorCode::InvalidSpec, "the command is empty"));
+        }
+        let fds: Vec<_> = spec.fds.iter().map(AsFd::as_fd).collect();
+        if fds.len() > FDS_MAX {
+            return Err(Fault::new(ErrorCode::Internal, "too many descriptors for a process"));
+        }
+        let number = self.holder.next_number();
+        let mut started = Started { running: &self.running, number, kept: false };
+        let exit = self.running.expect(number);
+        let order = Order::Start { argv: spec.argv, env: spec.env, cwd: spec.cwd };
+        match self.holder.ask(number, order, &fds).await.map(|received| received.message) {
+            Ok(Answer::Started) => {
+                started.kept = true;
+                Ok(Box::new(SandboxProcess { holder: Arc::clone(&self.holder), number, exit }))
+            }
+            Ok(Answer::Failed { reason }) => Err(Fault::new(ErrorCode::InitFailed, reason)),
+            Ok(_) => Err(failed(&"the holder answered something else")),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(Fault::new(
+                ErrorCode::InvalidSpec,
+                format!("command and environment are too large: {error}"),
+            )),
+            Err(error) => Err(failed(&format!("it has ended: {error}"))),
+        }
+    }
+
+    async fn socket_to(&self, inside: SocketAddr) -> io::Result<TcpStream> {
+        let order = Order::Socket { v6: inside.is_ipv6() };
+        let received = self.holder.ask(self.holder.next_number(), order, &[]).await?;
+        if let Answer::Failed { reason } = received.message {
+            return Err(io::Error::other(reason));
+        }
+        let socket = received.fds.into_iter().next();
+        let socket = socket.ok_or_else(|| io::Error::other("the holder sent no socket"))?;
+        TcpSocket::from_std_stream(std::net::TcpStream::from(socket)).connect(inside).await
+    }
+}
+
+/// Stops waiting for a process that was not started.
+struct Started<'a> {
+    running: &'a Running,
+    number: u64,
+    kept: bool,
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.running.ended(self.number, ProcessExit::Lost);
+        }
+    }
+}
+
+impl Cell for SandboxCell {
+    fn mount(&self, mount: Mount) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            let request = Request::Mount { cell: self.id, mount: plan_of(mount) };
+            self.shared.ask(request).await.map(drop)
+        })
+    }
+
+    fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        Box::pin(self.start_process(spec))
+    }
+
+    fn take_listener(&self, port: u16) -> Option<TcpListener> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(&port)
+    }
+
+    fn dial(&self, inside: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
+        Box::pin(self.socket_to(inside))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // A cell that has ended is swept.
+            let _ = self.holder.ask(self.holder.next_number(), Order::Sweep, &[]).await;
+        })
+    }
+
+    fn usage(&self) -> Usage {
+        let Some(groups) = &self.shared.groups else { return Usage::default() };
+        Usage { memory_bytes: groups.memory_bytes(&self.group), cpu_us: groups.cpu_us(&self.group) }
+    }
+
+    fn oom_kills(&self) -> u64 {
+        self.shared.groups.as_ref().map_or(0, |groups| groups.oom_kills(&self.group))
+    }
+
+    fn destroy(&self) -> BoxFuture<'_, ()> {
+        self.destroyed.store(true, Ordering::Relaxed);
+        let (shared, cell) = (Arc::clone(&self.shared), self.id);
+        Box::pin(async move {
+            // A task of its own, so that it is finished even if nobody waits any more.
+            let task = tokio::spawn(async move { shared.ask(Request::Destroy { cell }).await.map(drop) });
+            if let Ok(Err(fault)) = task.await {
+                tracing::warn!(%fault, "a sandbox was not destroyed");
+            }
+        })
+    }
+}
+
+impl Drop for SandboxCell {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.running.all_lost();
+        if let Some(proxy) = self.proxy.get() {
+            proxy.abort();
+        }
+        let (shared, cell) = (Arc::clone(&self.shared), self.id);
+        // Without a runtime the platform is ending, and the spawner ends all cells with it.
+        if !self.destroyed.load(Ordering::Relaxed)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { shared.ask(Request::Destroy { cell }).await.map(drop) });
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The platform's side: the [`Sandbox`] that makes cells by asking the spawner.
+
+mod cell;
+mod ownership;
+mod peer;
+mod process;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use alula_model::{ErrorCode, Fault, Network};
+use alula_runtime::{BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount};
+
+use crate::cgroup::Layout;
+use crate::egress::EgressPolicy;
+use crate::link::ANSWER_BYTES_MAX;
+use crate::protocol::{CellPlan, MountPlan, Reply, Request};
+use crate::report::{self, Facts};
+use crate::spawner::SpawnerLink;
+use cell::SandboxCell;
+use peer::Peer;
+
+/// Makes cells of processes on this machine.
+///
+/// Cheap to clone. When the last clone and the last cell are dropped the spawner ends and everything with it.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+}
+
+/// What the sandbox and its cells have in common.
+#[derive(Debug)]
+struct Shared {
+    spawner: Arc<Peer<Reply>>,
+    facts: Facts,
+    groups: Option<Layout>,
+    egress: Arc<EgressPolicy>,
+    /// Reads the spawner's answers.
+    reader: tokio::task::AbortHandle,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Sandbox {
+    /// Takes the link to a spawner and waits until it has set itself up, inside a tokio runtime. `egress`
+    /// says what functions with [`Network::Internet`] may reach.
+    pub async fn connect(link: SpawnerLink, egress: EgressPolicy) -> io::Result<Self> {
+        let spawner = Arc::new(Peer::<Reply>::new(link.link)?);
+        let mut buffer = vec![0; ANSWER_BYTES_MAX];
+        let hello = spawner.receive(&mut buffer).await?.map(|received| received.message.body);
+        let Some(Reply::Hello { facts, groups }) = hello else {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the spawner ended while it was set up"));
+        };
+        let listener = Arc::clone(&spawner);
+        let reader = tokio::spawn(async move { listener.listen(|_| ()).await }).abort_handle();
+        Ok(Self { shared: Arc::new(Shared { spawner, facts, groups, egress: Arc::new(egress), reader }) })
+    }
+}
+
+/// What the machine gives, without running anything: for `alula doctor`. Like
+/// [`fork_spawner`](crate::fork_spawner), which made the link, it belongs into a process without threads.
+pub fn inspect(link: SpawnerLink) -> io::Result<LauncherReport> {
+    use crate::protocol::Numbered;
+    let mut buffer = vec![0; ANSWER_BYTES_MAX];
+    let hello = crate::link::receive::<Numbered<Reply>>(&link.link, &mut buffer)?;
+    match hello.map(|received| received.message.body) {
+        Some(Reply::Hello { facts, .. }) => Ok(report::describe(&facts)),
+        _ => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the spawner ended while it was set up")),
+    }
+}
+
+impl Launcher for Sandbox {
+    fn prepare(&self, spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            // A task of its own: if the caller goes away, the cell is still received, and then dropped.
+            match tokio::spawn(async move { shared.make(spec).await }).await {
+                Ok(made) => made.map(|cell| Box::new(cell) as Box<dyn Cell>),
+                Err(error) => Err(failed(&error)),
+            }
+        })
+    }
+
+    fn report(&self) -> LauncherReport {
+        report::describe(&self.shared.facts)
+    }
+}
+
+impl Shared {
+    async fn make(self: Arc<Self>, mut spec: CellSpec) -> Result<SandboxCell, Fault> {
+        let proxied = spec.network == Network::Internet;
+        if proxied && !spec.listeners.contains(&EGRESS_PROXY_PORT) {
+            spec.listeners.push(EGRESS_PROXY_PORT);
+        }
+        let plan = CellPlan {
+            memory_bytes: spec.memory_bytes,
+            processes_max: spec.processes_max,
+            tmp_bytes: spec.tmp_bytes,
+            cpu_weight: spec.cpu_weight,
+            listeners: spec.listeners.clone(),
+            mounts: spec.mounts.iter().cloned().map(plan_of).collect(),
+        };
+        let (reply, fds) = self.ask(Request::Prepare(plan)).await?;
+        let Reply::Prepared { cell, group, owner } = reply else {
+            return Err(failed(&"the spawner answered something else"));
+        };
+        let made = SandboxCell::new(Arc::clone(&self), cell, group, &spec.listeners, fds);
+        let made = made.map_err(|error| failed(&error))?;
+        if let Some(owner) = owner {
+            let folders = spec.mounts.into_iter().filter(|mount| mount.writable).map(|mount| mount.source);
+            ownership::give(folders.collect(), owner).await.map_err(|error| failed(&error))?;
+        }
+        if proxied {
+            made.serve_egress(Arc::clone(&self.egress));
+        }
+        Ok(made)
+    }
+
+    /// Asks the spawner; a refusal is a fault.
+    async fn ask(&self, request: Request) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+        let answered = self.spawner.ask(self.spawner.next_number(), request, &[]).await;
+        let received = answered.map_err(|error| failed(&format!("the spawner is gone: {error}")))?;
+        match received.message {
+            Reply::Failed { reason } if self.facts.cell_error.is_some() => {
+                Err(failed(&format!("{reason}; {}", report::NAMESPACE_REMEDY)))
+            }
+            Reply::Failed { reason } => Err(failed(&reason)),
+            reply => Ok((reply, received.fds)),
+        }
+    }
+}
+
+fn plan_of(mount: Mount) -> MountPlan {
+    MountPlan { source: mount.source, target: mount.target, writable: mount.writable }
+}
+
+/// A fault of the sandbox itself.
+fn failed(reason: &impl std::fmt::Display) -> Fault {
+    Fault::new(ErrorCode::SandboxFailed, format!("the sandbox failed: {reason}"))
+}

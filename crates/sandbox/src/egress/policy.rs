@@ -1,0 +1,204 @@
+//! Which addresses a function may reach: public ones, unless an exception allows more. No I/O but asking for
+//! the machine's own addresses.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A block of addresses: `10.1.0.0/16`, `fd12::/16`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subnet {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// The text is not a block of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address with a prefix length, such as 10.1.0.0/16")]
+pub struct SubnetError(String);
+
+impl Subnet {
+    /// A block; `None` if the prefix is longer than the address.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= bits).then_some(Self { address, prefix })
+    }
+
+    /// Whether the address lies in the block.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differing = u32::from(own) ^ u32::from(other);
+                differing.leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differing = u128::from(own) ^ u128::from(other);
+                differing.leading_zeros() >= u32::from(self.prefix)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = SubnetError;
+
+    fn from_str(text: &str) -> Result<Self, SubnetError> {
+        let wrong = || SubnetError(text.to_owned());
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let prefix = prefix.unwrap_or(if address.is_ipv4() { 32 } else { 128 });
+        Self::new(address, prefix).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// What functions with `Network::Internet` may reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EgressPolicy {
+    /// Blocks that may be reached although they are not public.
+    pub allow: Vec<Subnet>,
+}
+
+impl EgressPolicy {
+    /// Allows the address, or names the rule that refuses it. `own` are the machine's interface addresses.
+    pub(super) fn check(&self, address: IpAddr, own: &[IpAddr]) -> Result<(), &'static str> {
+        let address = plain(address);
+        if self.allow.iter().any(|subnet| subnet.contains(address)) {
+            return Ok(());
+        }
+        match address {
+            IpAddr::V4(v4) => check_v4(v4)?,
+            IpAddr::V6(v6) => check_v6(v6)?,
+        }
+        if own.iter().any(|own| plain(*own) == address) { Err("own_address") } else { Ok(()) }
+    }
+}
+
+/// The IPv4 address that an IPv6 address carries, where it carries one: mapped, compatible, 6to4 or NAT64.
+fn plain(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    let carried = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => carried(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => carried(high, low),
+        [0x2002, high, low, ..] => carried(high, low),
+        _ => address,
+    }
+}
+
+fn check_v4(v4: Ipv4Addr) -> Result<(), &'static str> {
+    let [a, b, c, _] = v4.octets();
+    match (a, b, c) {
+        (0, ..) => Err("unspecified"),
+        (127, ..) => Err("loopback"),
+        (10, ..) | (172, 16..=31, _) | (192, 168, _) => Err("private"),
+        (169, 254, _) => Err("link_local_and_metadata"),
+        (100, 64..=127, _) => Err("shared_carrier"),
+        (192, 0, 0 | 2) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) => Err("reserved"),
+        (224..=239, ..) => Err("multicast"),
+        (240..=255, ..) => Err("reserved"),
+        _ => Ok(()),
+    }
+}
+
+fn check_v6(v6: Ipv6Addr) -> Result<(), &'static str> {
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0] => Err("unspecified"),
+        [0, 0, 0, 0, 0, 0, 0, 1] => Err("loopback"),
+        [0xfc00..=0xfdff, ..] => Err("private"),
+        [0xfe80..=0xfebf, ..] => Err("link_local_and_metadata"),
+        [0xfec0..=0xfeff, ..] => Err("private"),
+        [0xff00..=0xffff, ..] => Err("multicast"),
+        // Only this eighth of the addresses is given out; documentation and tunnels are carved out of it.
+        [0x2001, 0x0000 | 0x0db8, ..] => Err("reserved"),
+        [0x2000..=0x3fff, ..] => Ok(()),
+        _ => Err("reserved"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: &str) -> Result<(), &'static str> {
+        EgressPolicy::default().check(address.parse().unwrap(), &["8.8.4.4".parse().unwrap()])
+    }
+
+    #[test]
+    fn public_addresses_pass() {
+        for address in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111"] {
+            assert_eq!(check(address), Ok(()), "{address}");
+        }
+    }
+
+    #[test]
+    fn addresses_inside_are_refused_in_every_disguise() {
+        let cases = [
+            ("0.0.0.0", "unspecified"),
+            ("0.1.2.3", "unspecified"),
+            ("127.0.0.1", "loopback"),
+            ("127.8.8.8", "loopback"),
+            ("10.0.0.1", "private"),
+            ("172.31.255.255", "private"),
+            ("192.168.1.1", "private"),
+            ("169.254.169.254", "link_local_and_metadata"),
+            ("100.64.0.1", "shared_carrier"),
+            ("224.0.0.1", "multicast"),
+            ("255.255.255.255", "reserved"),
+            ("8.8.4.4", "own_address"),
+            ("::ffff:8.8.4.4", "own_address"),
+            ("::", "unspecified"),
+            ("::1", "loopback"),
+            ("::ffff:127.0.0.1", "loopback"),
+            ("::ffff:169.254.169.254", "link_local_and_metadata"),
+            ("::127.0.0.1", "loopback"),
+            ("64:ff9b::10.0.0.1", "private"),
+            ("2002:7f00:0001::1", "loopback"),
+            ("fd00:ec2::254", "private"),
+            ("fe80::1", "link_local_and_metadata"),
+            ("ff02::1", "multicast"),
+            ("2001:db8::1", "reserved"),
+            ("2001::1", "reserved"),
+            ("4000::1", "reserved"),
+        ];
+        for (address, rule) in cases {
+            assert_eq!(check(address), Err(rule), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_exception_allows_its_block_and_no_more() {
+        let policy = EgressPolicy { allow: vec!["10.1.0.0/16".parse().unwrap()] };
+        let check = |address: &str| policy.check(address.parse().unwrap(), &[]);
+        assert_eq!(check("10.1.255.1"), Ok(()));
+        assert_eq!(check("::ffff:10.1.0.9"), Ok(()));
+        assert_eq!(check("10.2.0.1"), Err("private"));
+    }
+
+    #[test]
+    fn blocks_are_read_and_bad_ones_refused() {
+        assert!("10.0.0.0/8".parse::<Subnet>().unwrap().contains("10.255.0.1".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Subnet>().unwrap().contains("1.2.3.4".parse().unwrap()));
+        assert!(!"0.0.0.0/0".parse::<Subnet>().unwrap().contains("::1".parse().unwrap()));
+        assert_eq!("fd00::/8".parse::<Subnet>().unwrap().to_string(), "fd00::/8");
+        assert_eq!("10.0.0.1".parse::<Subnet>().unwrap().to_string(), "10.0.0.1/32");
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "a/8", "10.0.0.0/", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Subnet>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Landlock: the second wall around files, kept even if a mount were wrong.
+//!
+//! Reading and executing is allowed everywhere below the cell's root, writing only below named places. A rule
+//! on the root also covers what is mounted below it later; a rule on a folder that is mounted over later does
+//! not, so writable places are named after they are mounted. TCP is not governed here: the network namespace
+//! does that.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::sys;
+
+const EXECUTE: u64 = 1;
+const WRITE_FILE: u64 = 1 << 1;
+const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+/// Rights of the first version: bits 0 to 12.
+const FILES_V1: u64 = (1 << 13) - 1;
+const REFER: u64 = 1 << 13;
+const TRUNCATE: u64 = 1 << 14;
+const IOCTL_DEV: u64 = 1 << 15;
+const SCOPE_ABSTRACT_UNIX: u64 = 1;
+const SCOPE_SIGNAL: u64 = 1 << 1;
+
+/// The file rights that version `abi` of the kernel's Landlock knows.
+fn files_of(abi: u32) -> u64 {
+    let mut rights = FILES_V1;
+    for (since, right) in [(2, REFER), (3, TRUNCATE), (5, IOCTL_DEV)] {
+        if abi >= since {
+            rights |= right;
+        }
+    }
+    rights
+}
+
+/// The scopes that version `abi` knows, and how many bytes of the ruleset it reads.
+fn scopes_of(abi: u32) -> (u64, usize) {
+    match abi {
+        0..=3 => (0, 8),
+        4..=5 => (0, 16),
+        _ => (SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL, 24),
+    }
+}
+
+/// Restricts this process and its later children. `writable` are folders, `devices` are files.
+pub(crate) fn restrict(abi: u32, writable: &[&Path], devices: &[&Path]) -> io::Result<()> {
+    let files = files_of(abi);
+    let (scopes, size) = scopes_of(abi);
+    let ruleset = sys::landlock_create(&sys::LandlockRuleset { files, tcp: 0, scopes }, size)?;
+    let allow = |path: &Path, rights: u64| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty())?;
+        sys::landlock_allow(ruleset.as_fd(), opened.as_fd(), rights & files)
+    };
+    allow(Path::new("/"), EXECUTE | READ_FILE | READ_DIR)?;
+    for place in writable {
+        let is_folder = place.is_dir();
+        allow(place, if is_folder { FILES_V1 | REFER | TRUNCATE } else { FILE_RIGHTS })?;
+    }
+    for device in devices {
+        allow(device, FILE_RIGHTS | IOCTL_DEV)?;
+    }
+    sys::landlock_restrict(ruleset.as_fd())
+}
+
+/// Rights that make sense on a file; the kernel refuses those of folders there.
+const FILE_RIGHTS: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_is_asked_only_for_what_it_knows() {
+        assert_eq!(files_of(1), 0x1fff);
+        assert_eq!(files_of(2), 0x3fff);
+        assert_eq!(files_of(3), 0x7fff);
+        assert_eq!(files_of(4), 0x7fff);
+        assert_eq!(files_of(7), 0xffff);
+        assert_eq!(scopes_of(1), (0, 8));
+        assert_eq!(scopes_of(4), (0, 16));
+        assert_eq!(scopes_of(6), (3, 24));
+    }
+}

@@ -1,0 +1,101 @@
+//! What the three kinds of process say to each other.
+//!
+//! The platform asks the spawner for cells ([`Request`], [`Reply`]) and each cell's holder for what happens
+//! inside it ([`Order`], [`Answer`]). Every question has a number and its answer the same; number 0 is news
+//! that nobody asked for. No behaviour here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Layout;
+use crate::report::Facts;
+
+/// The number of messages that answer no question.
+pub(crate) const NEWS: u64 = 0;
+
+/// A numbered message.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Numbered<T> {
+    pub(crate) number: u64,
+    pub(crate) body: T,
+}
+
+/// Platform to spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Make a cell: [`Reply::Prepared`] with the link to its holder and its listeners.
+    Prepare(CellPlan),
+    /// Show one more host folder in a cell: [`Reply::Done`].
+    Mount { cell: u64, mount: MountPlan },
+    /// End a cell: [`Reply::Done`] when nothing of it is left.
+    Destroy { cell: u64 },
+}
+
+/// A cell to make.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CellPlan {
+    pub(crate) memory_bytes: u64,
+    pub(crate) processes_max: u32,
+    pub(crate) tmp_bytes: u64,
+    pub(crate) cpu_weight: u32,
+    pub(crate) listeners: Vec<u16>,
+    pub(crate) mounts: Vec<MountPlan>,
+}
+
+/// A host folder or file to show.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MountPlan {
+    pub(crate) source: PathBuf,
+    pub(crate) target: PathBuf,
+    pub(crate) writable: bool,
+}
+
+/// Spawner to platform.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// News, once and first: what this machine gives and where the cells' control groups are.
+    Hello { facts: Facts, groups: Option<Layout> },
+    /// The cell, the name of its control group and its root's user outside, where that is another than ours.
+    Prepared { cell: u64, group: String, owner: Option<u32> },
+    /// It is done.
+    Done,
+    /// It could not be done.
+    Failed { reason: String },
+}
+
+/// Platform to holder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Start a process with the descriptors of the message: [`Answer::Started`], later [`Answer::Ended`].
+    Start { argv: Vec<String>, env: BTreeMap<String, String>, cwd: String },
+    /// Send a signal to the process that the `Start` of this number made. No answer.
+    Signal { process: u64, signal: i32 },
+    /// Make a TCP socket inside: [`Answer::Done`] with the socket.
+    Socket { v6: bool },
+    /// Kill everything but the holder: [`Answer::Done`].
+    Sweep,
+}
+
+/// Holder to platform; the first one, `Ready` or `Failed`, goes to the spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// News: the cell is complete; with its listeners.
+    Ready,
+    /// The process runs the program.
+    Started,
+    /// News: a process that was started has ended.
+    Ended { process: u64, ending: Ending },
+    /// It is done.
+    Done,
+    /// It could not be done.
+    Failed { reason: String },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ending {
+    Code(i32),
+    Signal(i32),
+}

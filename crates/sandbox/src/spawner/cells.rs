@@ -1,0 +1,226 @@
+//! Making cells and ending them; never waiting for one.
+//!
+//! A cell is `SettingUp` until its holder says that it is complete, then `Running`, then `Dead` (its holder
+//! has ended by itself: its group stays readable until somebody asks to destroy it) or `Ending`.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::pipe::PipeFlags;
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use super::slots::Slots;
+use super::template::Template;
+use crate::cell::{self, Blueprint, IDS_PER_CELL, IdMap, MountTree};
+use crate::cgroup::{Groups, Limits};
+use crate::link;
+use crate::protocol::{CellPlan, MountPlan};
+use crate::sys;
+
+const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS;
+
+/// Listeners and mounts of one cell: both travel as descriptors.
+const PARTS_MAX: usize = 32;
+
+/// Where a cell is in its life.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The holder builds it; the platform's end of its link waits here. The number is that of the request.
+    SettingUp { link: OwnedFd, request: u64 },
+    /// The platform has it.
+    Running,
+    /// Its holder has ended.
+    Dead,
+    /// Killed; the request is answered when the holder has ended.
+    Ending { request: u64 },
+}
+
+/// One cell.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) stage: Stage,
+    pub(super) holder: OwnedFd,
+    /// Its mount namespace. Opened while the holder lets itself be looked into, which it ends when it is complete.
+    mounts: OwnedFd,
+    pub(super) group: String,
+    pub(super) map: IdMap,
+    slot: u32,
+}
+
+/// What cells are made from.
+pub(super) struct Maker {
+    pub(super) template: Template,
+    pub(super) groups: Option<Groups>,
+    pub(super) filter: Vec<libc::sock_filter>,
+    pub(super) landlock_abi: u32,
+    pub(super) last_capability: u32,
+    /// First user of the cells' range; `None` where only the own user can be mapped.
+    pub(super) uid_base: Option<u32>,
+}
+
+/// All cells.
+pub(super) struct Cells {
+    pub(super) maker: Maker,
+    pub(super) live: HashMap<u64, Cell>,
+    slots: Slots,
+    last: u64,
+}
+
+impl Cells {
+    pub(super) fn new(maker: Maker) -> Self {
+        Self { maker, live: HashMap::new(), slots: Slots::new(), last: 0 }
+    }
+
+    /// Starts making a cell.
+    pub(super) fn prepare(&mut self, plan: &CellPlan, request: u64) -> io::Result<u64> {
+        if plan.listeners.len() > PARTS_MAX || plan.mounts.len() > PARTS_MAX {
+            return Err(io::Error::other(format!("more than {PARTS_MAX} listeners or mounts in one cell")));
+        }
+        let slot =
+            self.slots.take().ok_or_else(|| io::Error::other("there are as many cells as there can be"))?;
+        self.last += 1;
+        let group = format!("cell-{}", self.last);
+        let made = self.maker.make(plan, request, slot, &group);
+        match made {
+            Ok(cell) => {
+                self.live.insert(self.last, cell);
+                Ok(self.last)
+            }
+            Err(error) => {
+                self.slots.give_back(slot);
+                self.maker.remove_group(&group);
+                Err(error)
+            }
+        }
+    }
+
+    /// Shows one more host folder in a cell.
+    pub(super) fn mount(&mut self, cell: u64, mount: &MountPlan) -> io::Result<()> {
+        let Some(Cell { stage: Stage::Running, mounts, .. }) = self.live.get(&cell) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
+        };
+        if mount.writable {
+            return Err(io::Error::other("a writable folder must be named when the cell is made"));
+        }
+        let tree = self.maker.template.fetch(mount)?;
+        self.maker.template.attach_in(mounts, &tree, &mount.target)
+    }
+
+    /// Kills a cell; false when there is nothing to wait for.
+    pub(super) fn kill(&mut self, cell: u64, request: u64) -> bool {
+        let Some(found) = self.live.get_mut(&cell) else { return false };
+        if matches!(found.stage, Stage::Dead) {
+            self.forget(cell);
+            return false;
+        }
+        let _ = pidfd_send_signal(&found.holder, Signal::KILL);
+        found.stage = Stage::Ending { request };
+        true
+    }
+
+    /// Collects an ended holder. With it the kernel has ended everything in the cell.
+    pub(super) fn reap(&mut self, cell: u64) {
+        if let Some(found) = self.live.get(&cell) {
+            let _ = waitid(WaitId::PidFd(found.holder.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// Removes what is left of an ended cell.
+    pub(super) fn forget(&mut self, cell: u64) {
+        if let Some(found) = self.live.remove(&cell) {
+            self.slots.give_back(found.slot);
+            self.maker.remove_group(&found.group);
+        }
+    }
+
+    /// Ends all cells and waits for it.
+    pub(super) fn end_all(&mut self) {
+        let cells: Vec<_> = self.live.keys().copied().collect();
+        for cell in &cells {
+            self.kill(*cell, crate::protocol::NEWS);
+        }
+        for cell in cells {
+            self.reap(cell);
+            self.forget(cell);
+        }
+    }
+}
+
+impl Maker {
+    fn make(&mut self, plan: &CellPlan, request: u64, slot: u32, group: &str) -> io::Result<Cell> {
+        let mounts = plan
+            .mounts
+            .iter()
+            .map(|mount| {
+                let tree = self.template.fetch(mount)?;
+                Ok(MountTree { tree, target: mount.target.clone(), writable: mount.writable })
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        let limits = Limits {
+            memory_bytes: plan.memory_bytes,
+            // The holder counts too.
+            processes_max: u64::from(plan.processes_max) + 1,
+            cpu_weight: plan.cpu_weight,
+        };
+        let joins = self.groups.as_ref().map(|groups| groups.create(group, &limits)).transpose()?;
+        let (ours, theirs) = link::pair()?;
+        let (mapped, map_done) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let blueprint = Blueprint {
+            link: theirs,
+            mapped,
+            groups: joins.unwrap_or_default(),
+            own_user: self.uid_base.is_some(),
+            tmp_bytes: plan.tmp_bytes,
+            listeners: plan.listeners.clone(),
+            mounts,
+            landlock_abi: self.landlock_abi,
+            filter: &self.filter,
+            last_capability: self.last_capability,
+        };
+        let (pid, holder) = sys::clone_into(NAMESPACES, || cell::run(&blueprint))?;
+        let map = match self.uid_base {
+            Some(base) => IdMap::Range { base: base + slot * IDS_PER_CELL },
+            None => IdMap::Own,
+        };
+        let told = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).and_then(|mounts| {
+            cell::write_maps(pid, map)?;
+            rustix::io::write(&map_done, b"1")?;
+            Ok(mounts.into())
+        });
+        let mounts = told.map_err(|error: io::Error| {
+            let _ = pidfd_send_signal(&holder, Signal::KILL);
+            let _ = waitid(WaitId::PidFd(holder.as_fd()), WaitIdOptions::EXITED);
+            io::Error::new(error.kind(), format!("user map: {error}"))
+        })?;
+        let stage = Stage::SettingUp { link: ours, request };
+        Ok(Cell { stage, holder, mounts, group: group.to_owned(), map, slot })
+    }
+
+    /// A group may be busy for a moment after its last process; the kernel is given some rounds for it, and
+    /// what is left then is removed by the next start.
+    fn remove_group(&self, group: &str) {
+        const ROUNDS: u32 = 20;
+        let Some(groups) = &self.groups else { return };
+        for _ in 0..ROUNDS {
+            if groups.remove(group).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+/// The number of the kernel's highest capability.
+pub(super) fn last_capability() -> u32 {
+    /// `CAP_CHECKPOINT_RESTORE`, the highest one when this was written.
+    const KNOWN: u32 = 40;
+    let text = std::fs::read_to_string(Path::new("/proc/sys/kernel/cap_last_cap")).unwrap_or_default();
+    text.trim().parse().unwrap_or(KNOWN)
+}

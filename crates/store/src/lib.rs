@@ -1,0 +1,45 @@
+//! What survives: records, packages, history, queue, behind four narrow ports.
+//!
+//! The ports say what callers may rely on. The memory implementation is their executable specification; every
+//! other back end passes the same conformance suite and nobody outside the assembly knows which one is in use.
+//!
+//! Read the ports first (`records`, `queue`, `history`, `packages`), then `memory`, then `sqlite`.
+//!
+//! Deliberately absent: what the records mean (that is `control`'s), any clock (the present is passed in), and
+//! any HTTP.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
+
+mod data_dir;
+mod disk_packages;
+mod error;
+mod history;
+mod memory;
+mod packages;
+mod queue;
+mod records;
+mod sqlite;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use data_dir::DataDir;
+pub use disk_packages::DiskPackages;
+pub use error::Error;
+pub use history::{History, PAGE_LEN_MAX, RunFilter, RunPage};
+pub use memory::{MemoryPackages, MemoryStore};
+pub use packages::{PackageInfo, Packages};
+pub use queue::{
+    CLAIM_LEN_MAX, Claim, DeadLetter, LaneStats, MESSAGE_BYTES_MAX, MessageId, NewMessage, Queue, Receipt,
+    Settlement,
+};
+pub use records::{
+    BATCH_LEN_MAX, Batch, Committed, Expect, KEY_BYTES_MAX, Key, Record, Records, Revision, SCAN_LEN_MAX,
+    VALUE_BYTES_MAX, Write,
+};
+pub use sqlite::{SqliteOptions, SqliteStore, open_sqlite};
+
+/// A boxed future that may cross threads: what the object-safe ports return.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
+/// What every operation of a port returns.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,50 @@
+//! The port for packages: immutable contents under the SHA-256 of their bytes.
+//!
+//! Contract: a put is durable when it returns and idempotent, and the address is computed from the bytes that were
+//! stored; reading verifies nothing, since what is under an address cannot change.
+
+use std::path::PathBuf;
+
+use alula_model::Digest;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::{BoxFuture, Error, Result};
+
+/// A stored package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageInfo {
+    /// Its address.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Immutable contents by digest.
+pub trait Packages: Send + Sync + std::fmt::Debug {
+    /// Stores a content that is in memory.
+    fn put(&self, content: Bytes) -> BoxFuture<'_, Result<PackageInfo>>;
+
+    /// Moves a file of the same file system into the store; the file is gone afterwards, whatever the outcome.
+    fn put_file(&self, file: PathBuf) -> BoxFuture<'_, Result<PackageInfo>>;
+
+    /// Whether it is there, and how large.
+    fn stat(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PackageInfo>>>;
+
+    /// The whole content.
+    fn get(&self, digest: &Digest) -> BoxFuture<'_, Result<Bytes>>;
+
+    /// Every package, for clean-up.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<PackageInfo>>>;
+
+    /// Forgets it; without effect if it is not there.
+    fn remove(&self, digest: &Digest) -> BoxFuture<'_, Result<()>>;
+}
+
+pub(crate) fn digest_of(content: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(content).into())
+}
+
+pub(crate) fn no_package(digest: &Digest) -> Error {
+    Error::NotFound { what: format!("package {digest}") }
+}

@@ -1,0 +1,47 @@
+//! The name, unit and meaning of every metric. Names do not change once released; counters get `_total` appended by
+//! the format, and units are appended to the names here.
+
+/// A metric's name and what it says.
+pub(super) type Description = (&'static str, &'static str);
+
+/// Labels: namespace, function, status, blame.
+pub(super) const CALLS: Description =
+    ("alula_function_calls", "Calls that have ended, by how and, where they failed, by who has to act");
+/// Labels: namespace, function.
+pub(super) const IN_FLIGHT: Description =
+    ("alula_function_in_flight", "Calls that are running or waiting now");
+/// Labels: namespace, function.
+pub(super) const DURATION: Description =
+    ("alula_function_duration_seconds", "Time from the arrival of a call to the last byte of its answer");
+/// Labels: namespace, function.
+pub(super) const RUN_TIME: Description =
+    ("alula_function_run_seconds", "Time that the handler took, to the last byte of its answer");
+/// Labels: namespace, function.
+pub(super) const QUEUE_TIME: Description =
+    ("alula_function_queue_seconds", "Time that calls waited for a slot that others held");
+/// Labels: namespace, function.
+pub(super) const COLD_STARTS: Description =
+    ("alula_function_cold_starts", "Calls for which an instance was started from nothing");
+/// Labels: namespace, function, phase (`start`, `init`).
+pub(super) const START_TIME: Description = (
+    "alula_function_start_seconds",
+    "Time to make an instance: the sandbox and its process, then loading the code",
+);
+/// Labels: namespace, function.
+pub(super) const REQUEST_BYTES: Description =
+    ("alula_function_request_bytes", "Bytes of request bodies that were read");
+/// Labels: namespace, function.
+pub(super) const RESPONSE_BYTES: Description =
+    ("alula_function_response_bytes", "Bytes of response bodies that were passed on");
+/// Labels: state.
+pub(super) const INSTANCES: Description = ("alula_instances", "Instances on this node, by state");
+/// Labels: listener (`public`, `control`).
+pub(super) const HTTP_CONNECTIONS: Description = ("alula_http_connections", "Open connections, by listener");
+/// Labels: outcome (`built`, `cached`, `failed`).
+pub(super) const BUILDS: Description = ("alula_builds", "Build steps of deployed code, by outcome");
+/// No labels.
+pub(super) const LOG_LINES_DROPPED: Description =
+    ("alula_log_lines_dropped", "Log lines that came faster than they could be stored");
+/// No labels.
+pub(super) const RUNS_DROPPED: Description =
+    ("alula_runs_dropped", "Run records that came faster than they could be stored");

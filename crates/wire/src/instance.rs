@@ -1,0 +1,48 @@
+//! Instances: what runs on this node now.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One sandbox with one version loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceInfo {
+    /// Its id.
+    pub id: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The function.
+    pub function: String,
+    /// The version.
+    pub version: u64,
+    /// What it is doing.
+    pub state: InstanceState,
+    /// Calls that run in it now.
+    pub in_flight: u64,
+    /// Memory now, in bytes.
+    pub memory_bytes: u64,
+    /// CPU time so far, in microseconds.
+    pub cpu_us: u64,
+    /// Calls that it has been given so far.
+    pub calls: u64,
+    /// Time since its last call ended; zero while one runs.
+    pub idle_ms: u64,
+    /// Time since it became ready.
+    pub age_ms: u64,
+}
+
+/// What an instance is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// No call runs in it.
+    Idle,
+    /// At least one call runs in it.
+    Busy,
+}
+
+/// The instances on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceList {
+    /// The instances, ordered by function and id.
+    pub instances: Vec<InstanceInfo>,
+}

@@ -1,0 +1,39 @@
+//! The public JSON shapes of the control API, shared by the server, the client library and the command line.
+//!
+//! The shapes are a promise to clients, so they stand apart from the nouns of `alula-model`, which may change:
+//! the conversions between both are here and nowhere else. Conventions:
+//!
+//! - Points in time are integers, milliseconds since the Unix epoch (UTC), and their names end in `_ms`;
+//!   durations and sizes carry their unit in their names too (`took_ms`, `total_us`, `package_bytes`).
+//! - Requests refuse unknown fields; answers may grow fields, so clients ignore what they do not know.
+//! - A field without a value is left out rather than `null`.
+//!
+//! Deliberately absent: HTTP itself, validation beyond the shape, and everything that only the server knows.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
+
+mod deploy;
+mod error;
+mod function;
+pub mod headers;
+mod instance;
+mod log;
+mod mirror;
+mod platform;
+pub mod query;
+mod run;
+mod spec;
+mod version;
+
+pub use deploy::{BuildOverride, DeployEvent, DeployStage, DeployedFunction, Overrides};
+pub use error::{Blame, ErrorAnswer, ErrorInfo, LimitInfo};
+pub use function::{AliasRequest, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest};
+pub use instance::{InstanceInfo, InstanceList, InstanceState};
+pub use log::{LogLevel, LogLine, LogStream};
+pub use platform::{
+    AuditEntry, AuditList, DoctorReport, Info, Protection, RuntimeInfo, RuntimeList, Template, TemplateFile,
+    TemplateList,
+};
+pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};
+pub use spec::{BuildSpec, Class, FunctionSpec, Network};
+pub use version::{FieldChange, FileChange, FileChangeKind, Version, VersionDiff, VersionList};

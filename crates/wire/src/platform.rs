@@ -1,0 +1,142 @@
+//! The platform itself: what it is, which runtimes it has, what protects it, who did what.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The platform in one look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Info {
+    /// The version of the platform.
+    pub version: String,
+    /// Since when it has been up.
+    pub started_at_ms: i64,
+    /// How long it has been up.
+    pub uptime_ms: u64,
+    /// Where functions are called.
+    pub data_plane_url: String,
+    /// Functions in all namespaces.
+    pub functions: u64,
+    /// Instances on this node.
+    pub instances: u64,
+    /// Calls that run now.
+    pub in_flight: u64,
+    /// The name of the token that asks.
+    pub actor: String,
+    /// The language runtimes.
+    pub runtimes: Vec<RuntimeInfo>,
+}
+
+/// A language runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuntimeInfo {
+    /// Its canonical name: `python3.11`.
+    pub name: String,
+    /// Other names for it: `python`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Whether functions of it can run here.
+    pub available: bool,
+    /// What was found, or why it is not available.
+    pub detail: String,
+    /// The command that makes it available, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// The language runtimes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuntimeList {
+    /// The runtimes.
+    pub runtimes: Vec<RuntimeInfo>,
+}
+
+/// A function to begin with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Template {
+    /// Its name.
+    pub name: String,
+    /// What it shows.
+    pub description: String,
+    /// The runtime it is for.
+    pub runtime: String,
+    /// The handler it states, where it states one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// The program and its arguments it states, where it states some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Its files.
+    pub files: Vec<TemplateFile>,
+}
+
+/// One file of a template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TemplateFile {
+    /// Its path in the function's folder.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// The templates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TemplateList {
+    /// The templates.
+    pub templates: Vec<Template>,
+}
+
+/// What this machine gives and what is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DoctorReport {
+    /// Whether every protection is in force and every runtime available.
+    pub complete: bool,
+    /// The protections, the most important first.
+    pub protections: Vec<Protection>,
+    /// The runtimes.
+    pub runtimes: Vec<RuntimeInfo>,
+}
+
+/// One protection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Protection {
+    /// Its name.
+    pub name: String,
+    /// Whether it is in force.
+    pub in_force: bool,
+    /// How it is done, or what is missing, what that means and how to get it.
+    pub detail: String,
+}
+
+/// Who did what, when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// When.
+    pub at_ms: i64,
+    /// Who: the name of a token.
+    pub actor: String,
+    /// The verb: `function.publish`, `function.rollback`...
+    pub action: String,
+    /// On what: `namespace/function[:version]`.
+    pub subject: String,
+    /// Details in words.
+    pub detail: String,
+}
+
+impl From<&alula_model::AuditEntry> for AuditEntry {
+    fn from(entry: &alula_model::AuditEntry) -> Self {
+        Self {
+            at_ms: entry.at.as_millis(),
+            actor: entry.actor.clone(),
+            action: entry.action.clone(),
+            subject: entry.subject.clone(),
+            detail: entry.detail.clone(),
+        }
+    }
+}
+
+/// The audit record, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditList {
+    /// The entries.
+    pub entries: Vec<AuditEntry>,
+}

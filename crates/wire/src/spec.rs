@@ -1,0 +1,147 @@
+//! A function's spec as the API shows it: the same keys as in `alula.toml`, every default filled in.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::mirror::mirror_enum;
+
+mirror_enum! {
+    /// How a function is mostly called.
+    Class {
+        /// Somebody waits for each answer.
+        Sync,
+        /// Called by the clock.
+        Scheduled,
+        /// Called through the queue.
+        Async,
+    }
+}
+
+mirror_enum! {
+    /// What a function may reach beyond its own sandbox.
+    Network {
+        /// Nothing.
+        None,
+        /// Public addresses, through the platform's egress proxy.
+        Internet,
+    }
+}
+
+/// What a function is and may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionSpec {
+    /// The language runtime by its canonical name, such as `python3.11`.
+    pub runtime: String,
+    /// Which object of the code is called, `file.object`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// The program and its arguments, for `exec`, `http` and `provided`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// What the function is for, in the owner's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Memory of one instance in megabytes.
+    pub memory_mb: u32,
+    /// Time one attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Time an instance may take to become ready, in milliseconds.
+    pub init_timeout_ms: u64,
+    /// Calls that one instance takes at once.
+    pub concurrency: u32,
+    /// Most instances of one version on one node.
+    pub max_instances: u32,
+    /// Idle time after which an instance goes, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// How the function is mostly called.
+    pub class: Class,
+    /// What the function may reach.
+    pub network: Network,
+    /// Largest request body for a handler that takes it whole, in bytes.
+    pub request_bytes_max: u64,
+    /// Largest response body of a handler that returns it whole, in bytes.
+    pub response_bytes_max: u64,
+    /// Size of `/tmp` in megabytes.
+    pub tmp_mb: u32,
+    /// Processes and threads of one instance.
+    pub processes_max: u32,
+    /// Port that an `http` function listens on inside its sandbox.
+    pub port: u16,
+    /// Environment variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Method and path patterns that lead to this function on the public port, such as `GET /users/{id}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// How the code is built before it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildSpec>,
+}
+
+/// A build step of the user's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BuildSpec {
+    /// Run by `/bin/sh -c` in the code's folder before the version is published.
+    pub command: String,
+    /// Files whose content decides whether an earlier build can be used again; empty means the whole source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_key: Vec<String>,
+    /// Memory of the build in megabytes.
+    pub memory_mb: u32,
+    /// Time the build may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl From<&alula_model::FunctionSpec> for FunctionSpec {
+    fn from(spec: &alula_model::FunctionSpec) -> Self {
+        Self {
+            runtime: spec.runtime.clone(),
+            handler: spec.handler.clone(),
+            command: spec.command.clone(),
+            description: spec.description.clone(),
+            memory_mb: spec.memory_mb,
+            timeout_ms: spec.timeout_ms,
+            init_timeout_ms: spec.init_timeout_ms,
+            concurrency: spec.concurrency,
+            max_instances: spec.max_instances,
+            idle_timeout_ms: spec.idle_timeout_ms,
+            class: spec.class.into(),
+            network: spec.network.into(),
+            request_bytes_max: spec.request_bytes_max,
+            response_bytes_max: spec.response_bytes_max,
+            tmp_mb: spec.tmp_mb,
+            processes_max: spec.processes_max,
+            port: spec.port,
+            env: spec.env.clone(),
+            routes: spec.routes.iter().map(ToString::to_string).collect(),
+            build: spec.build.as_ref().map(BuildSpec::from),
+        }
+    }
+}
+
+impl From<&alula_model::BuildSpec> for BuildSpec {
+    fn from(build: &alula_model::BuildSpec) -> Self {
+        Self {
+            command: build.command.clone(),
+            cache_key: build.cache_key.clone(),
+            memory_mb: build.memory_mb,
+            timeout_ms: build.timeout_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_spec_has_the_keys_of_the_file() {
+        let mut spec = alula_model::FunctionSpec::new("python3.11");
+        spec.routes = vec![alula_model::Route::parse("GET /u/{id}").unwrap()];
+        spec.env = [("A".to_owned(), "b".to_owned())].into();
+        let public = serde_json::to_value(FunctionSpec::from(&spec)).unwrap();
+        assert_eq!(public, serde_json::to_value(&spec).unwrap());
+    }
+}

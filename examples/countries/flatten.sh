@@ -1,0 +1,9 @@
+#!/bin/sh
+# Reads Debian's iso_3166-1.json on standard input and writes one line a country: code, code, number, name.
+set -eu
+
+jq --raw-output '
+  .["3166-1"][]
+  | [.alpha_2, .alpha_3, .numeric, (.common_name // .name)]
+  | @tsv
+' | LC_ALL=C sort --unique

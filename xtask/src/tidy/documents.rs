@@ -1,0 +1,38 @@
+//! Rules about documents: links lead somewhere, every error code has its page.
+
+use std::path::Path;
+
+use alula_model::ErrorCode;
+
+use super::Finding;
+
+/// Links of Markdown files to files of the repository must resolve.
+pub(super) fn check_links(root: &Path, path: &Path, text: &str) -> Vec<Finding> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for link in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            let is_outside = target.contains("://") || target.starts_with("mailto:");
+            if !target.is_empty() && !is_outside && !root.join(folder).join(target).exists() {
+                findings.push(Finding::new(
+                    path,
+                    Some(index + 1),
+                    format!("the link to {target} leads nowhere"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Every code that a caller can meet has a page that says the cause and the remedy.
+pub(super) fn check_error_pages(root: &Path) -> Vec<Finding> {
+    let missing = ErrorCode::ALL.iter().map(|code| format!("docs/errors/{code}.md"));
+    missing
+        .filter(|page| !root.join(page).is_file())
+        .map(|page| {
+            Finding::new(Path::new(&page), None, "write this page: what happened, whose fault, what to do")
+        })
+        .collect()
+}
