@@ -147,14 +147,17 @@ function captureOutput(link) {
   }
 }
 
+// The text cut to its limit, without halves of surrogate pairs: strings may hold them, JSON may not.
+const printable = (text) => Buffer.from(String(text).slice(0, TEXT_MAX)).toString();
+
 // Any thrown value as the platform reports it. Must not fail whatever it is.
 function describe(error) {
   try {
     if (error instanceof Error || (error && typeof error.message === "string")) {
-      const stack = String(error.stack ?? "").split("\n").slice(0, STACK_MAX).map((line) => line.slice(0, TEXT_MAX));
-      return { errorType: String(error.name ?? "Error"), errorMessage: String(error.message).slice(0, TEXT_MAX), stackTrace: stack };
+      const stack = String(error.stack ?? "").split("\n").slice(0, STACK_MAX).map(printable);
+      return { errorType: printable(error.name ?? "Error"), errorMessage: printable(error.message), stackTrace: stack };
     }
-    return { errorType: typeof error, errorMessage: String(error).slice(0, TEXT_MAX), stackTrace: [] };
+    return { errorType: typeof error, errorMessage: printable(error), stackTrace: [] };
   } catch {
     return { errorType: "Error", errorMessage: "the error cannot be described", stackTrace: [] };
   }

@@ -163,7 +163,10 @@ def add_body(event, content_type, body):
 
 def to_json(value):
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, as file names may have: JSON can only escape it.
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise BadResult(f"the handler's value cannot be written as JSON: {error}") from None
 

@@ -240,7 +240,12 @@ def describe(error):
         stack = [entry[:TEXT_MAX] for entry in format_list(extract_tb(trace, -STACK_MAX))]
     except BaseException:
         stack = []
-    return type(error).__name__, message[:TEXT_MAX], stack
+    return type(error).__name__, printable(message[:TEXT_MAX]), [printable(entry) for entry in stack]
+
+
+def printable(text):
+    """The text without halves of surrogate pairs, which Python's strings may hold and JSON may not."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def fail(link, call, error, aux=FAIL_HANDLER):

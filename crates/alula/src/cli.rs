@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, completions, config, deploy, describe, dev, diff, doctor, invoke, list, logs, new, remove,
-    rollback, runs, up, versions,
+    alias, audit, completions, config, deploy, describe, dev, diff, doctor, instances, invoke, list, logs,
+    new, remove, rollback, runs, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -49,6 +49,8 @@ pub(crate) enum Task {
     List(list::Arguments),
     /// Tell everything about a function, and whether it can be called
     Describe(describe::Arguments),
+    /// List the instances that run now
+    Instances(instances::Arguments),
     /// Show what functions logged
     Logs(logs::Arguments),
     /// Show what became of calls
@@ -82,6 +84,7 @@ impl Task {
             Self::Invoke(arguments) => invoke::run(arguments, session).await,
             Self::List(arguments) => list::run(arguments, session).await,
             Self::Describe(arguments) => describe::run(arguments, session).await,
+            Self::Instances(arguments) => instances::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,

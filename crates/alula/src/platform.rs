@@ -54,7 +54,11 @@ pub(crate) fn up(session: &Session, flags: Flags) -> ExitCode {
     let run = || {
         let config = in_force(session, flags)?;
         let failed = |error: alula_node::Error| {
-            Failure::failed("up", chain(&error)).remedy("`alula doctor` shows what this machine lacks")
+            let failure = Failure::failed("up", chain(&error));
+            match error.remedy() {
+                Some(remedy) => failure.remedy(remedy),
+                None => failure,
+            }
         };
         alula_node::up(config, &session.environment.variables).map_err(failed)
     };

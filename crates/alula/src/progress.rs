@@ -56,6 +56,8 @@ impl Progress {
     /// A stage begins.
     pub(crate) fn stage(&self, function: &str, stage: DeployStage, detail: &str) {
         let subject = if function.is_empty() { &self.what } else { function };
+        // A build command may have many lines; the first one says which it is.
+        let detail = detail.trim().lines().next().unwrap_or_default();
         let separator = if detail.is_empty() { "" } else { ": " };
         let text = format!("{subject}  {}{separator}{detail}", verb(stage));
         match &self.bar {

@@ -160,6 +160,17 @@ pub(crate) struct Target {
     pub(crate) qualifier: Qualifier,
 }
 
+impl Target {
+    /// The function's name, for a command that is about the whole function: a qualifier would be silently ignored.
+    pub(crate) fn whole(&self) -> Result<&str> {
+        if self.qualifier == Qualifier::Latest {
+            return Ok(self.name.as_str());
+        }
+        let message = format!("this command is about the whole function, not about {}", self.qualifier);
+        Err(Failure::usage(message).remedy(format!("name it as {}", self.name)))
+    }
+}
+
 impl std::str::FromStr for Target {
     type Err = alula_model::NameError;
 
@@ -208,7 +219,10 @@ mod tests {
         assert_eq!(target.namespace, Some(Name::new("shop").unwrap()));
         assert_eq!(target.qualifier.to_string(), "live");
         let target: Target = "hello".parse().unwrap();
+        assert_eq!(target.whole().unwrap(), "hello");
         assert_eq!((target.namespace, target.qualifier), (None, Qualifier::Latest));
+        let target: Target = "hello:3".parse().unwrap();
+        assert!(target.whole().unwrap_err().message.contains("about 3"));
         assert!("Hello World".parse::<Target>().is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alula_control::FunctionEntry;
-use alula_model::{ErrorCode, Fault, FunctionSpec, Name};
+use alula_model::{ErrorCode, Fault, FunctionSpec, Name, Run};
 use alula_store::RunFilter;
 use alula_wire::{
     ErrorAnswer, ErrorInfo, FunctionDetail, FunctionPage, FunctionSummary, RecentRuns, Version, query,
@@ -76,19 +76,21 @@ pub(crate) async fn describe(
     let instances = instances_by_function(&api, &namespace);
     let spec = latest_spec(&entry).ok_or_else(|| not_found(&namespace, &name))?;
     let function = summary(&api, &entry, &instances).ok_or_else(|| not_found(&namespace, &name))?;
-    let not_invocable = not_invocable(&api, spec).map(|fault| ErrorInfo::from(&fault));
+    let runs = recent_runs(&api, namespace.clone(), name.clone()).await?;
+    let obstacle = not_invocable(&api, spec).or_else(|| failed_start(&runs, entry.function.latest));
+    let function = FunctionSummary { invocable: obstacle.is_none(), ..function };
     let versions = entry.versions.keys().rev().filter_map(|number| entry.version(*number));
     let views = api.parts.pool.instances().into_iter();
     Ok(Json(FunctionDetail {
         function,
         spec: spec.into(),
-        not_invocable,
+        not_invocable: obstacle.map(|fault| ErrorInfo::from(&fault)),
         versions: versions.map(|version| Version::new(&version, &entry.function)).collect(),
         instances: views
             .filter(|view| view.key.namespace == namespace && view.key.function == name)
             .map(|view| instance_info(&view))
             .collect(),
-        recent: recent_runs(&api, namespace, name).await?,
+        recent: RecentRuns::of(&runs),
     }))
 }
 
@@ -175,7 +177,17 @@ fn instances_by_function(api: &Api, namespace: &Name) -> HashMap<Name, u64> {
     counts
 }
 
-async fn recent_runs(api: &Api, namespace: Name, name: Name) -> Result<RecentRuns, Fault> {
+/// Why the last call of the version in force got no instance, where that is how it ended: the next one will most
+/// likely end the same way.
+fn failed_start(runs: &[Run], latest: u64) -> Option<Fault> {
+    let last = runs.iter().find(|run| run.key.version == latest)?;
+    let code = last.error.filter(|code| matches!(code, ErrorCode::InitFailed | ErrorCode::InitTimeout))?;
+    let why = last.message.as_deref().unwrap_or("no reason is known");
+    Some(Fault::new(code, format!("its last start failed: {why}")))
+}
+
+/// The last runs of a function, newest first.
+async fn recent_runs(api: &Api, namespace: Name, name: Name) -> Result<Vec<Run>, Fault> {
     api.parts.recorder.flush().await;
     let filter = RunFilter {
         namespace: Some(namespace),
@@ -184,5 +196,5 @@ async fn recent_runs(api: &Api, namespace: Name, name: Name) -> Result<RecentRun
         ..RunFilter::default()
     };
     let page = api.parts.history.list(filter).await.map_err(|error| store_fault(&error))?;
-    Ok(RecentRuns::of(&page.runs))
+    Ok(page.runs)
 }

@@ -29,7 +29,7 @@ const PLATFORM_PREFIX: &str = "x-alula-";
 /// Calls a function
 ///
 /// A body of type `application/json` is handed to the handler as its event; any other body reaches the function
-/// as an HTTP POST to `/`. The function's answer is passed on as it is, with its status; an answer with the
+/// as an HTTP POST to `/`, no body as a GET. The function's answer is passed on as it is, with its status; an answer with the
 /// header `X-Alula-Error` is the platform's, everything else the function's own.
 #[utoipa::path(
     post,
@@ -88,11 +88,12 @@ fn invocation(
     request: axum::extract::Request,
 ) -> Invocation {
     let (parts, body) = request.into_parts();
+    let method = if body.is_end_stream() { Method::GET } else { Method::POST };
     Invocation {
         id,
         target,
         trigger: TriggerKind::Api,
-        method: Method::POST,
+        method,
         uri: Uri::from_static("/"),
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),

@@ -7,9 +7,6 @@ use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// The status that proxies of the field use for a caller who went away; it has no name in the standard.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
-
 /// What a handler answers with when it fails.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -74,30 +71,7 @@ pub(crate) fn text_header(text: &str) -> HeaderValue {
 
 /// The status that goes with a code.
 fn status(code: ErrorCode) -> StatusCode {
-    use ErrorCode as E;
-    match code {
-        E::InvalidRequest | E::InvalidSpec | E::InvalidPackage => StatusCode::BAD_REQUEST,
-        E::Unauthenticated => StatusCode::UNAUTHORIZED,
-        E::NotFound | E::FunctionNotFound | E::VersionNotFound | E::AliasNotFound => StatusCode::NOT_FOUND,
-        E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        E::Conflict | E::RouteConflict => StatusCode::CONFLICT,
-        E::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        E::BuildFailed | E::RuntimeUnknown => StatusCode::UNPROCESSABLE_ENTITY,
-        E::ConcurrencyExceeded => StatusCode::TOO_MANY_REQUESTS,
-        E::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        E::CallerGone => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST),
-        E::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        E::HandlerError
-        | E::FunctionCrashed
-        | E::OutOfMemory
-        | E::InitFailed
-        | E::BadResponse
-        | E::ResponseTooLarge => StatusCode::BAD_GATEWAY,
-        E::RuntimeUnavailable | E::BufferExhausted | E::SandboxFailed | E::Draining | E::StoreUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        E::FunctionTimeout | E::InitTimeout => StatusCode::GATEWAY_TIMEOUT,
-    }
+    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A failure of the store behind the history or the packages. Its detail is for the log, not for the caller.
@@ -127,17 +101,6 @@ pub(crate) async fn no_such_method() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_status_agrees_with_the_blame() {
-        use alula_model::Blame;
-        for &code in ErrorCode::ALL {
-            let status = status(code);
-            let expect_client = code.blame() == Blame::Caller;
-            assert_eq!(status.is_client_error(), expect_client, "{code} is {status}");
-            assert_eq!(status.is_server_error(), !expect_client, "{code} is {status}");
-        }
-    }
 
     #[test]
     fn a_retry_is_never_promised_at_once() {

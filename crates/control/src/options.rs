@@ -28,6 +28,8 @@ pub struct Options {
     pub builds_at_once: usize,
     /// Environment variables for every build: where packages come from, which certificates are trusted.
     pub build_env: BTreeMap<String, String>,
+    /// Host folders with a `bin` folder in them (compilers, say) that builds see; their programs are found first.
+    pub build_tools: Vec<PathBuf>,
 }
 
 impl Options {
@@ -41,6 +43,7 @@ impl Options {
             files_max: FILES_MAX,
             builds_at_once: BUILDS_AT_ONCE,
             build_env: BTreeMap::new(),
+            build_tools: Vec::new(),
         }
     }
 }

@@ -40,6 +40,5 @@ mod upgrade;
 pub use options::{Options, TlsOptions};
 pub use peer::{AddressBlock, AddressBlockError};
 pub use ports::{Invoke, Observe, Parts, RandomSource, Routes, Unobserved};
-pub use respond::status_of;
 pub use service::{Error, Service};
 pub use tls::TlsError;

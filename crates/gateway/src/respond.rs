@@ -55,7 +55,7 @@ pub(crate) fn refused(fault: Fault) -> Failure {
 /// The response for a failure.
 pub(crate) fn failure(failure: &Failure, id: &InvocationId, tail: LogTail) -> Response<Body> {
     let code = failure.fault.code;
-    let status = status_of(code);
+    let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = Response::new(Body::full(body_of(failure, id, tail)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -91,37 +91,6 @@ fn body_of(failure: &Failure, id: &InvocationId, tail: LogTail) -> Vec<u8> {
         help: format!("docs/errors/{}.md", fault.code),
     };
     serde_json::to_vec(&Envelope { error }).unwrap_or_default()
-}
-
-/// The status that stands for `code` on the public port.
-#[must_use]
-pub fn status_of(code: ErrorCode) -> StatusCode {
-    use ErrorCode as E;
-    match code {
-        E::InvalidRequest | E::InvalidSpec | E::InvalidPackage | E::RuntimeUnknown | E::BuildFailed => {
-            StatusCode::BAD_REQUEST
-        }
-        E::Unauthenticated => StatusCode::UNAUTHORIZED,
-        E::NotFound | E::FunctionNotFound | E::VersionNotFound | E::AliasNotFound => StatusCode::NOT_FOUND,
-        E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        E::Conflict | E::RouteConflict => StatusCode::CONFLICT,
-        E::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        E::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        E::ConcurrencyExceeded | E::BufferExhausted => StatusCode::TOO_MANY_REQUESTS,
-        // Nobody reads it; in records it is the usual number for a caller that went away.
-        E::CallerGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        E::HandlerError
-        | E::FunctionCrashed
-        | E::OutOfMemory
-        | E::InitFailed
-        | E::BadResponse
-        | E::ResponseTooLarge => StatusCode::BAD_GATEWAY,
-        E::FunctionTimeout | E::InitTimeout => StatusCode::GATEWAY_TIMEOUT,
-        E::SandboxFailed | E::Draining | E::StoreUnavailable | E::RuntimeUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        E::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
 }
 
 /// A response as it stands on an HTTP/1.1 connection that hyper does not serve; the body must be whole.

@@ -27,7 +27,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
-#[allow(clippy::error_impl_error, reason = "every component has Options, Service and Error")]
 pub enum Error {
     /// An option is out of its bounds.
     #[error("option {name}: {reason}")]

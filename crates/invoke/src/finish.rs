@@ -101,6 +101,12 @@ impl Finisher {
 
     /// Records a failure and hands it back.
     pub(crate) fn fail(mut self, fault: Fault) -> Fault {
+        // There is no lease to tell the tier where the start itself failed.
+        let failed_to_start =
+            matches!(fault.code, ErrorCode::InitFailed | ErrorCode::InitTimeout | ErrorCode::SandboxFailed);
+        if let Some(run) = self.run.as_mut().filter(|run| failed_to_start && run.instance.is_none()) {
+            run.tier = Tier::Cold;
+        }
         self.settle(status_of(fault.code), Some(&fault), 0);
         fault
     }

@@ -1,7 +1,8 @@
 //! Faults: the one shape in which anything that goes wrong reaches a caller.
 //!
 //! A fault answers three questions: whose fault it is, whether a retry is safe, what to do. The code is stable
-//! and has a page under `docs/errors`. How a fault becomes an HTTP status is decided once per edge, not here.
+//! and has a page under `docs/errors`. Its HTTP status stands in the table below, so that every edge answers alike;
+//! how a fault becomes a response is decided once per edge, not here.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ pub enum Blame {
 }
 
 macro_rules! error_codes {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, $blame:ident, $retry:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, $blame:ident, $retry:literal, $status:literal;)+) => {
         /// What went wrong: stable, append-only. Every code has a page `docs/errors/<code>.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum ErrorCode {
@@ -48,73 +49,79 @@ macro_rules! error_codes {
             pub const fn is_retryable(self) -> bool {
                 match self { $(Self::$variant => $retry,)+ }
             }
+
+            /// The HTTP status that stands for it: 4xx where the caller has to act, 5xx otherwise.
+            #[must_use]
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
         }
     };
 }
 
 error_codes! {
     /// The request is malformed: a bad name, a bad parameter, a bad body.
-    InvalidRequest = "invalid_request", Caller, false;
+    InvalidRequest = "invalid_request", Caller, false, 400;
     /// No token, or one that is not known.
-    Unauthenticated = "unauthenticated", Caller, false;
+    Unauthenticated = "unauthenticated", Caller, false, 401;
     /// The route or resource does not exist.
-    NotFound = "not_found", Caller, false;
+    NotFound = "not_found", Caller, false, 404;
     /// The method is not allowed on this resource.
-    MethodNotAllowed = "method_not_allowed", Caller, false;
+    MethodNotAllowed = "method_not_allowed", Caller, false, 405;
     /// No function of this name.
-    FunctionNotFound = "function_not_found", Caller, false;
+    FunctionNotFound = "function_not_found", Caller, false, 404;
     /// The function has no version of this number.
-    VersionNotFound = "version_not_found", Caller, false;
+    VersionNotFound = "version_not_found", Caller, false, 404;
     /// The function has no alias of this name.
-    AliasNotFound = "alias_not_found", Caller, false;
+    AliasNotFound = "alias_not_found", Caller, false, 404;
     /// Somebody else changed the same thing at the same time.
-    Conflict = "conflict", Caller, true;
+    Conflict = "conflict", Caller, true, 409;
     /// The spec is malformed or out of bounds.
-    InvalidSpec = "invalid_spec", Caller, false;
+    InvalidSpec = "invalid_spec", Caller, false, 400;
     /// The package cannot be read, or holds what a package must not hold.
-    InvalidPackage = "invalid_package", Caller, false;
+    InvalidPackage = "invalid_package", Caller, false, 400;
     /// Another function has this route.
-    RouteConflict = "route_conflict", Caller, false;
+    RouteConflict = "route_conflict", Caller, false, 409;
     /// No runtime of this name.
-    RuntimeUnknown = "runtime_unknown", Caller, false;
+    RuntimeUnknown = "runtime_unknown", Caller, false, 422;
     /// The runtime's interpreter is not installed on this machine.
-    RuntimeUnavailable = "runtime_unavailable", Platform, false;
+    RuntimeUnavailable = "runtime_unavailable", Platform, false, 503;
     /// The build step failed; its log says why.
-    BuildFailed = "build_failed", Caller, false;
+    BuildFailed = "build_failed", Caller, false, 422;
     /// The request body is larger than its limit.
-    RequestTooLarge = "request_too_large", Caller, false;
+    RequestTooLarge = "request_too_large", Caller, false, 413;
     /// The request's headers are larger than their limit.
-    HeadersTooLarge = "headers_too_large", Caller, false;
+    HeadersTooLarge = "headers_too_large", Caller, false, 431;
     /// All instances are busy and the wait is over or the queue is full.
-    ConcurrencyExceeded = "concurrency_exceeded", Caller, true;
+    ConcurrencyExceeded = "concurrency_exceeded", Caller, true, 429;
     /// The platform's memory for buffered bodies is used up.
-    BufferExhausted = "buffer_exhausted", Platform, true;
-    /// The caller went away before the answer.
-    CallerGone = "caller_gone", Caller, false;
+    BufferExhausted = "buffer_exhausted", Platform, true, 503;
+    /// The caller went away before the answer. Its status has no name in the standard; proxies of the field use it.
+    CallerGone = "caller_gone", Caller, false, 499;
     /// The handler raised an error.
-    HandlerError = "handler_error", Function, false;
+    HandlerError = "handler_error", Function, false, 502;
     /// The function's process ended in the middle of a call.
-    FunctionCrashed = "function_crashed", Function, false;
+    FunctionCrashed = "function_crashed", Function, false, 502;
     /// The function was killed because it used more memory than it may.
-    OutOfMemory = "out_of_memory", Function, false;
+    OutOfMemory = "out_of_memory", Function, false, 502;
     /// The attempt took longer than the function's timeout.
-    FunctionTimeout = "function_timeout", Function, false;
+    FunctionTimeout = "function_timeout", Function, false, 504;
     /// The function did not become ready: its code failed to load.
-    InitFailed = "init_failed", Function, false;
+    InitFailed = "init_failed", Function, false, 502;
     /// The function did not become ready in time.
-    InitTimeout = "init_timeout", Function, false;
+    InitTimeout = "init_timeout", Function, false, 504;
     /// The function answered something that is not an answer.
-    BadResponse = "bad_response", Function, false;
+    BadResponse = "bad_response", Function, false, 502;
     /// The response is larger than its limit.
-    ResponseTooLarge = "response_too_large", Function, false;
+    ResponseTooLarge = "response_too_large", Function, false, 502;
     /// The sandbox could not be made.
-    SandboxFailed = "sandbox_failed", Platform, true;
+    SandboxFailed = "sandbox_failed", Platform, true, 503;
     /// The platform is shutting down.
-    Draining = "draining", Platform, true;
+    Draining = "draining", Platform, true, 503;
     /// The store does not answer or is full.
-    StoreUnavailable = "store_unavailable", Platform, true;
+    StoreUnavailable = "store_unavailable", Platform, true, 503;
     /// A defect of the platform.
-    Internal = "internal", Platform, false;
+    Internal = "internal", Platform, false, 500;
 }
 
 impl fmt::Display for ErrorCode {
@@ -190,3 +197,17 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_agrees_with_the_blame() {
+        for &code in ErrorCode::ALL {
+            let expected = if code.blame() == Blame::Caller { 400..500 } else { 500..600 };
+            let status = code.http_status();
+            assert!(expected.contains(&status), "{code} is {status}");
+        }
+    }
+}

@@ -42,9 +42,6 @@ pub const INSTANCES_DEFAULT: u32 = 20;
 /// Most instances of one version that a spec may ask for.
 pub const INSTANCES_MAX: u32 = 10_000;
 
-/// Calls that may wait for a slot of one version, as a multiple of what all its instances can run at once.
-pub const WAITING_PER_SLOT: u32 = 50;
-
 /// Idle time after which an instance goes, where the spec names none.
 pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 300_000;
 

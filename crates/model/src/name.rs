@@ -123,7 +123,9 @@ mod tests {
 
     #[test]
     fn refuses_what_a_url_or_a_path_would_misread() {
-        for text in ["", "-a", "a-", "A", "a.b", "a/b", "..", "a b", "ä", "a:b", &"a".repeat(NAME_LEN_MAX + 1)] {
+        for text in
+            ["", "-a", "a-", "A", "a.b", "a/b", "..", "a b", "ä", "a:b", &"a".repeat(NAME_LEN_MAX + 1)]
+        {
             assert!(Name::new(text).is_err(), "{text}");
         }
     }

@@ -101,7 +101,8 @@ impl Segment {
                 None => named(inner).map(Self::Parameter),
             },
             None => {
-                let literal = part.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'{' | b'}'));
+                let literal =
+                    part.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'{' | b'}'));
                 literal.then(|| Self::Literal(part.to_owned()))
             }
         }

@@ -156,7 +156,12 @@ impl FunctionSpec {
 
     /// Checks every field against its bounds and names the first that is outside.
     pub fn validate(&self) -> Result<(), SpecError> {
-        within("memory_mb", self.memory_mb.into(), limits::MEMORY_MB_MIN.into(), limits::MEMORY_MB_MAX.into())?;
+        within(
+            "memory_mb",
+            self.memory_mb.into(),
+            limits::MEMORY_MB_MIN.into(),
+            limits::MEMORY_MB_MAX.into(),
+        )?;
         within("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
         within("init_timeout_ms", self.init_timeout_ms, 1, limits::INIT_TIMEOUT_MS_MAX)?;
         within("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
@@ -274,5 +279,38 @@ mod tests {
         let env = BTreeMap::from([("A=B".to_owned(), String::new())]);
         let spec = FunctionSpec { env, ..FunctionSpec::new("exec") };
         assert_eq!(spec.validate().map_err(|e| e.field), Err("env"));
+    }
+
+    /// The rows of the reference page: a key and what stands behind it.
+    fn rows(page: &str) -> BTreeMap<&str, &str> {
+        let row = |line: &'static str| line.strip_prefix("| `")?.split_once("` |");
+        let page: &'static str = page.to_owned().leak();
+        page.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn the_reference_page_names_every_key_with_its_default() {
+        let (functions, builds) = include_str!("../../../docs/functions.md").split_once("## Build").unwrap();
+        let spec = FunctionSpec {
+            handler: Some("x".to_owned()),
+            command: vec!["x".to_owned()],
+            description: "x".to_owned(),
+            env: BTreeMap::from([("X".to_owned(), "x".to_owned())]),
+            routes: vec![Route::parse("/x").unwrap()],
+            build: Some(serde_json::from_str(r#"{"command": "x", "cache_key": ["x"]}"#).unwrap()),
+            ..FunctionSpec::new("exec")
+        };
+        let mut spec = serde_json::to_value(spec).unwrap();
+        let build = spec["build"].take();
+        for (page, keys) in [(functions, spec), (builds, build)] {
+            let rows = rows(page);
+            for (key, default) in keys.as_object().unwrap() {
+                let row = rows.get(key.as_str()).unwrap_or_else(|| panic!("docs/functions.md has no row for {key}"));
+                if default.is_number() {
+                    assert!(row.starts_with(&format!(" {default} |")), "the default of {key} is {default}, not{row}");
+                }
+            }
+            assert_eq!(rows.len(), keys.as_object().unwrap().len(), "docs/functions.md has a row too many");
+        }
     }
 }

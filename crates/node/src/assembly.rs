@@ -18,6 +18,7 @@ use alula_telemetry::runs::{self, RunOptions, RunService};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
+use crate::announce::base_url;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::token::AdminToken;
@@ -35,6 +36,7 @@ pub(crate) struct Prepared {
     /// The runtime that serves calls.
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) build_env: std::collections::BTreeMap<String, String>,
+    pub(crate) build_tools: Vec<std::path::PathBuf>,
 }
 
 /// The assembled platform, not yet serving.
@@ -65,12 +67,12 @@ struct Telemetry {
 
 /// Makes everything.
 pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
-    let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env } = prepared;
+    let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env, build_tools } =
+        prepared;
     let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
     let store = open_sqlite(&data_dir, &SqliteOptions::default())
         .map_err(Error::component("the store cannot be opened"))?;
     let store = Arc::new(store);
-    let packages = DiskPackages::open(&data_dir).map_err(Error::component("the packages cannot be opened"))?;
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
 
     let launcher = connect(&config, spawner, &data_plane).await?;
@@ -81,20 +83,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
     };
-    let control = Control::open(
-        control_options(&config, &data_dir, build_env),
-        alula_control::Parts {
-            records: store.clone(),
-            packages: Arc::new(packages),
-            backend: Arc::new(processes.clone()),
-            launcher: Arc::clone(&launcher),
-            languages: Arc::clone(&languages),
-            clock: Arc::clone(&clock),
-        },
-    )
-    .await
-    .map_err(Error::component("what is deployed cannot be read"))?;
-
+    let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
+    let control = open_control(options, &data_dir, store.clone(), &processes).await?;
     let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: processes });
     let pool = {
         let _in_data_plane = data_plane.enter();
@@ -128,7 +118,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
             draining: draining.clone(),
         },
     );
-    let (log_service, run_service, metrics) = (telemetry.log_service, telemetry.run_service, telemetry.metrics);
+    let (log_service, run_service, metrics) =
+        (telemetry.log_service, telemetry.run_service, telemetry.metrics);
     Ok(Platform {
         config,
         token,
@@ -146,14 +137,35 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     })
 }
 
+/// Opens the control service over the packages on disk and the backend that its instances will run on.
+async fn open_control(
+    options: alula_control::Options,
+    data_dir: &DataDir,
+    records: Arc<alula_store::SqliteStore>,
+    processes: &ProcessBackend,
+) -> Result<Control, Error> {
+    let packages = DiskPackages::open(data_dir).map_err(Error::component("the packages cannot be opened"))?;
+    let parts = alula_control::Parts {
+        records,
+        packages: Arc::new(packages),
+        backend: Arc::new(processes.clone()),
+        launcher: Arc::clone(&processes.launcher),
+        languages: Arc::clone(&processes.languages),
+        clock: Arc::clone(&processes.clock),
+    };
+    let opening = Control::open(options, parts).await;
+    opening.map_err(Error::component("what is deployed cannot be read"))
+}
+
 async fn connect(
     config: &Config,
     spawner: SpawnerLink,
     data_plane: &tokio::runtime::Handle,
 ) -> Result<Arc<dyn Launcher>, Error> {
     let allow = config.sandbox.egress_allow.iter().map(|subnet| subnet.parse());
-    let allow = allow.collect::<Result<Vec<_>, _>>().map_err(Error::component("sandbox.egress_allow is wrong"))?;
-    let policy = EgressPolicy { allow, ..EgressPolicy::default() };
+    let allow =
+        allow.collect::<Result<Vec<_>, _>>().map_err(Error::component("sandbox.egress_allow is wrong"))?;
+    let policy = EgressPolicy { allow };
     // The sandbox's sockets belong to the runtime that serves calls.
     let connecting = data_plane.spawn(Sandbox::connect(spawner, policy));
     let sandbox = connecting.await.map_err(Error::component("the sandbox was not set up"))?;
@@ -174,8 +186,10 @@ fn telemetry(
         ..LogOptions::default()
     };
     let (log_service, logs) = logs::start(log_options, Arc::clone(clock));
-    let run_options =
-        RunOptions { retention_ms: i64::from(config.runs.keep_days) * DAY_MS, keep_max: config.runs.keep_max };
+    let run_options = RunOptions {
+        retention_ms: i64::from(config.runs.keep_days) * DAY_MS,
+        keep_max: config.runs.keep_max,
+    };
     let (run_service, recorder) = runs::start(run_options, store.clone(), Arc::clone(clock));
     let metrics = Metrics::new();
     metrics.show_dropped_log_lines(&logs.dropped());
@@ -183,17 +197,12 @@ fn telemetry(
     Telemetry { log_service, logs, run_service, recorder, metrics }
 }
 
-fn control_options(
-    config: &Config,
-    data_dir: &DataDir,
-    build_env: std::collections::BTreeMap<String, String>,
-) -> alula_control::Options {
+fn control_options(config: &Config, data_dir: &DataDir) -> alula_control::Options {
     alula_control::Options {
         package_bytes_max: config.build.package_bytes_max,
         unpacked_bytes_max: config.build.unpacked_bytes_max,
         files_max: config.build.files_max,
         builds_at_once: config.build.at_once,
-        build_env,
         ..alula_control::Options::new(data_dir.path())
     }
 }
@@ -207,18 +216,22 @@ fn pool_options(config: &Config) -> PoolOptions {
     PoolOptions {
         starts_at_once,
         instances_max: config.pool.instances_max,
+        waiting_max: config.pool.waiting_max,
         stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
         ..PoolOptions::default()
     }
 }
 
-fn api_options(config: &Config, data_dir: &DataDir, clock: &Arc<dyn alula_model::Clock>) -> alula_api::Options {
-    let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
+fn api_options(
+    config: &Config,
+    data_dir: &DataDir,
+    clock: &Arc<dyn alula_model::Clock>,
+) -> alula_api::Options {
     alula_api::Options {
         data_dir: data_dir.path().to_owned(),
         package_bytes_max: config.build.package_bytes_max,
         metrics_open: config.control.metrics_open,
-        data_plane_url: format!("{scheme}://{}", config.listen.data_plane),
+        data_plane_url: base_url(config.listen.data_plane, config.gateway.tls.is_some()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock.now(),
     }

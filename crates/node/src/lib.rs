@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod adapters;
+mod announce;
 mod assembly;
 mod clock;
 mod config;
@@ -21,8 +22,10 @@ mod token;
 mod up;
 
 pub use clock::SystemClock;
-pub use config::{Build, Config, ConfigError, Control, Languages, Listen, Logs, Overrides, Pool, Runs, Sandbox};
-pub use config::{Sources, Threads};
+pub use config::{
+    Build, Config, ConfigError, Control, Languages, Listen, Logs, Overrides, Pool, Runs, Sandbox,
+};
+pub use config::{LogFormat, ServerLog, Sources, Threads};
 pub use machine::{default_data_dir, detect_languages};
 pub use token::{AdminToken, TOKEN_FILE};
 pub use up::{Error, local_token, up};

@@ -29,6 +29,18 @@ fn run(argv: &[String]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&said).into_owned())
 }
 
+/// The default Rust toolchain that rustup keeps for a user: a folder with `bin/cargo` in it.
+pub(crate) fn rust_toolchain(home: &Path) -> Option<PathBuf> {
+    let rustup = home.join(".rustup");
+    let settings: toml::Table = std::fs::read_to_string(rustup.join("settings.toml")).ok()?.parse().ok()?;
+    let name = settings.get("default_toolchain")?.as_str()?;
+    let candidates = std::fs::read_dir(rustup.join("toolchains")).ok()?.flatten().map(|entry| entry.path());
+    // The settings may say `stable` where the folder says `stable-x86_64-unknown-linux-gnu`.
+    let is_named =
+        |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
+    candidates.filter(is_named).find(|path| path.join("bin/cargo").exists())
+}
+
 /// A name for the control groups of a data directory: the same at every start, different for every directory.
 pub(crate) fn group_name(data_dir: &Path) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -58,7 +70,8 @@ mod tests {
     #[test]
     fn builds_get_what_the_patterns_name() {
         let pair = |name: &str| (name.to_owned(), "x".to_owned());
-        let environment = [pair("PIP_INDEX_URL"), pair("PATH"), pair("SSL_CERT_FILE"), pair("SSL_CERT_FILES")];
+        let environment =
+            [pair("PIP_INDEX_URL"), pair("PATH"), pair("SSL_CERT_FILE"), pair("SSL_CERT_FILES")];
         let patterns = ["PIP_*".to_owned(), "SSL_CERT_FILE".to_owned()];
         let passed: Vec<_> = passed_env(&patterns, &environment).map(|(name, _)| name).collect();
         assert_eq!(passed, ["PIP_INDEX_URL", "SSL_CERT_FILE"]);

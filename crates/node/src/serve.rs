@@ -17,8 +17,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::announce::{Bound, announce};
 use crate::assembly::Platform;
-use crate::config::Config;
 use crate::up::Error;
 
 /// Connections to the control API at once.
@@ -37,7 +37,8 @@ pub(crate) async fn serve(platform: Platform) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     let data_plane_listener = bind(platform.config.listen.data_plane, "data plane").await?;
     let control_listener = bind(platform.config.listen.control, "control API").await?;
-    announce(&platform, &data_plane_listener, &control_listener);
+    let bound = Bound { data_plane: data_plane_listener.address()?, control: control_listener.address()? };
+    announce(&platform, &bound);
 
     let (stop, stop_telemetry) = (CancellationToken::new(), CancellationToken::new());
     let logs = tokio::spawn(platform.log_service.run(stop_telemetry.clone()));
@@ -64,9 +65,12 @@ pub(crate) async fn serve(platform: Platform) -> Result<(), Error> {
     stop.cancel();
     let drained = async {
         drop(gateway.await);
+        tracing::debug!("the data plane is closed");
         drop(control.await);
         platform.api.finish().await;
+        tracing::debug!("the control API is closed");
         platform.pool.shut_down().await;
+        tracing::debug!("all instances are stopped");
     };
     tokio::select! {
         () = drained => {}
@@ -99,7 +103,8 @@ async fn collect_garbage(control: alula_control::Control, pool: alula_pool::Pool
     let mut ticks = tokio::time::interval(GARBAGE_INTERVAL);
     loop {
         ticks.tick().await;
-        let running: HashSet<VersionKey> = pool.instances().into_iter().map(|instance| instance.key).collect();
+        let running: HashSet<VersionKey> =
+            pool.instances().into_iter().map(|instance| instance.key).collect();
         match control.collect_garbage(&|key| running.contains(key)).await {
             Ok(collected) => tracing::debug!(?collected, "garbage collected"),
             Err(fault) => tracing::warn!(code = %fault.code, "unused packages could not be removed: {fault}"),
@@ -123,43 +128,30 @@ async fn show_instances(pool: alula_pool::Pool, metrics: Metrics) {
 }
 
 /// A bound listener that is not yet registered with a runtime.
-struct Bound(std::net::TcpListener);
+struct Listener(std::net::TcpListener);
 
-impl Bound {
+impl Listener {
     fn into_tokio(self) -> Result<TcpListener, Error> {
         TcpListener::from_std(self.0).map_err(Error::system("the listener cannot be used"))
     }
 
-    fn address(&self) -> String {
-        self.0.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
+    fn address(&self) -> Result<SocketAddr, Error> {
+        self.0.local_addr().map_err(Error::system("the listener has no address"))
     }
 }
 
-async fn bind(address: SocketAddr, what: &str) -> Result<Bound, Error> {
-    let remedy = format!("cannot listen on {address} for the {what}: is another program using the port?");
+async fn bind(address: SocketAddr, what: &str) -> Result<Listener, Error> {
+    let what = format!("cannot listen on {address} for the {what}");
     let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std);
-    listener.map(Bound).map_err(Error::system(remedy))
-}
-
-fn announce(platform: &Platform, data_plane: &Bound, control: &Bound) {
-    let Config { data_dir, .. } = &platform.config;
-    for protection in platform.launcher.report().protections.iter().filter(|protection| !protection.in_force) {
-        tracing::warn!("protection missing: {}: {}", protection.name, protection.detail);
-    }
-    for language in platform.languages.iter() {
-        if let Some(remedy) = language.unavailable() {
-            tracing::info!("runtime {} is not available: {remedy}", language.name);
-        }
-    }
-    let made = if platform.token.is_new { "made" } else { "in" };
-    tracing::info!("administrator's token {made} {}", platform.token.path.display());
-    tracing::info!("data directory {}", data_dir.display());
-    tracing::info!("functions at http://{}/function/NAME", data_plane.address());
-    tracing::info!("control API at http://{}, its page at /docs", control.address());
+    listener.map(Listener).map_err(Error::system(what))
 }
 
 /// The control API's listener.
-async fn serve_control(listener: Bound, router: axum::Router, stop: CancellationToken) -> Result<(), Error> {
+async fn serve_control(
+    listener: Listener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let listener = listener.into_tokio()?;
     let places = Arc::new(tokio::sync::Semaphore::new(CONTROL_CONNECTIONS_MAX));
     let connections = TaskTracker::new();

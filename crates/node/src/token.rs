@@ -25,7 +25,10 @@ pub struct AdminToken {
 
 impl std::fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AdminToken").field("path", &self.path).field("is_new", &self.is_new).finish_non_exhaustive()
+        f.debug_struct("AdminToken")
+            .field("path", &self.path)
+            .field("is_new", &self.is_new)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,7 +57,8 @@ impl AdminToken {
         std::fs::File::open(path)?.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
         let text = text.trim();
         if text.len() < 32 {
-            let reason = format!("{} holds no token: delete it and start again to get a new one", path.display());
+            let reason =
+                format!("{} holds no token: delete it and start again to get a new one", path.display());
             return Err(std::io::Error::new(ErrorKind::InvalidData, reason));
         }
         Ok(text.to_owned())

@@ -1,15 +1,17 @@
 //! The entry of the server: what must happen before threads, then the two runtimes, then the end.
 
+use std::io::{ErrorKind, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alula_sandbox::{SpawnerOptions, fork_spawner};
 use alula_store::DataDir;
 use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
 
 use crate::assembly::{self, Prepared};
-use crate::config::Config;
-use crate::machine::{detect_languages, group_name};
+use crate::config::{Config, LogFormat, ServerLog};
+use crate::machine::{detect_languages, group_name, rust_toolchain};
 use crate::serve;
 use crate::token::AdminToken;
 
@@ -17,7 +19,7 @@ use crate::token::AdminToken;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The data directory cannot be used.
-    #[error("the data directory {path} cannot be used", path = path.display())]
+    #[error("the data directory {path} cannot be opened", path = path.display())]
     DataDir {
         /// The directory.
         path: PathBuf,
@@ -43,6 +45,26 @@ pub enum Error {
 }
 
 impl Error {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::DataDir { source: alula_store::Error::InUse { .. }, .. } => {
+                Some("stop the `alula up` that uses it, or choose another with --data-dir or ALULA_DATA_DIR")
+            }
+            Self::DataDir { source: alula_store::Error::TooNew { .. }, .. } => None,
+            Self::DataDir { .. } => {
+                Some("choose a folder that this user may write with --data-dir or ALULA_DATA_DIR")
+            }
+            Self::System { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
+                "stop the program that uses the port, or choose others with --listen and --control-listen",
+            ),
+            Self::System { .. } | Self::Component { .. } => {
+                Some("`alula doctor` shows what this machine lacks")
+            }
+        }
+    }
+
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }
@@ -59,6 +81,7 @@ impl Error {
 /// Runs the platform until it is told to stop. Call it from `main` before any thread exists: it forks the spawner.
 /// `environment` is where builds get their variables from.
 pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error> {
+    start_log(&config.log)?;
     let path = config.data_dir.clone();
     let in_data_dir = |source| Error::DataDir { path: path.clone(), source };
     // Before the spawner: it cleans up what an earlier one left, which must not be a running one's.
@@ -80,6 +103,7 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
     let control = runtime("alula-control", config.threads.control)?;
     let prepared = Prepared {
         build_env: crate::machine::passed_env(&config.build.pass_env, environment).collect(),
+        build_tools: build_tools(&config, environment),
         config,
         data_dir,
         languages: Arc::new(languages),
@@ -94,6 +118,27 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
     data_plane.shutdown_timeout(SHUTDOWN_PATIENCE);
     control.shutdown_timeout(SHUTDOWN_PATIENCE);
     result
+}
+
+fn build_tools(config: &Config, environment: &[(String, String)]) -> Vec<PathBuf> {
+    if !config.build.tools.is_empty() {
+        return config.build.tools.clone();
+    }
+    let home = environment.iter().find(|(name, _)| name == "HOME").map(|(_, home)| Path::new(home));
+    home.and_then(rust_toolchain).into_iter().collect()
+}
+
+/// Writes what the platform says about itself to standard error.
+fn start_log(log: &ServerLog) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(Error::component("log.filter is wrong"))?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let to_stderr =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
+    let started = match log.format {
+        LogFormat::Text => to_stderr.with_target(false).try_init(),
+        LogFormat::Json => to_stderr.json().try_init(),
+    };
+    started.map_err(|source| Error::Component { what: "the log cannot be started", source })
 }
 
 /// Time for tasks that nobody waits for, at the very end.

@@ -16,7 +16,6 @@
 //! It knows no HTTP, no store and no clock but the runtime's monotonic one, so all of it runs on the fake back end
 //! with paused time.
 
-
 mod demand;
 mod lease;
 mod options;

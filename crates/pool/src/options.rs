@@ -11,6 +11,9 @@ pub struct PoolOptions {
     /// Instances on this node, of all versions together. When a further one is needed, the one that has been idle
     /// longest gives way.
     pub instances_max: usize,
+    /// Calls that may wait for a slot of one version; the next is refused. A waiting call holds a few kilobytes and a
+    /// connection, and short calls are through in milliseconds, so a long line is better than a refusal.
+    pub waiting_max: usize,
     /// How often idle instances are looked at.
     pub sweep_interval: Duration,
     /// How long an instance may take to end by itself when it is let go.
@@ -24,6 +27,7 @@ impl Default for PoolOptions {
         Self {
             starts_at_once: 4,
             instances_max: 1_000,
+            waiting_max: 5_000,
             sweep_interval: Duration::from_secs(1),
             stop_grace: Duration::from_secs(2),
             start_estimate: Duration::from_millis(100),

@@ -156,7 +156,7 @@ impl Pool {
         }
         drop(pools);
         let mut pools = self.shared.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(VersionPool::new(Arc::clone(plan), self.shared.options.start_estimate));
+        let make = || Arc::new(VersionPool::new(Arc::clone(plan), &self.shared.options));
         Arc::clone(pools.entry(plan.key.clone()).or_insert_with(make))
     }
 
@@ -222,7 +222,8 @@ impl Pool {
             return Ok(());
         }
         let pools = self.pools();
-        let idlest = pools.iter().filter_map(|pool| Some((pool.longest_idle()?, pool))).min_by_key(|(idle, _)| *idle);
+        let idlest =
+            pools.iter().filter_map(|pool| Some((pool.longest_idle()?, pool))).min_by_key(|(idle, _)| *idle);
         match idlest.and_then(|(_, pool)| pool.take_longest_idle()) {
             Some(instance) => {
                 self.stop(instance);
@@ -258,7 +259,13 @@ fn waited_too_long(pool: &VersionPool) -> Fault {
     if pool.has_instances() {
         let message = format!("no instance of {} became free within its timeout", pool.plan.key);
         let (name, setting) = ("max_instances", "max_instances and concurrency in alula.toml");
-        return Fault::limit(ErrorCode::ConcurrencyExceeded, message, name, spec.max_instances.into(), setting);
+        return Fault::limit(
+            ErrorCode::ConcurrencyExceeded,
+            message,
+            name,
+            spec.max_instances.into(),
+            setting,
+        );
     }
     let message = format!("no instance of {} became ready within the timeout of the call", pool.plan.key);
     Fault::limit(ErrorCode::InitTimeout, message, "timeout_ms", timeout_ms, setting)

@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, Tier, limits};
+use alula_model::{ErrorCode, Fault, Tier};
 use alula_runtime::{Instance, Started, VersionPlan};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::demand::{Observed, Situation};
 use crate::lease::Lease;
+use crate::options::PoolOptions;
 use crate::view::{InstanceCounts, InstanceState, InstanceView};
 
 /// First pause after a failed start; doubled with every further failure, so that a version that cannot start is
@@ -27,6 +28,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct VersionPool {
     pub(crate) plan: Arc<VersionPlan>,
     start_estimate: Duration,
+    waiting_max: usize,
     state: Mutex<State>,
 }
 
@@ -75,8 +77,9 @@ pub(crate) enum Asked {
 }
 
 impl VersionPool {
-    pub(crate) fn new(plan: Arc<VersionPlan>, start_estimate: Duration) -> Self {
-        Self { plan, start_estimate, state: Mutex::default() }
+    pub(crate) fn new(plan: Arc<VersionPlan>, options: &PoolOptions) -> Self {
+        let PoolOptions { start_estimate, waiting_max, .. } = *options;
+        Self { plan, start_estimate, waiting_max, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,13 +98,14 @@ impl VersionPool {
         }
         let concurrency = self.plan.spec.concurrency;
         if state.line.is_empty()
-            && let Some(entry) = state.entries.iter_mut().find(|e| e.taken < concurrency && !e.instance.is_gone())
+            && let Some(entry) =
+                state.entries.iter_mut().find(|e| e.taken < concurrency && !e.instance.is_gone())
         {
             let instance = entry.take();
             drop(state);
             return Asked::Granted(Box::new(self.lease(instance, Duration::ZERO, now, None)));
         }
-        if let Some(refused) = state.refusal(&self.plan, now) {
+        if let Some(refused) = state.refusal(&self.plan, self.waiting_max, now) {
             return Asked::Refused(refused);
         }
         let (grant, granted) = oneshot::channel();
@@ -186,7 +190,8 @@ impl VersionPool {
         let now = Instant::now();
         let mut state = self.state();
         state.observed.call_took(took);
-        let Some(index) = state.entries.iter().position(|entry| Arc::ptr_eq(&entry.instance, instance)) else {
+        let Some(index) = state.entries.iter().position(|entry| Arc::ptr_eq(&entry.instance, instance))
+        else {
             return;
         };
         if instance.is_gone() {
@@ -216,7 +221,8 @@ impl VersionPool {
     pub(crate) fn take_idle(&self, now: Instant) -> Vec<Arc<dyn Instance>> {
         let idle_max = Duration::from_millis(self.plan.spec.idle_timeout_ms);
         let mut state = self.state();
-        let overdue = |entry: &mut Entry| entry.taken == 0 && now.duration_since(entry.idle_since) >= idle_max;
+        let overdue =
+            |entry: &mut Entry| entry.taken == 0 && now.duration_since(entry.idle_since) >= idle_max;
         state.entries.extract_if(.., overdue).map(|entry| entry.instance).collect()
     }
 
@@ -292,7 +298,7 @@ impl VersionPool {
 
 impl State {
     /// Why nobody may join the line now.
-    fn refusal(&self, plan: &VersionPlan, now: Instant) -> Option<Fault> {
+    fn refusal(&self, plan: &VersionPlan, waiting_max: usize, now: Instant) -> Option<Fault> {
         if let Some(failure) = &self.failure
             && self.entries.is_empty()
             && self.starting == 0
@@ -300,11 +306,11 @@ impl State {
         {
             return Some(failure.fault.clone());
         }
-        let line_max = (plan.spec.max_instances * plan.spec.concurrency).saturating_mul(limits::WAITING_PER_SLOT);
-        (self.line.len() >= line_max as usize).then(|| {
-            let message = format!("{line_max} calls of {} are waiting already", plan.key);
-            let setting = "max_instances and concurrency in alula.toml";
-            Fault::limit(ErrorCode::ConcurrencyExceeded, message, "waiting_max", line_max.into(), setting)
+        (self.line.len() >= waiting_max).then(|| {
+            let message = format!("{waiting_max} calls of {} are waiting already", plan.key);
+            let setting =
+                "pool.waiting_max in the configuration; max_instances and concurrency in alula.toml";
+            Fault::limit(ErrorCode::ConcurrencyExceeded, message, "waiting_max", waiting_max as u64, setting)
         })
     }
 
@@ -312,7 +318,8 @@ impl State {
     fn wants_instance(&self, pool: &VersionPool, own_claims: usize, now: Instant) -> bool {
         let starting = self.starting - own_claims;
         let pausing = self.failure.as_ref().is_some_and(|failure| now < failure.retry_at);
-        if pausing || self.is_closed || self.entries.len() + starting >= pool.plan.spec.max_instances as usize {
+        if pausing || self.is_closed || self.entries.len() + starting >= pool.plan.spec.max_instances as usize
+        {
             return false;
         }
         let situation = Situation {
@@ -334,7 +341,8 @@ impl Entry {
 
     fn view(&self, plan: &VersionPlan, now: Instant) -> InstanceView {
         let is_busy = self.taken > 0;
-        let millis = |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
         InstanceView {
             key: plan.key.clone(),
             id: self.instance.id().clone(),

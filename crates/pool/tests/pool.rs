@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn plan(change: impl FnOnce(&mut FunctionSpec)) -> Arc<VersionPlan> {
     let mut spec = FunctionSpec::new("fake");
     change(&mut spec);
-    let key = VersionKey { namespace: Name::default_namespace(), function: Name::new("f").unwrap(), version: 1 };
+    let key =
+        VersionKey { namespace: Name::default_namespace(), function: Name::new("f").unwrap(), version: 1 };
     Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
 }
 
@@ -31,7 +32,11 @@ fn slow_start() -> Script {
 }
 
 /// Asks for `count` leases at once and returns the tasks.
-fn ask(pool: &Pool, plan: &Arc<VersionPlan>, count: usize) -> Vec<tokio::task::JoinHandle<Result<Lease, Fault>>> {
+fn ask(
+    pool: &Pool,
+    plan: &Arc<VersionPlan>,
+    count: usize,
+) -> Vec<tokio::task::JoinHandle<Result<Lease, Fault>>> {
     let ask_one = |_| {
         let (pool, plan) = (pool.clone(), Arc::clone(plan));
         tokio::spawn(async move { pool.lease(&plan, Instant::now() + PATIENCE).await })
@@ -200,4 +205,16 @@ async fn shutting_down_stops_everything_and_refuses_the_rest() {
     assert_eq!(backend.counts().instances, 0);
     let refused = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Draining);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_line_is_refused_at_once_and_names_the_limit() {
+    let (pool, _) = pool(slow_start(), PoolOptions { waiting_max: 3, ..PoolOptions::default() });
+    let plan = plan(|spec| spec.max_instances = 1);
+    let _held = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    let _waiting = ask(&pool, &plan, 3);
+    tokio::task::yield_now().await;
+    let refused = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ConcurrencyExceeded);
+    assert_eq!(refused.limit.map(|hit| (hit.name, hit.value)), Some(("waiting_max".to_owned(), 3)));
 }

@@ -170,7 +170,9 @@ impl Client {
     }
 
     fn transport(&self, error: &reqwest::Error) -> ClientError {
-        let url = self.url().to_owned();
+        // A call on the public address goes elsewhere than to the control API.
+        let asked = error.url().map(|url| url.origin().ascii_serialization());
+        let url = asked.unwrap_or_else(|| self.url().to_owned());
         if error.is_timeout() && !error.is_connect() {
             return ClientError::TimedOut { url };
         }

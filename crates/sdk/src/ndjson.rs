@@ -21,7 +21,7 @@ where
     stream::unfold(reader, |mut reader| async move {
         let value = reader.next_value().await?;
         if value.is_err() {
-            reader.state = State::Ended;
+            reader.give_up();
         }
         Some((value, reader))
     })
@@ -65,6 +65,13 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> Lines<S> {
                 None => self.state = State::Ended,
             }
         }
+    }
+
+    /// Takes nothing more, also not what has already come.
+    fn give_up(&mut self) {
+        self.state = State::Ended;
+        self.buffer.clear();
+        self.searched = 0;
     }
 
     /// The next whole line, or what is left once the body has ended.

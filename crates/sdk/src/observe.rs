@@ -23,7 +23,7 @@ impl Client {
 
     /// One invocation with all its attempts.
     pub async fn run(&self, id: &str) -> Result<RunDetail> {
-        self.get(&["v1", "runs", id], &self.here()).await
+        self.get(&["v1", "runs", id], &()).await
     }
 
     /// The instances of `function`, or of all functions.

@@ -4,7 +4,6 @@ use crate::records::Key;
 
 /// An operation of a port failed. Nothing of a failed commit is visible.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(clippy::error_impl_error, reason = "used with its module's name in front")]
 pub enum Error {
     /// A record is not in the state that the batch expected. Read again and decide anew.
     #[error("record {key} was changed by somebody else")]

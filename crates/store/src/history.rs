@@ -1,8 +1,9 @@
 //! The port for the history: finished runs, appended in batches, read by filters.
 //!
-//! Contract: an append is durable when it returns; appending the same run and attempt again replaces it; pages
-//! are ordered by start from the newest to the oldest and a page's cursor continues exactly where it ended, whatever was
-//! appended in between.
+//! Contract: an append that has returned survives the end of the process, however it comes, though the last seconds
+//! may be lost with the power, since the record of a call must not cost a wait for the disk. Appending the same run
+//! and attempt again replaces it. Pages are ordered by start from the newest to the oldest, and a page's cursor
+//! continues exactly where it ended, whatever was appended in between.
 
 use alula_model::{InvocationId, Name, Run, RunStatus, Timestamp};
 

@@ -1,4 +1,4 @@
-//! Rules about documents: links lead somewhere, every error code has its page.
+//! Rules about documents: links lead somewhere, every error code has its page, the API has its description.
 
 use std::path::Path;
 
@@ -24,6 +24,13 @@ pub(super) fn check_links(root: &Path, path: &Path, text: &str) -> Vec<Finding> 
         }
     }
     findings
+}
+
+/// Clients are generated from the description, so it stands in the tree beside the code that it must agree with.
+pub(super) fn check_api_description(root: &Path) -> Vec<Finding> {
+    let page = Path::new("docs/openapi.json");
+    let advice = "is missing: run the tests of `alula-api`, which say how to write it";
+    if root.join(page).is_file() { Vec::new() } else { vec![Finding::new(page, None, advice)] }
 }
 
 /// Every code that a caller can meet has a page that says the cause and the remedy.

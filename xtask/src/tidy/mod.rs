@@ -5,6 +5,7 @@
 
 mod documents;
 mod edges;
+mod metrics;
 mod rust_source;
 mod tree;
 
@@ -53,7 +54,9 @@ pub(crate) fn check(root: &Path) -> Vec<Finding> {
         }
     }
     findings.extend(documents::check_error_pages(root));
+    findings.extend(documents::check_api_description(root));
     findings.extend(edges::check(root));
+    findings.extend(metrics::check(root));
     findings
 }
 

@@ -48,11 +48,11 @@ enum Action {
 pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     match arguments.action {
         Action::Set { name, alias, version } => {
-            session.client_for(&name)?.set_alias(name.name.as_str(), alias.as_str(), version).await?;
+            session.client_for(&name)?.set_alias(name.whole()?, alias.as_str(), version).await?;
             session.output.say(&format!("{}:{alias} is version {version}", name.name));
         }
         Action::Remove { name, alias } => {
-            session.client_for(&name)?.remove_alias(name.name.as_str(), alias.as_str()).await?;
+            session.client_for(&name)?.remove_alias(name.whole()?, alias.as_str()).await?;
             session.output.say(&format!("{}:{alias} is gone", name.name));
         }
         Action::List { name } => list(&name, session).await?,
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
 }
 
 async fn list(target: &Target, session: &Session) -> Result<()> {
-    let detail = session.client_for(target)?.function(target.name.as_str()).await?;
+    let detail = session.client_for(target)?.function(target.whole()?).await?;
     if session.output.is_json() {
         return Ok(session.output.json(&detail.function.aliases)?);
     }

@@ -28,7 +28,7 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         Some(target) => session.client_for(target)?,
         None => session.client()?,
     };
-    let function = arguments.name.map(|target| target.name.to_string());
+    let function = arguments.name.as_ref().map(|target| target.whole().map(str::to_owned)).transpose()?;
     let entries = client.audit(function, Some(arguments.limit)).await?.entries;
     if session.output.is_json() {
         for entry in &entries {

@@ -1,14 +1,13 @@
 //! `alula describe`: everything about one function, first of all whether it can be called and if not why.
 
 use alula_model::Timestamp;
-use alula_sdk::wire::{FunctionDetail, InstanceState, RecentRuns};
+use alula_sdk::wire::{FunctionDetail, RecentRuns};
 use clap::Args;
 
 use crate::failure::Result;
 use crate::human;
 use crate::output::{Colour, Tone};
 use crate::session::{Session, Target};
-use crate::table::Table;
 
 /// Versions that are shown; `alula versions` shows them all.
 const VERSIONS_SHOWN: usize = 5;
@@ -26,7 +25,7 @@ pub(crate) struct Arguments {
 
 /// Prints it.
 pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
-    let detail = session.client_for(&arguments.name)?.function(arguments.name.name.as_str()).await?;
+    let detail = session.client_for(&arguments.name)?.function(arguments.name.whole()?).await?;
     if session.output.is_json() {
         return Ok(session.output.json(&detail)?);
     }
@@ -85,7 +84,11 @@ fn spec(detail: &FunctionDetail) -> Vec<String> {
     }
     let timeout = human::millis(spec.timeout_ms);
     lines.push(line("Limits", &format!("{} MB memory, {timeout} a call", spec.memory_mb)));
-    let scale = format!("{} calls an instance, at most {} instances", spec.concurrency, spec.max_instances);
+    let calls = if spec.concurrency == 1 { "call" } else { "calls" };
+    let scale = format!(
+        "{} {calls} at once in an instance, at most {} instances",
+        spec.concurrency, spec.max_instances
+    );
     lines.push(line("Scale", &scale));
     // Values may be secrets: names only.
     let names: Vec<&str> = spec.env.keys().map(String::as_str).collect();
@@ -114,21 +117,7 @@ fn instances(detail: &FunctionDetail, colour: Colour) -> Vec<String> {
     if detail.instances.is_empty() {
         return vec![line("Instances", "none; the first call starts one")];
     }
-    let mut table = Table::new(&["INSTANCE", "VERSION", "STATE", "CALLS", "MEMORY", "AGE"]);
-    for instance in &detail.instances {
-        let state = match instance.state {
-            InstanceState::Idle => "idle",
-            InstanceState::Busy => "busy",
-        };
-        table.row([
-            instance.id.as_str().into(),
-            instance.version.to_string().into(),
-            state.into(),
-            instance.in_flight.to_string().into(),
-            human::bytes(instance.memory_bytes).into(),
-            human::seconds(instance.age_ms / 1_000).into(),
-        ]);
-    }
+    let table = super::instances::table(&detail.instances);
     std::iter::once(String::new()).chain(table.lines(colour)).collect()
 }
 

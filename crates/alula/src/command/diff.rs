@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 /// Prints the changes.
 pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let client = session.client_for(&arguments.name)?;
-    let diff = client.diff(arguments.name.name.as_str(), arguments.from, arguments.to).await?;
+    let diff = client.diff(arguments.name.whole()?, arguments.from, arguments.to).await?;
     if session.output.is_json() {
         return Ok(session.output.json(&diff)?);
     }

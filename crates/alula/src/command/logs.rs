@@ -58,8 +58,13 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     };
     let query = query(arguments, session.now())?;
     let mut lines = pin!(client.logs(query).await?);
+    let mut is_empty = true;
     while let Some(line) = lines.next().await {
+        is_empty = false;
         print(&line?, session)?;
+    }
+    if is_empty {
+        session.output.say("no log lines; `alula list` shows the functions there are");
     }
     Ok(())
 }

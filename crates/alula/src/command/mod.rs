@@ -9,6 +9,7 @@ pub(crate) mod describe;
 pub(crate) mod dev;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod instances;
 pub(crate) mod invoke;
 pub(crate) mod list;
 pub(crate) mod logs;

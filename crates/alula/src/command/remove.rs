@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 
 /// Removes them one by one.
 pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
-    let names: Vec<&str> = arguments.names.iter().map(|target| target.name.as_str()).collect();
+    let names = arguments.names.iter().map(Target::whole).collect::<Result<Vec<&str>>>()?;
     if !arguments.yes {
         confirm(&format!("remove {} with all versions?", names.join(", ")))?;
     }

@@ -139,7 +139,7 @@ fn table(page: &RunPage, now: Timestamp) -> Table {
             run.http_status.map(|status| status.to_string()).unwrap_or_default().into(),
             human::age(now, Timestamp(run.started_at_ms)).into(),
             human::micros(run.phases.total_us).into(),
-            tier(run.tier).into(),
+            tier(run).into(),
             run.error.as_deref().unwrap_or_default().into(),
         ]);
     }
@@ -174,8 +174,11 @@ fn attempt_lines(run: &Run, colour: Colour) -> Vec<String> {
         lines.push(line("Error", &format!("{message} [{error}]")));
     }
     lines.push(line("Started", &human::moment(Timestamp(run.started_at_ms))));
-    let instance = run.instance.as_deref().unwrap_or("none was reached");
-    lines.push(line("Instance", &format!("{instance} ({})", tier(run.tier))));
+    let instance = match &run.instance {
+        Some(instance) => format!("{instance} ({})", tier(run)),
+        None => "none was reached".to_owned(),
+    };
+    lines.push(line("Instance", &instance));
     let (request, response) = (human::bytes(run.request_bytes), human::bytes(run.response_bytes));
     lines.push(line("Bodies", &format!("{request} in, {response} out")));
     lines.extend(timeline(run));
@@ -227,10 +230,12 @@ const fn tone(status: RunStatus) -> Tone {
     }
 }
 
-const fn tier(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Warm => "warm",
-        Tier::Cold => "cold",
+/// How the instance came to be; nothing where a call was turned away before it had one.
+const fn tier(run: &Run) -> &'static str {
+    match (run.tier, &run.instance) {
+        (Tier::Cold, _) => "cold",
+        (Tier::Warm, Some(_)) => "warm",
+        (Tier::Warm, None) => "",
     }
 }
 

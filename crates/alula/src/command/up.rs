@@ -19,9 +19,9 @@ Examples:
   alula up --data-dir ./data --listen 0.0.0.0:8080
   alula up --config /etc/alula/alula.toml
 
-The first start makes an administrator's token and prints where it is kept. `alula config show` prints every setting;
-each can also be set by a variable: ALULA_LISTEN_CONTROL is `control` in [listen]. SIGTERM and Ctrl-C let running
-calls finish.")]
+The first start makes an administrator's token and prints where it is kept. `alula config
+show` prints every setting; each can also be set by a variable: ALULA_LISTEN_CONTROL is
+`control` in [listen]. SIGTERM and Ctrl-C let running calls finish.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     configuration: Configuration,

@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 /// Prints the versions.
 pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let client = session.client_for(&arguments.name)?;
-    let versions = client.versions(arguments.name.name.as_str()).await?.versions;
+    let versions = client.versions(arguments.name.whole()?).await?.versions;
     if session.output.is_json() {
         for version in &versions {
             session.output.json(version)?;

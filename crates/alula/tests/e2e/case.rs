@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::platform::{Platform, text};
+use crate::platform::{Platform, client, text};
 
 /// `case.toml`.
 #[derive(Debug, Deserialize)]
@@ -25,7 +25,8 @@ pub(crate) struct Case {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
-    /// Arguments of `alula`; paths are relative to the case's folder.
+    /// Arguments of `alula`; paths are relative to the case's folder. `{port}`, `{control_port}`, `{data_dir}`,
+    /// `{pid}` (of the platform) and `{host_address}` are filled in here and in bodies.
     alula: Option<Vec<String>>,
     /// Exit code of the command.
     #[serde(default)]
@@ -65,8 +66,12 @@ impl Case {
 
     /// A program that the case needs and that is missing.
     pub(crate) fn missing(&self) -> Option<&str> {
-        let is_there = |program: &str| ["/usr/bin", "/bin", "/usr/local/bin"].iter().any(|d| Path::new(d).join(program).exists());
-        let is_met = |need: &&String| if need.starts_with('/') { Path::new(need.as_str()).exists() } else { is_there(need) };
+        let is_there = |program: &str| {
+            ["/usr/bin", "/bin", "/usr/local/bin"].iter().any(|d| Path::new(d).join(program).exists())
+        };
+        let is_met = |need: &&String| {
+            if need.starts_with('/') { Path::new(need.as_str()).exists() } else { is_there(need) }
+        };
         self.needs.iter().find(|need| !is_met(need)).map(String::as_str)
     }
 
@@ -86,6 +91,7 @@ impl Case {
 
 impl Step {
     fn run_command(&self, folder: &Path, arguments: &[String], platform: &Platform) -> Result<(), String> {
+        let arguments: Vec<String> = arguments.iter().map(|argument| fill(argument, platform)).collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = platform.command(&arguments).current_dir(folder).output().map_err(|e| e.to_string())?;
         let both = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
@@ -98,14 +104,15 @@ impl Step {
     async fn send(&self, folder: &Path, request: &str, platform: &Platform) -> Result<(), String> {
         let (method, path) = request.split_once(' ').ok_or("a request is `METHOD /path`")?;
         let method = method.parse().map_err(|_| "not a method")?;
-        let mut builder = reqwest::Client::new().request(method, platform.url(path));
+        let mut builder = client().request(method, platform.url(path));
         for (name, value) in &self.headers {
             builder = builder.header(name, value);
         }
         if let Some(file) = &self.body_file {
-            builder = builder.body(std::fs::read(folder.join(file)).map_err(|e| format!("{}: {e}", file.display()))?);
+            builder = builder
+                .body(std::fs::read(folder.join(file)).map_err(|e| format!("{}: {e}", file.display()))?);
         } else if let Some(body) = &self.body {
-            builder = builder.body(body.clone());
+            builder = builder.body(fill(body, platform));
         }
         let response = builder.send().await.map_err(|e| format!("{request}: {e:?}"))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -146,4 +153,26 @@ impl Step {
             _ => Ok(()),
         }
     }
+}
+
+/// What the platform under test is known by, put into a text of a case.
+fn fill(text: &str, platform: &Platform) -> String {
+    let values = [
+        ("{port}", platform.port.to_string()),
+        ("{control_port}", platform.control_port.to_string()),
+        ("{data_dir}", platform.data_dir.display().to_string()),
+        ("{pid}", platform.pid().to_string()),
+        ("{host_address}", host_address()),
+    ];
+    values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+}
+
+/// The address of this machine towards others; its loopback address where it has no other.
+fn host_address() -> String {
+    let outward = || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+        socket.connect("192.0.2.1:9").ok()?;
+        socket.local_addr().ok()
+    };
+    outward().map_or_else(|| "127.0.0.1".to_owned(), |address| address.ip().to_string())
 }

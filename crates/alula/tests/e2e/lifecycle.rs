@@ -47,7 +47,8 @@ fn is_alive(pid: u32) -> bool {
 
 /// Control groups of the platform that are left, over all hierarchies.
 fn groups() -> Vec<String> {
-    let found = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", "alula-*"]).output().unwrap();
+    let found =
+        Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", "alula-*"]).output().unwrap();
     text(&found.stdout).lines().map(ToOwned::to_owned).collect()
 }
 
@@ -59,7 +60,9 @@ fn a_kill_loses_nothing_and_leaves_nothing() {
     deploy(&first, "hello.py", HELLO);
     assert_eq!(get(&first, "/function/hello").0, 200);
     // What is not yet in the history when the kill comes may be lost; this call is waited for.
-    eventually("the run is recorded", || first.alula_ok(&["runs", "hello", "--json"]).contains("done").then_some(()));
+    eventually("the run is recorded", || {
+        first.alula_ok(&["runs", "hello", "--json"]).contains("done").then_some(())
+    });
     let processes = descendants(first.pid());
     assert!(processes.len() >= 2, "a spawner and an instance run: {processes:?}");
 
@@ -86,7 +89,9 @@ fn terminating_lets_running_calls_finish() {
     let port = platform.port;
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET /function/slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    eventually("the call runs", || platform.alula_ok(&["instances", "--json"]).contains("busy").then_some(()));
+    eventually("the call runs", || {
+        platform.alula_ok(&["instances", "--json"]).contains("busy").then_some(())
+    });
     platform.signal("-TERM");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -126,7 +131,12 @@ fn a_newer_data_directory_is_refused() {
     let data_dir = folder.path().join("data");
     drop(Platform::start_in(&data_dir));
     std::fs::write(data_dir.join("format"), "4000000\n").unwrap();
-    let refused = Command::new(env!("CARGO_BIN_EXE_alula")).arg("up").arg("--data-dir").arg(&data_dir).output().unwrap();
+    let refused = Command::new(env!("CARGO_BIN_EXE_alula"))
+        .arg("up")
+        .arg("--data-dir")
+        .arg(&data_dir)
+        .output()
+        .unwrap();
     assert!(!refused.status.success());
     assert!(text(&refused.stderr).contains("newer"), "{}", text(&refused.stderr));
 }
@@ -138,7 +148,8 @@ fn a_language_is_a_folder() {
         return;
     }
     let platform = Platform::start();
-    let source = "sub handler { my ($event, $context) = @_; return { greeting => 'hello from perl' }; }\n1;\n";
+    let source =
+        "sub handler { my ($event, $context) = @_; return { greeting => 'hello from perl' }; }\n1;\n";
     deploy(&platform, "greet.pl", source);
     let (status, answer) = get(&platform, "/function/greet");
     assert!(status == 200 && answer.contains("hello from perl"), "{answer}");

@@ -2,7 +2,13 @@
 //!
 //! `cases` runs every folder of `tests/cases`; adding a case needs no Rust. The other modules hold what a folder
 //! cannot say: crashes, draining, large streams, changes under load.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests may panic and print")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests may panic and print"
+)]
+#![allow(clippy::disallowed_methods, reason = "other processes are watched from outside, in real time")]
 
 mod case;
 mod platform;

@@ -153,3 +153,10 @@ pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
     }
     panic!("not in time: {what}");
 }
+
+/// An HTTP client. Clients need the process's one TLS provider, also for plain HTTP.
+pub(crate) fn client() -> reqwest::Client {
+    // Fails only where another test has installed it before.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::new()
+}

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::platform::Platform;
+use crate::platform::{Platform, client};
 
 fn source(version: u64) -> String {
-    format!("VERSION = {version}\n\ndef handler(event, context):\n    return [VERSION, int(context.function_version)]\n")
+    format!(
+        "VERSION = {version}\n\ndef handler(event, context):\n    return [VERSION, int(context.function_version)]\n"
+    )
 }
 
 /// Calls the function; the two numbers are what the code says and what the platform says.
@@ -31,7 +33,7 @@ async fn publishing_under_load_fails_no_call_and_mixes_none() {
         .map(|_| {
             let (url, stop, calls) = (url.clone(), Arc::clone(&stop), Arc::clone(&calls));
             tokio::spawn(async move {
-                let client = reqwest::Client::new();
+                let client = client();
                 let mut last = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let (status, body) = call(&client, &url).await;
@@ -45,11 +47,15 @@ async fn publishing_under_load_fails_no_call_and_mixes_none() {
             })
         })
         .collect();
-    let client = reqwest::Client::new();
+    let client = client();
     for version in 2..=6 {
         tokio::task::block_in_place(|| deploy(version));
         let (_, body) = call(&client, &url).await;
-        assert_eq!(body, format!("[{version}, {version}]"), "the new version answers as soon as deploy returns");
+        assert_eq!(
+            body,
+            format!("[{version}, {version}]"),
+            "the new version answers as soon as deploy returns"
+        );
     }
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
@@ -72,19 +78,21 @@ async fn a_running_call_ends_on_the_version_where_it_began() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("long.py");
     let deploy = |version: u64, pause: &str| {
-        let text = format!("import time\n\ndef handler(event, context):\n    time.sleep({pause})\n    return {version}\n");
+        let text = format!(
+            "import time\n\ndef handler(event, context):\n    time.sleep({pause})\n    return {version}\n"
+        );
         std::fs::write(&file, text).unwrap();
         platform.alula_ok(&["deploy", file.to_str().unwrap()]);
     };
     deploy(1, "2");
     let url = platform.url("/function/long");
-    let running = tokio::spawn(async move { call(&reqwest::Client::new(), &url).await });
+    let running = tokio::spawn(async move { call(&client(), &url).await });
     tokio::task::block_in_place(|| {
         crate::platform::eventually("the call runs", || {
             platform.alula_ok(&["instances", "--json"]).contains("busy").then_some(())
         });
         deploy(2, "0");
     });
-    assert_eq!(call(&reqwest::Client::new(), &platform.url("/function/long")).await.1, "2");
+    assert_eq!(call(&client(), &platform.url("/function/long")).await.1, "2");
     assert_eq!(running.await.unwrap(), (200, "1".to_owned()));
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::platform::Platform;
+use crate::platform::{Platform, client};
 
 const GIGABYTE: u64 = 1 << 30;
 /// What a stream of any length may add to the memory of the platform.
@@ -72,7 +72,7 @@ fn upload(platform: &Platform, bytes: u64) -> String {
 }
 
 fn download(platform: &Platform) -> u64 {
-    let client = reqwest::Client::new();
+    let client = client();
     let url = platform.url("/function/zeros");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -71,7 +71,7 @@ impl Control {
                 result
             }
             None => {
-                reporter.stage(Some(name), Stage::Build, recipe.command.trim().to_owned());
+                reporter.stage(Some(name), Stage::Build, recipe.told.clone());
                 self.run_build(name, recipe, source, work, reporter).await?
             }
         };
@@ -129,7 +129,8 @@ impl Control {
         let before = before.await?.map_err(|error| error.fault())?;
 
         let mut log = BuildLog::new(|line: &str| reporter.build_line(name, line));
-        let cell = run::Cell { launcher: &*self.shared.parts.launcher, folder: &folder, limits };
+        let tools = &self.shared.options.build_tools;
+        let cell = run::Cell { launcher: &*self.shared.parts.launcher, folder: &folder, tools, limits };
         let ended = cell.run(recipe, &self.build_env(recipe), &mut log).await?;
         if let Err(reason) = ended {
             let message = format!("the build of function {name} failed: {reason}");
@@ -152,7 +153,8 @@ impl Control {
     }
 
     fn build_env(&self, recipe: &Recipe) -> BTreeMap<String, String> {
-        let mut env = recipe.env();
+        let tools = 0..self.shared.options.build_tools.len();
+        let mut env = recipe.env(tools.map(|index| run::tools_dir(index).join("bin")));
         env.extend(self.shared.options.build_env.clone());
         env
     }

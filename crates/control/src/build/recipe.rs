@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alula_model::{BuildSpec, Digest, Fault, FunctionSpec};
 use alula_runtime::EGRESS_PROXY_PORT;
@@ -34,6 +34,8 @@ pub(crate) enum Scope {
 pub(crate) struct Recipe {
     /// Run by `/bin/sh -c` in the code's folder.
     pub(crate) command: String,
+    /// What is being done, for the one who waits for it.
+    pub(crate) told: String,
     pub(crate) scope: Scope,
     /// The SHA-256 of everything that the result depends on.
     pub(crate) key: String,
@@ -84,7 +86,10 @@ impl Recipe {
         let settings = serde_json::json!({ "command": build.command, "cache_key": build.cache_key });
         let build: BuildSpec = serde_json::from_value(settings)
             .map_err(|_| error::defect("the build of a language does not read as one"))?;
-        Self::new(&build, language, Scope::Added, folder, source)
+        let recipe = Self::new(&build, language, Scope::Added, folder, source)?;
+        let is_there = |file: &&String| folder.join(file).is_file();
+        let named: Vec<&str> = build.cache_key.iter().filter(is_there).map(String::as_str).collect();
+        Ok(Self { told: format!("installing what {} asks for", named.join(" and ")), ..recipe })
     }
 
     fn new(
@@ -117,6 +122,7 @@ impl Recipe {
         }
         Ok(Self {
             command: build.command.clone(),
+            told: build.command.trim().to_owned(),
             scope,
             key: Digest::from_bytes(key.finalize().into()).to_string(),
             memory_bytes: u64::from(build.memory_mb) * 1024 * 1024,
@@ -125,12 +131,13 @@ impl Recipe {
         })
     }
 
-    /// The environment of the build, without what the host adds.
-    pub(super) fn env(&self) -> BTreeMap<String, String> {
+    /// The environment of the build, without what the host adds. Programs are looked for in `tools` first.
+    pub(super) fn env(&self, tools: impl Iterator<Item = PathBuf>) -> BTreeMap<String, String> {
         let proxy = format!("http://127.0.0.1:{EGRESS_PROXY_PORT}");
         let own_folder = self.interpreter.as_deref().and_then(|path| Path::new(path).parent());
-        let path =
-            own_folder.map_or_else(|| PATH.to_owned(), |folder| format!("{}:{PATH}", folder.display()));
+        let first = tools.chain(own_folder.map(Path::to_owned));
+        let path: String =
+            first.map(|folder| format!("{}:", folder.display())).chain([PATH.to_owned()]).collect();
         let fixed = [
             ("CI", "1"),
             ("HOME", "/tmp"),

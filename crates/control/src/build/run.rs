@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, Network};
@@ -26,11 +26,18 @@ const CPU_WEIGHT: u32 = 50;
 /// How often the size of what a build writes is looked at.
 const SIZE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// Where the tools of a folder of the host are inside.
+pub(super) fn tools_dir(index: usize) -> PathBuf {
+    PathBuf::from(format!("/alula/tools/{index}"))
+}
+
 /// Where a build runs.
 pub(super) struct Cell<'a> {
     pub(super) launcher: &'a dyn Launcher,
     /// The copy of the source that the build may write to.
     pub(super) folder: &'a Path,
+    /// Folders of the host with tools for it.
+    pub(super) tools: &'a [PathBuf],
     pub(super) limits: Limits,
 }
 
@@ -45,7 +52,12 @@ impl Cell<'_> {
         env: &BTreeMap<String, String>,
         log: &mut BuildLog<F>,
     ) -> Result<Ended, Fault> {
-        let mount = Mount { source: self.folder.to_owned(), target: CODE_DIR.into(), writable: true };
+        let source = Mount { source: self.folder.to_owned(), target: CODE_DIR.into(), writable: true };
+        let tools = self.tools.iter().enumerate().map(|(index, folder)| Mount {
+            source: folder.clone(),
+            target: tools_dir(index),
+            writable: false,
+        });
         let spec = CellSpec {
             memory_bytes: recipe.memory_bytes,
             processes_max: PROCESSES_MAX,
@@ -53,7 +65,7 @@ impl Cell<'_> {
             cpu_weight: CPU_WEIGHT,
             network: Network::Internet,
             listeners: Vec::new(),
-            mounts: vec![mount],
+            mounts: std::iter::once(source).chain(tools).collect(),
         };
         let cell = self.launcher.prepare(spec).await?;
         let ended = self.run_in(&*cell, recipe, env, log).await;

@@ -12,7 +12,8 @@ use toml::{Table, Value};
 use super::Config;
 
 /// Variables that belong to the command line, not to the configuration of the server.
-const NOT_CONFIGURATION: &[&str] = &["ALULA_URL", "ALULA_TOKEN", "ALULA_PROFILE", "ALULA_NAMESPACE", "ALULA_CONFIG"];
+const NOT_CONFIGURATION: &[&str] =
+    &["ALULA_URL", "ALULA_TOKEN", "ALULA_PROFILE", "ALULA_NAMESPACE", "ALULA_CONFIG"];
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +128,8 @@ fn apply_variable(table: &mut Table, name: &str, value: &str) -> Result<(), Conf
 
 /// The value as TOML, where it is TOML, and as plain text.
 fn readings(value: &str) -> Vec<Value> {
-    let as_toml = toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
+    let as_toml =
+        toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
     as_toml.into_iter().chain([Value::String(value.to_owned())]).collect()
 }
 
@@ -166,9 +168,11 @@ mod tests {
 
     #[test]
     fn later_sources_win() {
-        let config = load("[listen]\ncontrol = '127.0.0.1:1'\n", &[("ALULA_LISTEN_CONTROL", "127.0.0.1:2")]).unwrap();
+        let config =
+            load("[listen]\ncontrol = '127.0.0.1:1'\n", &[("ALULA_LISTEN_CONTROL", "127.0.0.1:2")]).unwrap();
         assert_eq!(config.listen.control.port(), 2);
-        let config = load("", &[("ALULA_POOL_INSTANCES_MAX", "7"), ("ALULA_DATA_DIR", "/x"), ("HOME", "/y")]).unwrap();
+        let config =
+            load("", &[("ALULA_POOL_INSTANCES_MAX", "7"), ("ALULA_DATA_DIR", "/x"), ("HOME", "/y")]).unwrap();
         assert_eq!((config.pool.instances_max, config.data_dir), (7, PathBuf::from("/x")));
     }
 
@@ -176,13 +180,38 @@ mod tests {
     fn mistakes_are_named() {
         assert!(load("[lisen]\n", &[]).unwrap_err().contains("lisen"));
         assert!(load("[pool]\ninstances_max = 'many'\n", &[]).unwrap_err().contains("line 2"));
-        assert!(load("", &[("ALULA_POOL_INSTANCE_MAX", "7")]).unwrap_err().contains("ALULA_POOL_INSTANCE_MAX"));
-        assert!(load("", &[("ALULA_POOL_INSTANCES_MAX", "many")]).unwrap_err().contains("ALULA_POOL_INSTANCES_MAX"));
+        assert!(
+            load("", &[("ALULA_POOL_INSTANCE_MAX", "7")]).unwrap_err().contains("ALULA_POOL_INSTANCE_MAX")
+        );
+        assert!(
+            load("", &[("ALULA_POOL_INSTANCES_MAX", "many")])
+                .unwrap_err()
+                .contains("ALULA_POOL_INSTANCES_MAX")
+        );
     }
 
     #[test]
     fn what_is_printed_can_be_read() {
         let printed = Config::default().to_toml().unwrap();
         assert_eq!(load(&printed, &[]).unwrap(), Config::default());
+    }
+
+    /// Every key, with its sections: `listen.control`.
+    fn keys(prefix: &str, value: &serde_json::Value) -> Vec<String> {
+        let Some(table) = value.as_object() else { return vec![prefix.to_owned()] };
+        let key = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+        table.iter().flat_map(|(name, value)| keys(&key(name), value)).collect()
+    }
+
+    #[test]
+    fn the_reference_page_names_every_key_and_no_other() {
+        let page = include_str!("../../../../docs/operating.md");
+        // As JSON, because TOML leaves out what is not set.
+        let keys = keys("", &serde_json::to_value(Config::default()).unwrap());
+        for key in &keys {
+            assert!(page.contains(&format!("| `{key}` |")), "docs/operating.md has no row for {key}");
+        }
+        let (table, _) = page.split_once("## Data directory").unwrap();
+        assert_eq!(table.lines().filter(|line| line.starts_with("| `")).count(), keys.len());
     }
 }

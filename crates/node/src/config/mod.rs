@@ -39,6 +39,8 @@ pub struct Config {
     pub runs: Runs,
     /// Languages.
     pub languages: Languages,
+    /// What the platform says about itself.
+    pub log: ServerLog,
 }
 
 /// Addresses that the platform listens on.
@@ -93,13 +95,15 @@ pub struct Pool {
     pub starts_at_once: usize,
     /// Instances of all functions together. When a further one is needed, the one idle longest gives way.
     pub instances_max: usize,
+    /// Calls that may wait for a slot of one version; the next is answered 429.
+    pub waiting_max: usize,
     /// How long an instance may take to end by itself when it is let go.
     pub stop_grace_ms: u64,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { starts_at_once: 0, instances_max: 1_000, stop_grace_ms: 2_000 }
+        Self { starts_at_once: 0, instances_max: 1_000, waiting_max: 5_000, stop_grace_ms: 2_000 }
     }
 }
 
@@ -146,6 +150,9 @@ pub struct Build {
     /// Variables of the platform's own environment that builds get: which package index, which certificates. A `*` at
     /// the end stands for any rest.
     pub pass_env: Vec<String>,
+    /// Host folders with a `bin` folder in them (compilers, say) that builds may use. Empty means the default Rust
+    /// toolchain of the user that runs the platform, where rustup has one.
+    pub tools: Vec<PathBuf>,
 }
 
 impl Default for Build {
@@ -169,6 +176,7 @@ impl Default for Build {
             unpacked_bytes_max: 2 * 1024 * 1024 * 1024,
             files_max: 200_000,
             pass_env: pass_env.map(str::to_owned).to_vec(),
+            tools: Vec::new(),
         }
     }
 }
@@ -205,6 +213,32 @@ impl Default for Runs {
     fn default() -> Self {
         Self { keep_days: 30, keep_max: 1_000_000 }
     }
+}
+
+/// What the platform says about itself, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerLog {
+    /// How much: `error`, `warn`, `info`, `debug`, `trace`, also per part: `info,alula_pool=debug`.
+    pub filter: String,
+    /// `text` for people, `json` for machines: one object a line.
+    pub format: LogFormat,
+}
+
+impl Default for ServerLog {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How the platform writes its own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
 }
 
 /// Languages.

@@ -36,6 +36,9 @@ pub struct Manifest {
     /// Environment variables that a function may override.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Folders of the package where the build puts programs; they come first in `PATH`.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// Extensions, without the dot, of files that are functions in this language.
     #[serde(default)]
     pub extensions: Vec<String>,
@@ -176,6 +179,14 @@ impl Manifest {
             Some(reason) => Err(LanguageError::Contradiction { folder: folder.name(), reason }),
             None => Ok(manifest),
         }
+    }
+
+    /// Lets a runtime that is a program of any language find what the build of `other` installs.
+    pub(super) fn find_packages_of(&mut self, other: &Self) {
+        for (name, value) in &other.env {
+            self.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self.programs.extend(other.programs.iter().cloned());
     }
 
     fn contradiction(&self) -> Option<&'static str> {

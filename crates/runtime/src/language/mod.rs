@@ -87,6 +87,11 @@ impl Languages {
             let manifest = Manifest::parse(&folder)?;
             folders.insert(manifest.id.clone(), (folder, manifest));
         }
+        let with_builds: Vec<Manifest> =
+            folders.values().map(|(_, manifest)| manifest).filter(|m| m.build.is_some()).cloned().collect();
+        for (_, manifest) in folders.values_mut().filter(|(_, m)| m.protocol != Protocol::Frames) {
+            with_builds.iter().for_each(|other| manifest.find_packages_of(other));
+        }
         let mut languages = Self::default();
         for (folder, manifest) in folders.into_values() {
             let on_disk = manifest.shim.as_ref().map(|_| folder.on_disk(unpack_dir)).transpose()?;

@@ -1,8 +1,9 @@
 //! Which program runs a function that brings its own: the spec's `command`, or the file that is meant by default.
 //!
 //! Decided from the unpacked code alone, so a deploy is refused for what could only fail at the first call. A
-//! relative program is under the code's folder; a bare name that is not there is looked up in `PATH`. A script
-//! whose executable bit was lost in an archive is run by the interpreter of its first line.
+//! relative program is under the code's folder; a bare name that is not
+//! there is looked up among the programs that a build installed, and in `PATH`. A script whose executable bit was
+//! lost in an archive is run by the interpreter of its first line.
 
 use std::fs;
 use std::io::Read;
@@ -33,7 +34,7 @@ pub(super) fn resolve(
     let command = if own.is_empty() { language.command() } else { own.clone() };
     match command.split_first() {
         Some((program, arguments)) => {
-            let mut argv = locate(plan, program)?;
+            let mut argv = locate(plan, language, program)?;
             argv.extend(arguments.iter().cloned());
             Ok(argv)
         }
@@ -41,7 +42,7 @@ pub(super) fn resolve(
     }
 }
 
-fn locate(plan: &VersionPlan, program: &str) -> Result<Vec<String>, SpecError> {
+fn locate(plan: &VersionPlan, language: &Language, program: &str) -> Result<Vec<String>, SpecError> {
     let relative = program.strip_prefix("./").unwrap_or(program);
     let relative = relative.strip_prefix(CODE_DIR).map_or(relative, |rest| rest.trim_start_matches('/'));
     if relative.is_empty() || relative.split('/').any(|part| part == "..") {
@@ -49,6 +50,11 @@ fn locate(plan: &VersionPlan, program: &str) -> Result<Vec<String>, SpecError> {
     }
     if !relative.starts_with('/') && plan.code.join(relative).is_file() {
         return in_code(plan, relative);
+    }
+    let installed = language.manifest.programs.iter().map(|folder| format!("{folder}/{relative}"));
+    let mut installed = installed.filter(|file| !relative.contains('/') && plan.code.join(file).is_file());
+    if let Some(file) = installed.next() {
+        return in_code(plan, &file);
     }
     let found = if relative.starts_with('/') {
         is_executable(Path::new(relative))

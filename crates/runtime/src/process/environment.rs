@@ -25,7 +25,7 @@ type Variables = BTreeMap<String, String>;
 
 /// The whole environment of the instance `id`.
 pub(super) fn build(plan: &VersionPlan, language: &Language, id: &InstanceId) -> Variables {
-    let mut env = defaults();
+    let mut env = defaults(language);
     env.extend(language.manifest.env.clone());
     env.extend(plan.spec.env.clone());
     env.extend(told(plan));
@@ -50,9 +50,11 @@ pub(super) fn validate(plan: &VersionPlan) -> Result<(), SpecError> {
     }
 }
 
-fn defaults() -> Variables {
+fn defaults(language: &Language) -> Variables {
+    let installed = language.manifest.programs.iter().map(|folder| format!("{CODE_DIR}/{folder}:"));
+    let path = installed.chain([PATH.to_owned()]).collect::<String>();
     let pairs = [
-        ("PATH", PATH),
+        ("PATH", &*path),
         ("HOME", "/tmp"),
         ("TMPDIR", "/tmp"),
         ("LANG", "C.UTF-8"),

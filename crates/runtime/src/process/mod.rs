@@ -126,7 +126,10 @@ impl Instance for ProcessInstance {
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>> {
-        self.guest.call(call)
+        Box::pin(async move {
+            let id = call.id.clone();
+            self.guest.call(call).await.map_err(|fault| self.room.told_to(&id, fault))
+        })
     }
 
     fn hint_waiting(&self, waiting: usize) {

@@ -38,6 +38,8 @@ const BURST_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 const LINE_OVERHEAD_BYTES: f64 = 64.0;
 /// Pause after a read while over the budget: the writer is held to about 13 MB/s by its own full pipe.
 const FLOOD_PAUSE: Duration = Duration::from_millis(5);
+/// A read of so many bytes may hold thousands of lines; after it another task has its turn.
+const LARGE_READ_BYTES: usize = 16 * 1024;
 /// Bytes read at once: the capacity of a pipe.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -46,7 +48,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub(crate) struct Output {
     log: InstanceLog,
     attribution: Attribution,
-    tail: Mutex<VecDeque<String>>,
+    /// The last lines, each with the call that it was given to.
+    tail: Mutex<VecDeque<(Option<InvocationId>, String)>>,
     budget: Mutex<Budget>,
 }
 
@@ -85,6 +88,8 @@ struct Budget {
     left_bytes: f64,
     filled: Instant,
     dropped: Dropped,
+    /// Whether a line was dropped since the reader looked last.
+    has_dropped: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +108,7 @@ enum Verdict {
 
 impl Budget {
     fn new(now: Instant) -> Self {
-        Self { left_bytes: BURST_BYTES, filled: now, dropped: Dropped::default() }
+        Self { left_bytes: BURST_BYTES, filled: now, dropped: Dropped::default(), has_dropped: false }
     }
 
     fn spend(&mut self, bytes: usize, now: Instant) -> Verdict {
@@ -115,6 +120,7 @@ impl Budget {
         if self.left_bytes <= needed {
             self.dropped.lines += 1;
             self.dropped.bytes += bytes as u64;
+            self.has_dropped = true;
             return Verdict::Drop;
         }
         self.left_bytes -= bytes as f64 + LINE_OVERHEAD_BYTES;
@@ -143,16 +149,15 @@ impl Output {
     /// Takes one line, within the budget. Without an invocation it is given to the only call that runs.
     pub(crate) fn line(&self, id: Option<&InvocationId>, stream: LogStream, level: LogLevel, text: String) {
         let verdict = self.budget().spend(text.len(), Instant::now());
+        let id = id.cloned().or_else(|| self.attribution.only());
+        // Also what is dropped: a crash is explained by its last lines, and most of all in a flood.
+        self.remember(id.clone(), &text);
         match verdict {
             Verdict::Drop => return,
             Verdict::TakeAfter(dropped) => self.say_dropped(dropped),
             Verdict::Take => {}
         }
-        self.remember(&text);
-        match id {
-            Some(id) => self.log.line(Some(id), stream, level, text),
-            None => self.log.line(self.attribution.only().as_ref(), stream, level, text),
-        }
+        self.log.line(id.as_ref(), stream, level, text);
     }
 
     /// Says something about this instance in the platform's name.
@@ -165,9 +170,16 @@ impl Output {
         self.log.clock.now()
     }
 
-    /// The last lines, oldest first.
+    /// The last lines of all calls and of none, oldest first.
     pub(crate) fn tail(&self) -> Vec<String> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lock_tail().iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// The last lines without those that are known to be another call's: what one caller is told must not hold
+    /// what was logged for the next.
+    pub(crate) fn tail_of(&self, id: &InvocationId) -> Vec<String> {
+        let is_told = |owner: &Option<InvocationId>| owner.as_ref().is_none_or(|owner| owner == id);
+        self.lock_tail().iter().filter(|(owner, _)| is_told(owner)).map(|(_, text)| text.clone()).collect()
     }
 
     /// Reads `pipe` to its end in a task of its own. `id` says whose lines they are, where that is known.
@@ -190,9 +202,7 @@ impl Output {
             while let Some(text) = next_line(&mut gathered) {
                 self.line(id.as_ref(), stream, LogLevel::Info, text);
             }
-            if read > 0 && self.is_flooded() {
-                tokio::time::sleep(FLOOD_PAUSE).await;
-            }
+            self.hold_back_flood(read).await;
         }
         if !gathered.is_empty() {
             self.line(id.as_ref(), stream, LogLevel::Info, to_text(&gathered));
@@ -203,8 +213,15 @@ impl Output {
         }
     }
 
-    fn is_flooded(&self) -> bool {
-        self.budget().dropped.lines > 0
+    /// Called after `read_bytes` were read from an instance and taken in: slows the reading down where lines had
+    /// to be dropped since the last time, and lets others run after every large read.
+    pub(crate) async fn hold_back_flood(&self, read_bytes: usize) {
+        let has_dropped = std::mem::take(&mut self.budget().has_dropped);
+        if has_dropped {
+            tokio::time::sleep(FLOOD_PAUSE).await;
+        } else if read_bytes >= LARGE_READ_BYTES {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn say_dropped(&self, dropped: Dropped) {
@@ -216,12 +233,16 @@ impl Output {
         self.platform(LogLevel::Warn, text);
     }
 
-    fn remember(&self, text: &str) {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remember(&self, id: Option<InvocationId>, text: &str) {
+        let mut tail = self.lock_tail();
         if tail.len() == TAIL_LINES {
             tail.pop_front();
         }
-        tail.push_back(text[..text.floor_char_boundary(TAIL_LINE_BYTES_MAX)].to_owned());
+        tail.push_back((id, text[..text.floor_char_boundary(TAIL_LINE_BYTES_MAX)].to_owned()));
+    }
+
+    fn lock_tail(&self) -> std::sync::MutexGuard<'_, VecDeque<(Option<InvocationId>, String)>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {

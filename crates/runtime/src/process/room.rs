@@ -118,8 +118,9 @@ impl Room {
         tokio::spawn(async move {
             let ended = process.wait().await;
             let _ = tokio::time::timeout(LAST_LINES_WAIT, futures_util::future::join_all(lines)).await;
-            let _ = told.send(Some(ended));
+            // In this order, so that whoever hears of the end also finds the room gone.
             gone.cancel();
+            let _ = told.send(Some(ended));
         });
         let first = self.main.set(main).is_ok();
         debug_assert!(first, "a room has one main process");
@@ -248,6 +249,14 @@ impl Room {
     /// A fault with the last log lines.
     pub(crate) fn fault(&self, code: ErrorCode, message: impl Into<String>) -> Fault {
         Fault::new(code, message).with_log_tail(self.output.tail())
+    }
+
+    /// `fault` as the caller of one call may see it: without the lines of other calls.
+    pub(super) fn told_to(&self, id: &InvocationId, mut fault: Fault) -> Fault {
+        if !fault.log_tail.is_empty() {
+            fault.log_tail = self.output.tail_of(id);
+        }
+        fault
     }
 
     fn death(&self, code: ErrorCode, what: &str, exit: ProcessExit) -> Fault {

@@ -38,8 +38,8 @@ pub(super) enum Stage {
     Running,
     /// Its holder has ended.
     Dead,
-    /// Killed; the request is answered when the holder has ended.
-    Ending { request: u64 },
+    /// Killed; all who asked for it are answered when the holder has ended.
+    Ending { requests: Vec<u64> },
 }
 
 /// One cell.
@@ -116,12 +116,17 @@ impl Cells {
     /// Kills a cell; false when there is nothing to wait for.
     pub(super) fn kill(&mut self, cell: u64, request: u64) -> bool {
         let Some(found) = self.live.get_mut(&cell) else { return false };
-        if matches!(found.stage, Stage::Dead) {
-            self.forget(cell);
-            return false;
+        match &mut found.stage {
+            Stage::Dead => {
+                self.forget(cell);
+                return false;
+            }
+            Stage::Ending { requests } => requests.push(request),
+            Stage::SettingUp { .. } | Stage::Running => {
+                let _ = pidfd_send_signal(&found.holder, Signal::KILL);
+                found.stage = Stage::Ending { requests: vec![request] };
+            }
         }
-        let _ = pidfd_send_signal(&found.holder, Signal::KILL);
-        found.stage = Stage::Ending { request };
         true
     }
 

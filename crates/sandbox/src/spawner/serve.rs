@@ -306,9 +306,10 @@ impl<'a> Server<'a> {
                 self.cells.forget(cell);
                 self.fail(request, &io::Error::other("the holder ended before the cell was complete"))
             }
-            Stage::Ending { request } => {
+            Stage::Ending { requests } => {
                 self.cells.forget(cell);
-                if request == NEWS { Ok(()) } else { send(self.link, request, &Reply::Done, &[]) }
+                let mut askers = requests.into_iter().filter(|request| *request != NEWS);
+                askers.try_for_each(|request| send(self.link, request, &Reply::Done, &[]))
             }
             Stage::Running | Stage::Dead => Ok(()),
         }

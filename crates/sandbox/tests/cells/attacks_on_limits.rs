@@ -48,7 +48,7 @@ async fn a_fork_bomb_stays_small_and_can_be_ended(sandbox: &Sandbox) -> Outcome 
     let (_wild, _streams) = room.start(&["/bin/sh", "-c", "f() { f | f & }; f; f; f"]).await.unwrap();
     let start = Instant::now();
     room.cell.destroy().await;
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     Outcome::Passed
 }
 

@@ -97,7 +97,7 @@ fn members(group: &str) -> Vec<String> {
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "{what} took too long");
         std::thread::sleep(Duration::from_millis(2));

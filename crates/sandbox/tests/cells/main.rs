@@ -18,6 +18,7 @@ mod attacks_on_network;
 mod attacks_on_rights;
 mod crashes;
 mod harness;
+mod instances;
 mod programs;
 mod room;
 mod unprivileged;
@@ -27,6 +28,7 @@ use harness::Test;
 fn tests() -> Vec<Test> {
     [
         programs::tests(),
+        instances::tests(),
         attacks_on_files::tests(),
         attacks_on_network::tests(),
         attacks_on_rights::tests(),

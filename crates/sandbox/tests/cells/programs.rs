@@ -27,6 +27,7 @@ tests![
     fifty_cells_leave_nothing,
     a_dropped_request_leaves_nothing,
     a_process_of_a_destroyed_cell_is_lost,
+    everybody_who_destroys_a_cell_is_answered,
 ];
 
 async fn output_and_exit_codes_come_back(sandbox: &Sandbox) -> Outcome {
@@ -322,7 +323,7 @@ async fn fifty_cells_leave_nothing(sandbox: &Sandbox) -> Outcome {
     }
     assert_eq!(holders(), 0);
     // Tasks that were aborted let go of their descriptors a moment later.
-    for _ in 0..100 {
+    for _ in 0..2_000 {
         if count_fds() <= fds {
             break;
         }
@@ -368,7 +369,7 @@ async fn a_dropped_request_leaves_nothing(sandbox: &Sandbox) -> Outcome {
     }
     let room = Room::new(sandbox).await;
     drop(room);
-    for _ in 0..200 {
+    for _ in 0..1_000 {
         if holders() == 0 {
             return Outcome::Passed;
         }
@@ -386,5 +387,13 @@ async fn a_process_of_a_destroyed_cell_is_lost(sandbox: &Sandbox) -> Outcome {
     assert_eq!(fault.code, ErrorCode::SandboxFailed);
     room.cell.sweep().await;
     room.cell.destroy().await;
+    Outcome::Passed
+}
+
+async fn everybody_who_destroys_a_cell_is_answered(sandbox: &Sandbox) -> Outcome {
+    let room = Room::new(sandbox).await;
+    let (_sleeper, _streams) = room.start(&["/bin/sleep", "60"]).await.unwrap();
+    let all = async { tokio::join!(room.cell.destroy(), room.cell.destroy(), room.cell.destroy()) };
+    tokio::time::timeout(Duration::from_secs(10), all).await.expect("each one is answered");
     Outcome::Passed
 }

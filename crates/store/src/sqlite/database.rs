@@ -24,19 +24,37 @@ const PAGE_BYTES: u32 = 8192;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log of changes is cut back to this size when it has been merged into the file.
 const WAL_BYTES_KEPT: u32 = 16 * 1024 * 1024;
-/// Memory that each connection may keep pages in.
-const CACHE_KIB: i32 = 4096;
+/// Memory that each connection may keep pages in; the system's own page cache stands behind it.
+const CACHE_KIB: i32 = 1024;
 /// Prepared statements kept by each connection: more than there are.
 const STATEMENTS_MAX: usize = 64;
 
+/// What a commit that has returned survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Survives {
+    /// A loss of power: every group of commits waits for the disk.
+    PowerLoss,
+    /// The end of the process, however it comes. The disk is waited for now and then only.
+    ProcessEnd,
+}
+
 impl Database {
     /// Opens or makes the file at `path` and brings its tables to the newest version.
-    pub(super) fn open(path: &Path, migrations: Migrations, options: &SqliteOptions) -> Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        migrations: Migrations,
+        survives: Survives,
+        options: &SqliteOptions,
+    ) -> Result<Self> {
         let mut connection = Connection::open(path)?;
         configure(&connection)?;
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
+        let synchronous = match survives {
+            Survives::PowerLoss => "FULL",
+            Survives::ProcessEnd => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
         migrations.apply(&mut connection)?;

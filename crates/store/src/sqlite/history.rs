@@ -12,7 +12,7 @@ use alula_model::{InvocationId, Run, RunStatus, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::database::Database;
+use super::database::{Database, Survives};
 use super::{HISTORY_MIGRATIONS, SqliteOptions, SqliteStore};
 use crate::history::{PAGE_LEN_MAX, bad_cursor};
 use crate::{BoxFuture, Error, History, Result, RunFilter, RunPage};
@@ -29,7 +29,7 @@ const PLACES_TRIED_MAX: usize = 16;
 
 /// Opens the file and finds the number that the counter had reached.
 pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<(Database, i64)> {
-    let database = Database::open(path, HISTORY_MIGRATIONS, options)?;
+    let database = Database::open(path, HISTORY_MIGRATIONS, Survives::ProcessEnd, options)?;
     let connection = Connection::open(path)?;
     let newest: Option<i64> = connection.query_row("SELECT max(place) FROM runs", [], |row| row.get(0))?;
     Ok((database, newest.unwrap_or(0) & COUNTER_MASK))

@@ -22,7 +22,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use database::Database;
+use database::{Database, Survives};
 use migrations::Migrations;
 
 use crate::{DataDir, Result};
@@ -65,7 +65,8 @@ const HISTORY_MIGRATIONS: Migrations = Migrations(&[include_str!("migrations/his
 /// Fails with [`Error::TooNew`](crate::Error::TooNew) where a newer binary wrote the files and with
 /// [`Error::Damaged`](crate::Error::Damaged) where they are no databases.
 pub fn open_sqlite(dir: &DataDir, options: &SqliteOptions) -> Result<SqliteStore> {
-    let main = Database::open(&dir.path().join("alula.db"), RECORDS_MIGRATIONS, options)?;
+    let main =
+        Database::open(&dir.path().join("alula.db"), RECORDS_MIGRATIONS, Survives::PowerLoss, options)?;
     let (history, last_run) = history::open(&dir.path().join("history.db"), options)?;
     Ok(SqliteStore {
         main: Arc::new(main),

@@ -69,7 +69,6 @@ impl Default for LogOptions {
 
 /// Why log lines could not be read.
 #[derive(Debug, thiserror::Error)]
-#[expect(clippy::error_impl_error, reason = "used with its module's name in front")]
 pub enum Error {
     /// The files cannot be read.
     #[error("reading the log files")]

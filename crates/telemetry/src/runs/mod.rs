@@ -42,7 +42,7 @@ const WAITING_MAX: usize = 32_768;
 /// Runs appended in one commit.
 const BATCH_LEN_MAX: usize = 2_048;
 /// Time in which runs gather before they are appended together: small against what a person notices.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(100);
 /// Time between two tries when the store does not answer.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Tries for one batch while the platform is shutting down.

@@ -6,7 +6,15 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        body = f"Hello from {self.path}\n".encode()
+        self.answer(f"Hello from {self.path}\n")
+
+    def do_POST(self):
+        length = int(self.headers.get("content-length", 0))
+        self.rfile.read(length)
+        self.answer(f"Hello from {self.path}, {length} bytes came in\n")
+
+    def answer(self, text):
+        body = text.encode()
         self.send_response(200)
         self.send_header("content-type", "text/plain; charset=utf-8")
         self.send_header("content-length", str(len(body)))

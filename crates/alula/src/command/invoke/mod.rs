@@ -5,7 +5,7 @@
 
 mod input;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
@@ -33,8 +33,9 @@ Examples:
   alula invoke api --method GET --path '/users/7?full=1' --header 'accept: text/plain'
   alula invoke hello:3 --data @event.json --log
 
-The answer's body goes to standard output as it is. The status is 1 where the function failed or answered with an
-HTTP status of 400 or more.")]
+The answer's body goes to standard output as it is. JSON is handed to an event handler as
+its event; other data reach the function as an HTTP POST to /, no data as a GET. The exit
+status is 1 where the function failed or answered with an HTTP status of 400 or more.")]
 pub(crate) struct Arguments {
     /// The function, and a version or an alias after a colon
     name: Target,
@@ -87,7 +88,8 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     copy(answer, arguments.output.as_deref()).await?;
     if status.is_client_error() || status.is_server_error() {
         let message = format!("{} answered {status}", arguments.name.name);
-        return Err(Failure::failed("function_status", message).remedy("`alula logs` shows what it logged"));
+        let remedy = format!("`alula logs {}` shows what it logged", arguments.name.name);
+        return Err(Failure::failed("function_status", message).remedy(remedy));
     }
     Ok(())
 }
@@ -151,9 +153,16 @@ async fn copy(answer: Answer, file: Option<&Path>) -> Result<()> {
         None => Box::new(std::io::stdout().lock()),
     };
     let mut chunks = pin!(answer.chunks());
+    let mut last = b'\n';
     while let Some(chunk) = chunks.next().await {
-        target.write_all(&chunk?)?;
+        let chunk = chunk?;
+        last = chunk.last().copied().unwrap_or(last);
+        target.write_all(&chunk)?;
         target.flush()?;
+    }
+    // A person's prompt does not belong behind the answer; a file or a program gets the bytes as they are.
+    if last != b'\n' && file.is_none() && std::io::stdout().is_terminal() {
+        target.write_all(b"\n")?;
     }
     Ok(())
 }

@@ -115,10 +115,11 @@ impl Link {
         let mut decoder = Decoder::new();
         loop {
             // A socket that cannot be read has ended, whatever the reason.
-            let Ok(1..) = socket.read_buf(decoder.read_buffer()).await else { return Ok(()) };
+            let Ok(read @ 1..) = socket.read_buf(decoder.read_buffer()).await else { return Ok(()) };
             while let Some(frame) = decoder.next_frame()? {
                 self.dispatch(frame)?;
             }
+            self.room.output.hold_back_flood(read).await;
         }
     }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 use alula_model::{ErrorCode, Fault, SpecError};
 use tokio::sync::oneshot;
 
+use super::room::CODE_DIR;
 use super::{Guest, Room};
 use crate::frames::{FrameWriter, Head, Kind, PROTOCOL_VERSION};
 use crate::language::Language;
@@ -33,13 +34,20 @@ use crate::{Answer, BoxFuture, Call, VersionPlan};
 
 use link::Link;
 
-/// Refuses a version whose handler cannot be told.
+/// Refuses a version whose handler cannot be told, or is in no file of the code.
 pub(super) fn validate(plan: &VersionPlan, language: &Language) -> Result<(), SpecError> {
     match handler(plan, language) {
         Some(handler) if handler.contains('\0') || handler.is_empty() => {
             Err(SpecError { field: "handler", reason: format!("{handler:?} names no file and function") })
         }
-        Some(_) => Ok(()),
+        Some(handler) => match missing_file(plan, language, &handler) {
+            Some(file) => {
+                let reason =
+                    format!("{handler:?} is in a file or folder {file:?}, which the code does not have");
+                Err(SpecError { field: "handler", reason })
+            }
+            None => Ok(()),
+        },
         None => {
             let files = language.manifest.entry_files.join(", ");
             Err(SpecError {
@@ -48,6 +56,22 @@ pub(super) fn validate(plan: &VersionPlan, language: &Language) -> Result<(), Sp
             })
         }
     }
+}
+
+/// The first part of the handler's path, where nothing has that name: neither in the code nor in the folders of
+/// the code that variables name, as `PYTHONPATH` does. Whether the file holds the handler shows when it is loaded.
+fn missing_file<'a>(plan: &VersionPlan, language: &Language, handler: &'a str) -> Option<&'a str> {
+    let first = handler.split(['/', '.']).find(|part| !part.is_empty())?;
+    let values = language.manifest.env.values().chain(plan.spec.env.values());
+    let named = values.flat_map(|value| value.split(':')).filter_map(|folder| folder.strip_prefix(CODE_DIR));
+    let folders = std::iter::once("").chain(named);
+    let is_it =
+        |name: &str| name.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let has_it = |folder: &str| {
+        let entries = std::fs::read_dir(plan.code.join(folder.trim_start_matches('/')));
+        entries.into_iter().flatten().flatten().any(|entry| entry.file_name().to_str().is_some_and(is_it))
+    };
+    (!folders.into_iter().any(has_it)).then_some(first)
 }
 
 /// The handler as the shim is told: what the spec names, or what the language makes of the file that is there.

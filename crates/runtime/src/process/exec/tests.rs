@@ -164,7 +164,7 @@ async fn a_reader_that_waits_holds_the_program_back() {
     let bench = Bench::new();
     let instance = bench.start(&fixture()).await;
     let mut late = call("/big?100000000", Body::empty());
-    let deadline = Instant::now() + Duration::from_millis(500);
+    let deadline = Instant::now() + Duration::from_secs(2);
     late.deadline = deadline;
     let mut body = instance.call(late).await.unwrap().body;
     assert!(body.frame().await.unwrap().is_ok());
@@ -263,4 +263,34 @@ async fn what_only_the_platform_sets_is_refused() {
     assert_eq!(check("_HANDLER", "x"), Err("env"));
     let many = fixture_plan("exec", "exec", |spec| spec.concurrency = 2);
     assert_eq!(bench.backend.validate(&many).map_err(|error| error.field), Err("concurrency"));
+}
+
+#[tokio::test]
+async fn what_a_build_of_any_language_installed_is_found() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = package(&[]);
+    for (place, text) in
+        [(".packages/bin", "printf 'python %s' \"$PYTHONPATH\""), ("node_modules/.bin", "printf node")]
+    {
+        let place = folder.path().join(place);
+        std::fs::create_dir_all(&place).unwrap();
+        let program = place.join(if text.contains("node") { "from-npm" } else { "from-pip" });
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let bench = Bench::new();
+    for (program, expected) in [("from-pip", "python "), ("from-npm", "node")] {
+        let made = plan("exec", |spec| spec.command = vec![program.to_owned()]);
+        let made = Arc::new(VersionPlan { code: folder.path().to_owned(), ..(*made).clone() });
+        let instance = bench.start(&made).await;
+        let said = text(&*instance, "/", "").await;
+        assert!(said.starts_with(expected), "{said}");
+        assert!(program != "from-pip" || said.ends_with("/.packages"), "{said}");
+    }
+    let by_path = plan("exec", |spec| {
+        spec.command = vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo $PATH".to_owned()];
+    });
+    let by_path = Arc::new(VersionPlan { code: folder.path().to_owned(), ..(*by_path).clone() });
+    let path = text(&*bench.start(&by_path).await, "/", "").await;
+    assert!(path.contains("node_modules/.bin:") && path.contains(".packages/bin:"), "{path}");
 }

@@ -85,7 +85,7 @@ async fn a_broken_protocol_ends_the_call_and_the_instance() {
         let fault = instance.call(call("/", Body::empty())).await.map(|answer| answer.status).unwrap_err();
         assert_eq!(fault.code, expected, "{code}: {fault}");
         assert!(instance.is_gone(), "{code}");
-        tokio::time::timeout(Duration::from_secs(5), instance.gone()).await.expect("it is killed");
+        tokio::time::timeout(Duration::from_secs(30), instance.gone()).await.expect("it is killed");
     }
 }
 
@@ -140,7 +140,7 @@ async fn an_endless_answer_is_cut_at_its_limit() {
     let instance = start(&bench).await.unwrap();
     let fault = instance.call(call("/", Body::empty())).await.map(|answer| answer.status).unwrap_err();
     assert_eq!(fault.code, ErrorCode::ResponseTooLarge);
-    tokio::time::timeout(Duration::from_secs(5), instance.gone()).await.expect("it does not stop by itself");
+    tokio::time::timeout(Duration::from_secs(30), instance.gone()).await.expect("it does not stop by itself");
 }
 
 #[tokio::test]
@@ -157,4 +157,76 @@ async fn a_guest_that_does_not_read_cannot_fill_the_platform() {
     late.deadline = tokio::time::Instant::now() + Duration::from_millis(300);
     assert_eq!(instance.call(late).await.unwrap_err().code, ErrorCode::FunctionTimeout);
     assert!(sent.load(std::sync::atomic::Ordering::Relaxed) <= 5 * 65_536, "{sent:?}");
+}
+
+/// Functions that throw, with half of a surrogate pair in what they throw, and again with a long text that is cut
+/// in the middle of a pair.
+#[tokio::test]
+async fn an_error_with_half_a_character_is_still_the_handlers_error() {
+    let python = "def handler(event, context):\n    raise ValueError('b\\udc80d')\n";
+    let node =
+        "exports.handler = async () => { throw new Error('b\\udc80d ' + 'x' + '\u{1f4a5}'.repeat(9000)); };";
+    for (runtime, file, source) in [("python3", "main.py", python), ("node", "index.js", node)] {
+        let bench = Bench::new();
+        let (_folder, plan) = package(runtime, None, &[(file, source)]);
+        let instance = bench.start(&plan).await;
+        let fault = fault(&*instance, "/", ErrorCode::HandlerError).await;
+        assert!(fault.message.contains("Error: b"), "{runtime}: {fault}");
+        let payload: Value = serde_json::from_str(&fault.payload.unwrap()).unwrap();
+        assert!(payload["errorMessage"].as_str().unwrap().starts_with('b'), "{runtime}: {payload}");
+    }
+}
+
+#[tokio::test]
+async fn what_json_cannot_hold_is_no_answer() {
+    let bench = Bench::new();
+    let source = "def handler(event, context):\n    return {'nan': float('nan'), 'half': '\\udc80'}[context and event['rawPath'][1:]]\n";
+    let (_folder, plan) = package("python3", None, &[("main.py", source)]);
+    let instance = bench.start(&plan).await;
+    let refused = fault(&*instance, "/nan", ErrorCode::BadResponse).await;
+    assert!(refused.message.contains("JSON"), "{refused}");
+    let half = instance.call(call("/half", Body::empty())).await.unwrap();
+    assert_eq!(text(half).await, r#""\udc80""#, "half a character is escaped");
+}
+
+#[tokio::test]
+async fn a_fault_holds_no_lines_of_another_call() {
+    let source = "
+import os
+def handler(event, context):
+    print('line of', event['rawPath'])
+    if event['rawPath'] == '/crash': os._exit(3)
+    raise ValueError(event['rawPath'])
+";
+    let bench = Bench::new();
+    let (_folder, plan) = package("python3", None, &[("main.py", source)]);
+    let instance = bench.start(&plan).await;
+    let first = fault(&*instance, "/first", ErrorCode::HandlerError).await;
+    assert!(first.log_tail.contains(&"line of /first".to_owned()), "{:?}", first.log_tail);
+    let second = fault(&*instance, "/crash", ErrorCode::FunctionCrashed).await;
+    assert_eq!(second.log_tail, ["line of /crash"]);
+}
+
+/// What is written is far over the budget of log lines, so the writer is held back; without that a function that
+/// logs in a loop keeps a thread of the platform busy.
+#[tokio::test]
+async fn a_flood_of_lines_slows_down_who_writes_it_and_is_told() {
+    let source = "
+def handler(event, context):
+    for _ in range(24): print(('x' * 1000 + '\\n') * 1000, end='')
+    print('the last line')
+    raise ValueError('after the flood')
+";
+    let bench = Bench::new();
+    let (_folder, plan) = package("python3", None, &[("main.py", source)]);
+    let instance = bench.start(&plan).await;
+    let began = tokio::time::Instant::now();
+    let failed = fault(&*instance, "/", ErrorCode::HandlerError).await;
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(800), "24 MB of log lines took {took:?}");
+    assert!(failed.log_tail.contains(&"the last line".to_owned()), "{:?}", failed.log_tail);
+    assert!(instance.call(call("/", Body::empty())).await.is_err());
+    let stop = instance.stop(crate::StopGrace(Duration::from_secs(1)));
+    stop.await;
+    bench.line("log lines").await;
 }

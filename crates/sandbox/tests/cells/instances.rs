@@ -1,0 +1,129 @@
+//! Every kind of process instance in real cells: the suite that all back ends pass, with the programs that the
+//! runtime crate runs without isolation.
+//!
+//! What is tested there once more is only what the sandbox could break: sockets, pipes, signals, mounts, limits.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use alula_model::FunctionSpec;
+use alula_runtime::conformance::{self, CollectedLog, FixedClock, Fixtures, Traits};
+use alula_runtime::language::{Host, Languages};
+use alula_runtime::{Buffers, ProcessBackend, VersionPlan};
+use alula_sandbox::Sandbox;
+
+use crate::harness::{Outcome, tests};
+use crate::programs::in_force;
+use crate::room::MIB;
+
+tests![python, wsgi, asgi, node, fetch, perl, exec, http, provided];
+
+/// What handlers that are given whole events can do.
+const HANDLER: Traits =
+    Traits { processes: true, streams_both_ways: false, limits_responses: true, refuses_garbage: true };
+const APPLICATION: Traits = Traits { streams_both_ways: true, limits_responses: false, ..HANDLER };
+
+async fn python(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "python", "events/python", 1, HANDLER).await
+}
+
+async fn wsgi(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "python", "events/wsgi", 1, Traits { limits_responses: false, ..HANDLER }).await
+}
+
+async fn asgi(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "python", "events/asgi", 8, APPLICATION).await
+}
+
+async fn node(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "node", "events/node", 8, HANDLER).await
+}
+
+async fn fetch(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "node", "events/fetch", 1, Traits { refuses_garbage: false, ..APPLICATION }).await
+}
+
+async fn perl(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "perl", "events/perl", 1, HANDLER).await
+}
+
+async fn exec(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "exec", "exec", 1, Traits { refuses_garbage: false, ..APPLICATION }).await
+}
+
+async fn http(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "http", "http", 8, APPLICATION).await
+}
+
+async fn provided(sandbox: &Sandbox) -> Outcome {
+    conforms(sandbox, "provided", "lambda", 1, HANDLER).await
+}
+
+/// Runs the suite with the program `fixture` of the runtime crate.
+async fn conforms(sandbox: &Sandbox, runtime: &str, fixture: &str, concurrency: u32, has: Traits) -> Outcome {
+    if !in_force(sandbox, "memory limit") {
+        return Outcome::Skipped(
+            "no control groups, without which nobody can say what memory is used".to_owned(),
+        );
+    }
+    let unpacked = tempfile::tempdir().unwrap();
+    // The users of cells must see the shims, and temporary folders are closed to others.
+    std::fs::set_permissions(unpacked.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let languages = languages(unpacked.path());
+    if let Some(reason) = languages.get(runtime).unwrap().unavailable() {
+        return Outcome::Skipped(reason);
+    }
+    let log = Arc::new(CollectedLog::default());
+    let backend = ProcessBackend {
+        launcher: Arc::new(sandbox.clone()),
+        languages,
+        log: Arc::clone(&log) as _,
+        clock: Arc::new(FixedClock::default()),
+        buffers: Buffers::new(64 * MIB),
+    };
+    let plan = |change: &dyn Fn(&mut FunctionSpec)| {
+        let made = conformance::plan(runtime, |spec| {
+            spec.env.insert("CONFORMANCE".to_owned(), "yes".to_owned());
+            spec.response_bytes_max = MIB;
+            spec.concurrency = concurrency;
+            change(spec);
+        });
+        Arc::new(VersionPlan { code: program(fixture), ..(*made).clone() })
+    };
+    let starting = |start: &str, init_timeout_ms: u64| {
+        plan(&|spec| {
+            spec.env.insert("START".to_owned(), start.to_owned());
+            spec.init_timeout_ms = init_timeout_ms;
+        })
+    };
+    // A program that is started for each call is not started before the first.
+    let has_a_start = runtime != "exec";
+    let fixtures = Fixtures {
+        plan: plan(&|_| {}),
+        broken: has_a_start.then(|| starting("broken", 20_000)),
+        never_ready: has_a_start.then(|| starting("never", 300)),
+        log,
+        has,
+    };
+    conformance::check(&backend, &fixtures).await;
+    Outcome::Passed
+}
+
+fn languages(unpacked: &Path) -> Arc<Languages> {
+    let print_version = |argv: &[String]| {
+        let output = Command::new(&argv[0]).args(&argv[1..]).output().ok()?;
+        String::from_utf8(output.stdout).ok()
+    };
+    let host = Host { resolve: &|path| path.canonicalize().ok(), run: &print_version };
+    Arc::new(Languages::load(unpacked, &[], &host).unwrap())
+}
+
+fn program(fixture: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../runtime/tests/fixtures")
+        .join(fixture)
+        .canonicalize()
+        .unwrap()
+}
