@@ -305,9 +305,14 @@ mod tests {
         for (page, keys) in [(functions, spec), (builds, build)] {
             let rows = rows(page);
             for (key, default) in keys.as_object().unwrap() {
-                let row = rows.get(key.as_str()).unwrap_or_else(|| panic!("docs/functions.md has no row for {key}"));
+                let row = rows
+                    .get(key.as_str())
+                    .unwrap_or_else(|| panic!("docs/functions.md has no row for {key}"));
                 if default.is_number() {
-                    assert!(row.starts_with(&format!(" {default} |")), "the default of {key} is {default}, not{row}");
+                    assert!(
+                        row.starts_with(&format!(" {default} |")),
+                        "the default of {key} is {default}, not{row}"
+                    );
                 }
             }
             assert_eq!(rows.len(), keys.as_object().unwrap().len(), "docs/functions.md has a row too many");

@@ -33,13 +33,22 @@ pub(super) fn check_api_description(root: &Path) -> Vec<Finding> {
     if root.join(page).is_file() { Vec::new() } else { vec![Finding::new(page, None, advice)] }
 }
 
-/// Every code that a caller can meet has a page that says the cause and the remedy.
+/// Every code that a caller can meet has a page that says the cause and the remedy, and a line in the index with its
+/// status.
 pub(super) fn check_error_pages(root: &Path) -> Vec<Finding> {
-    let missing = ErrorCode::ALL.iter().map(|code| format!("docs/errors/{code}.md"));
-    missing
-        .filter(|page| !root.join(page).is_file())
-        .map(|page| {
-            Finding::new(Path::new(&page), None, "write this page: what happened, whose fault, what to do")
-        })
-        .collect()
+    let index = Path::new("docs/errors/README.md");
+    let listed = std::fs::read_to_string(root.join(index)).unwrap_or_default();
+    let mut findings = Vec::new();
+    for code in ErrorCode::ALL {
+        let page = format!("docs/errors/{code}.md");
+        if !root.join(&page).is_file() {
+            let advice = "write this page: what happened, whose fault, what to do";
+            findings.push(Finding::new(Path::new(&page), None, advice));
+        }
+        let line = format!("[{code}]({code}.md): status {}", code.http_status());
+        if !listed.contains(&line) {
+            findings.push(Finding::new(index, None, format!("must say `{line}`, as the code does")));
+        }
+    }
+    findings
 }

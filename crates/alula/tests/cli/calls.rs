@@ -136,5 +136,6 @@ fn runs_are_a_table_and_one_run_is_a_timeline() {
     assert_eq!(fake.asked_once().query["status"], "failed");
     let outcome = terminal.run(&["runs", "show", "r1"]).exits(0);
     assert!(outcome.text().contains("bad [handler_error]"), "{}", outcome.text());
+    assert!(fake.asked().last().unwrap().query.is_empty(), "one run is asked for by its id alone");
     assert!(outcome.text().contains("|          ##########"), "{}", outcome.text());
 }

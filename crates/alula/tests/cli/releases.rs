@@ -123,6 +123,43 @@ fn an_empty_list_prints_no_data() {
 }
 
 #[test]
+fn instances_are_a_table_or_json_and_can_be_those_of_one_version() {
+    let instance = |id: &str, version: u64, state: &str| {
+        format!(
+            r#"{{"id":"{id}","namespace":"default","function":"hello","version":{version},"state":"{state}",
+            "in_flight":1,"memory_bytes":1024,"cpu_us":5,"calls":3,"idle_ms":0,"age_ms":1000}}"#
+        )
+    };
+    let list = format!(r#"{{"instances":[{},{}]}}"#, instance("i1", 1, "idle"), instance("i2", 2, "busy"));
+    let fake = Fake::start().on("GET /v1/instances", Says::json(&list));
+    let terminal = Terminal::of(&fake);
+    let table = terminal.run(&["instances"]).exits(0).text();
+    assert!(table.contains("hello:1") && table.contains("hello:2"), "{table}");
+    let json = terminal.run(&["instances", "hello:2", "--json"]).exits(0).text();
+    let only: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((only["id"].as_str(), only["state"].as_str()), (Some("i2"), Some("busy")));
+    assert_eq!(fake.asked()[1].query["function"], "hello");
+}
+
+#[test]
+fn what_is_about_a_whole_function_takes_no_version() {
+    let fake = Fake::start();
+    let terminal = Terminal::of(&fake);
+    for command in [
+        &["remove", "hello:2", "--yes"][..],
+        &["describe", "hello:2"],
+        &["versions", "hello:live"],
+        &["diff", "hello:2"],
+        &["alias", "set", "hello:2", "live", "1"],
+        &["audit", "hello:2"],
+        &["rollback", "hello:2", "--to", "3"],
+    ] {
+        terminal.run(command).exits(2);
+    }
+    assert!(fake.asked().is_empty(), "nothing may be asked of the platform");
+}
+
+#[test]
 fn rollback_alias_and_remove_say_what_they_do() {
     let fake = Fake::start()
         .on("POST /v1/functions/hello/rollback", Says::json(&summary("hello")))

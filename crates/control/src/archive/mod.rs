@@ -36,6 +36,9 @@ const PATH_BYTES_MAX: usize = 1_024;
 /// Bytes of an archive that are looked at to tell its kind: one tar header.
 const MAGIC_BYTES: usize = 512;
 
+/// Extensions of archives: a file with one of them is not a function.
+const ARCHIVE_KINDS: [&str; 4] = ["zip", "tar", "gz", "tgz"];
+
 /// How much an archive may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -147,6 +150,11 @@ pub(crate) fn unpack(
         tar_in::read(BufReader::new(file), &mut tree)?;
     } else {
         let name = path::file_name(file_name.unwrap_or_default())?;
+        // Otherwise a broken upload would be taken for a program of this name.
+        if let Some(kind) = name.extension().filter(|kind| ARCHIVE_KINDS.iter().any(|known| kind == known)) {
+            let reason = format!("{} is no {} archive", name.display(), kind.display());
+            return Err(ArchiveError::Unreadable(reason));
+        }
         let executable = head.starts_with(b"#!") || head.starts_with(b"\x7fELF");
         tree.file(&name, executable, &mut file)?;
         tree.finish()?;

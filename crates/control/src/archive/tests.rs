@@ -203,6 +203,17 @@ fn a_single_file_keeps_its_name_and_programs_are_executable() {
 }
 
 #[test]
+fn a_file_that_only_calls_itself_an_archive_is_no_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let upload = folder.path().join("upload");
+    fs::write(&upload, "no archive at all").unwrap();
+    for name in ["x.zip", "x.tar.gz", "x.tgz", "x.tar"] {
+        let unpacked = unpack(&upload, Some(name), &folder.path().join(name), LIMITS);
+        assert!(unpacked.unwrap_err().to_string().contains("archive"), "{name}");
+    }
+}
+
+#[test]
 fn the_same_content_packs_to_the_same_bytes_and_comes_back() {
     use EntryType::{Directory, Regular, Symlink};
     let long = format!("{}/{}/f.py", "d".repeat(90), "e".repeat(90));

@@ -89,7 +89,7 @@ impl Recipe {
         let recipe = Self::new(&build, language, Scope::Added, folder, source)?;
         let is_there = |file: &&String| folder.join(file).is_file();
         let named: Vec<&str> = build.cache_key.iter().filter(is_there).map(String::as_str).collect();
-        Ok(Self { told: format!("installing what {} asks for", named.join(" and ")), ..recipe })
+        Ok(Self { told: format!("installing the dependencies in {}", named.join(" and ")), ..recipe })
     }
 
     fn new(

@@ -2,6 +2,9 @@
 
 import os
 
+if "ALULA_INSTANCE" not in os.environ:
+    raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
+
 SECRETS = [
     "/etc/shadow", "/etc/sudoers", "/etc/ssh/ssh_host_ed25519_key", "/root", "/home", "/var/lib", "/var/log", "/run",
     "/boot", "/mnt", "/srv", "/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/proc/kcore", "/proc/kmsg",

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Processes that start two of their own each, for ever; or says how many there are.
+[ -n "$ALULA_INSTANCE" ] || { echo "this attacks the machine that it runs on, and belongs into a sandbox" >&2; exit 1; }
 bomb() {
     bomb | bomb &
     wait

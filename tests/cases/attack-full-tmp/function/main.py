@@ -3,6 +3,9 @@
 import errno
 import os
 
+if "ALULA_INSTANCE" not in os.environ:
+    raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
+
 MEGABYTE = 1024 * 1024
 FILES_MAX = 5_000_000
 

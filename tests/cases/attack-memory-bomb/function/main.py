@@ -3,6 +3,9 @@
 import os
 import time
 
+if "ALULA_INSTANCE" not in os.environ:
+    raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
+
 PIECE = 4 * 1024 * 1024
 
 

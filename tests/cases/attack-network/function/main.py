@@ -1,6 +1,10 @@
 """Connects to whatever it can name and scans ports; answers with what could be reached."""
 
+import os
 import socket
+
+if "ALULA_INSTANCE" not in os.environ:
+    raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
 
 # Metadata of clouds, name servers, and the networks that machines usually are in.
 OUTSIDE = [

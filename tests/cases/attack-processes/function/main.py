@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 
+if "ALULA_INSTANCE" not in os.environ:
+    raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
+
 libc = ctypes.CDLL(None, use_errno=True)
 PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
 PIDFD_OPEN, PIDFD_GETFD, PROCESS_VM_READV = 434, 438, 310

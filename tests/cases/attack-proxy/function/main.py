@@ -4,6 +4,9 @@ import os
 import socket
 from urllib.parse import urlsplit
 
+if "ALULA_INSTANCE" not in os.environ:
+    raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
+
 WITHIN_S = 5
 METADATA = [
     "169.254.169.254", "[::ffff:169.254.169.254]", "[fd00:ec2::254]", "2852039166", "0xa9fea9fe", "169.254.170.2",

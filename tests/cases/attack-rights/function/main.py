@@ -6,6 +6,9 @@ import shutil
 import stat
 import subprocess
 
+if "ALULA_INSTANCE" not in os.environ:
+    raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
+
 libc = ctypes.CDLL(None, use_errno=True)
 NEW_NAMESPACES = {
     "mount": 0x00020000, "cgroup": 0x02000000, "uts": 0x04000000, "ipc": 0x08000000, "user": 0x10000000,
