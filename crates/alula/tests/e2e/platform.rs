@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// How long a start may take before the test gives up; a start takes a fraction of a second.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks at something outside this process that cannot be waited for: the cores belong to the platform.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// `alula up`, stopped on drop.
 pub(crate) struct Platform {
@@ -53,7 +55,7 @@ impl Platform {
                 return;
             }
             assert!(self.child.try_wait().unwrap().is_none(), "the platform ended:\n{}", self.log());
-            std::thread::yield_now();
+            std::thread::park_timeout(LOOK_AGAIN);
         }
         panic!("the platform is not ready:\n{}", self.log());
     }
@@ -149,7 +151,7 @@ pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
         if let Some(value) = check() {
             return value;
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(LOOK_AGAIN);
     }
     panic!("not in time: {what}");
 }

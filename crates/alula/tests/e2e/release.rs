@@ -53,7 +53,7 @@ async fn publishing_under_load_fails_no_call_and_mixes_none() {
         let (_, body) = call(&client, &url).await;
         assert_eq!(
             body,
-            format!("[{version}, {version}]"),
+            format!("[{version},{version}]"),
             "the new version answers as soon as deploy returns"
         );
     }
@@ -64,10 +64,10 @@ async fn publishing_under_load_fails_no_call_and_mixes_none() {
     assert!(calls.load(Ordering::Relaxed) > 20);
 
     tokio::task::block_in_place(|| platform.alula_ok(&["rollback", "steady"]));
-    assert_eq!(call(&client, &url).await.1, "[5, 5]");
-    assert_eq!(call(&client, &platform.url("/function/steady:6")).await.1, "[6, 6]");
+    assert_eq!(call(&client, &url).await.1, "[5,5]");
+    assert_eq!(call(&client, &platform.url("/function/steady:6")).await.1, "[6,6]");
     tokio::task::block_in_place(|| platform.alula_ok(&["alias", "set", "steady", "stable", "3"]));
-    assert_eq!(call(&client, &platform.url("/function/steady:stable")).await.1, "[3, 3]");
+    assert_eq!(call(&client, &platform.url("/function/steady:stable")).await.1, "[3,3]");
     let audit = tokio::task::block_in_place(|| platform.alula_ok(&["audit", "--json"]));
     assert!(audit.contains("rollback") && audit.contains("publish"), "{audit}");
 }
