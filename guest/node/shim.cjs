@@ -10,7 +10,7 @@ const path = require("path");
 const PROTOCOL_VERSION = 1;
 const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7;
 const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88;
-const MORE = 1, END = 2, SKIPPABLE = 0x80;
+const MORE = 1, END = 2, WAITING = 0x08, SKIPPABLE = 0x80;
 const FAIL_HANDLER = 1, FAIL_INIT = 3;
 const DEBUG = 0, INFO = 1, WARN = 2, ERROR = 3;
 const STDOUT = 1, STDERR = 2;
@@ -21,6 +21,7 @@ const STACK_MAX = 50; // lines of a stack trace
 const TEXT_MAX = 8192; // characters of an error message or of a line of its stack trace
 const LOG_BUFFER_MAX = 16384; // bytes of log lines that wait for the end of the tick or the reply
 const EMPTY = Buffer.alloc(0);
+const LOOK_OUT_MS = 0.05; // how long to look out for the next call, only where the platform says that one is queued
 
 function frame(kind, call, aux, flags, meta, body) {
   const metaLength = typeof meta === "string" ? meta.length : 0;
@@ -42,6 +43,7 @@ class Link {
     this.rest = EMPTY;
     this.logs = [];
     this.logsSize = 0;
+    this.reads = 0;
     this.socket = new net.Socket({
       fd: LINK_FD,
       onread: { buffer: Buffer.allocUnsafeSlow(BODY_MAX), callback: (length, buffer) => this.received(length, buffer) },
@@ -51,7 +53,18 @@ class Link {
     this.socket.resume();
   }
 
+  // Keeps the event loop from falling asleep while the platform has another call at hand: being woken costs more.
+  lookOut() {
+    const { reads } = this;
+    const until = performance.now() + LOOK_OUT_MS;
+    const look = () => {
+      if (this.reads === reads && performance.now() < until) setImmediate(look);
+    };
+    setImmediate(look);
+  }
+
   received(length, buffer) {
+    this.reads += 1;
     let data = buffer.subarray(0, length);
     const isOwn = this.rest.length > 0;
     if (isOwn) data = Buffer.concat([this.rest, data]);
@@ -259,11 +272,14 @@ class Shim {
     this.gatherer = new Gatherer();
     this.server = null;
     this.shutdownGrace = -1;
+    this.isAwaited = false; // whether the call that runs was sent while another one waited
+    this.maySpin = false; // on one core, looking out would take the time from the platform
   }
 
   dispatch(kind, flags, aux, call, meta, body) {
     switch (kind) {
       case INVOKE:
+        this.isAwaited = (flags & WAITING) !== 0 && this.maySpin;
         if (flags & MORE && !this.server.streams) this.gatherer.begin(call, meta, flags, body);
         else this.run(call, flags, meta, body);
         break;
@@ -315,6 +331,7 @@ class Shim {
   ended(call, data) {
     this.running.delete(call);
     this.link.send(data);
+    if (this.isAwaited) this.link.lookOut();
     if (this.shutdownGrace >= 0) this.shutDown();
   }
 
@@ -326,6 +343,7 @@ class Shim {
 
   async start(settings) {
     trackCalls(settings.concurrency);
+    this.maySpin = require("os").availableParallelism() > 1;
     captureOutput(this.link);
     const [file, name] = locate(settings.code, settings.handler);
     const { kind, target } = choose(await load(file), name, settings.handler);

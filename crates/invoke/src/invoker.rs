@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alula_control::Catalog;
 use alula_model::{Clock, Fault};
-use alula_pool::{Lease, Pool};
+use alula_pool::{Lease, Pool, Released};
 use alula_runtime::{Answer, Call, CallEvents, VersionPlan};
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ impl Invoker {
         finisher.leased(&lease);
         let call = self.call(invocation, spec.timeout_ms, &mut finisher);
         match lease.instance.call(call).await {
-            Ok(answer) => Ok(finish(answer, lease, finisher)),
+            Ok(answer) => Ok(finish(answer, lease, finisher).await),
             Err(fault) => Err(finisher.fail(fault)),
         }
     }
@@ -93,7 +93,7 @@ impl Invoker {
 }
 
 /// Arranges that the slot is given back and the run recorded when the answer has been passed on.
-fn finish(mut answer: Answer, lease: Lease, mut finisher: Finisher) -> Outcome {
+async fn finish(mut answer: Answer, lease: Lease, mut finisher: Finisher) -> Outcome {
     finisher.answered(answer.status);
     let served = Served {
         key: finisher.key().clone(),
@@ -105,8 +105,13 @@ fn finish(mut answer: Answer, lease: Lease, mut finisher: Finisher) -> Outcome {
         answer.upgraded = Some(HeldUpgrade::hold(upgraded, lease, finisher));
     } else if let Some(whole) = answer.body.as_full() {
         let response_bytes = whole.len() as u64;
-        drop(lease);
+        let released = lease.release();
         finisher.complete(response_bytes);
+        if released == Released::HandedOver {
+            // The instance idles until the next call is sent, so that goes first: writing this answer to its caller
+            // takes longer than the guest looks out for more work.
+            tokio::task::yield_now().await;
+        }
     } else {
         answer.body = HeldBody::hold(answer.body, lease, finisher);
     }

@@ -81,6 +81,9 @@ impl Error {
 /// Runs the platform until it is told to stop. Call it from `main` before any thread exists: it forks the spawner.
 /// `environment` is where builds get their variables from.
 pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error> {
+    // A server that uses a few kilobytes here and there would hold megabytes in huge pages. The spawner switches them on
+    // again for functions. A kernel without the switch has no huge pages to switch off.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     start_log(&config.log)?;
     let path = config.data_dir.clone();
     let in_data_dir = |source| Error::DataDir { path: path.clone(), source };
@@ -95,9 +98,6 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
         extra_readonly: config.sandbox.extra_readonly.clone(),
     })
     .map_err(Error::component("the spawner cannot be started"))?;
-    // A server that uses a few kilobytes here and there would hold megabytes in huge pages. After the fork, so that
-    // functions keep them; a kernel without the switch has no huge pages to switch off.
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let token = AdminToken::open(&data_path, crate::clock::random)
         .map_err(Error::system("the administrator's token cannot be made"))?;
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());

@@ -23,11 +23,35 @@ pub struct Lease {
     /// Time to load the code, where this call waited for it.
     pub init: Duration,
     pub(crate) taken_at: Instant,
-    pub(crate) pool: Arc<VersionPool>,
+    /// Taken when the slot is given back.
+    pub(crate) pool: Option<Arc<VersionPool>>,
+}
+
+/// What became of a slot that was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// Nobody waited for it.
+    Idle,
+    /// A waiting call has it now.
+    HandedOver,
+}
+
+impl Lease {
+    /// Gives the slot back and says what became of it.
+    pub fn release(mut self) -> Released {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Released {
+        match self.pool.take() {
+            Some(pool) => pool.give_back(&self.instance, self.taken_at.elapsed()),
+            None => Released::Idle,
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        VersionPool::give_back(&self.pool, &self.instance, self.taken_at.elapsed());
+        self.give_back();
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::demand::{Observed, Situation};
-use crate::lease::Lease;
+use crate::lease::{Lease, Released};
 use crate::options::PoolOptions;
 use crate::view::{InstanceCounts, InstanceState, InstanceView};
 
@@ -186,23 +186,23 @@ impl VersionPool {
     }
 
     /// Gives a slot back: to the first in line, or to the idle ones.
-    pub(crate) fn give_back(self: &Arc<Self>, instance: &Arc<dyn Instance>, took: Duration) {
+    pub(crate) fn give_back(self: &Arc<Self>, instance: &Arc<dyn Instance>, took: Duration) -> Released {
         let now = Instant::now();
         let mut state = self.state();
         state.observed.call_took(took);
         let Some(index) = state.entries.iter().position(|entry| Arc::ptr_eq(&entry.instance, instance))
         else {
-            return;
+            return Released::Idle;
         };
         if instance.is_gone() {
             state.entries.swap_remove(index);
-            return;
+            return Released::Idle;
         }
         let Some(waiter) = state.line.pop_front() else {
             let entry = &mut state.entries[index];
             entry.taken -= 1;
             entry.idle_since = now;
-            return;
+            return Released::Idle;
         };
         state.entries[index].calls += 1;
         instance.hint_waiting(state.line.len());
@@ -210,6 +210,7 @@ impl VersionPool {
         let waited = now.saturating_duration_since(waiter.since);
         let lease = self.lease(Arc::clone(instance), waited, now, None);
         drop(waiter.grant.send(Ok(lease)));
+        Released::HandedOver
     }
 
     /// Forgets an instance that has ended.
@@ -292,7 +293,7 @@ impl VersionPool {
             None => (Tier::Warm, Duration::ZERO, Duration::ZERO),
         };
         let queue = waited.saturating_sub(start).saturating_sub(init);
-        Lease { instance, tier, queue, start, init, taken_at: now, pool: Arc::clone(self) }
+        Lease { instance, tier, queue, start, init, taken_at: now, pool: Some(Arc::clone(self)) }
     }
 }
 

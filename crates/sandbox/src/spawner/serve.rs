@@ -43,6 +43,8 @@ pub(super) fn main(link: OwnedFd, options: &SpawnerOptions) -> ! {
 }
 
 fn run(link: OwnedFd, options: &SpawnerOptions) -> io::Result<()> {
+    // Whatever the platform does without for itself, functions have. A kernel without the switch has no huge pages.
+    let _ = rustix::thread::disable_transparent_huge_pages(false);
     sys::place_fd(link.as_fd(), LINK)?;
     if std::os::fd::AsRawFd::as_raw_fd(&link) == LINK {
         std::mem::forget(link);

@@ -38,9 +38,9 @@ pub struct SqliteOptions {
 }
 
 impl Default for SqliteOptions {
-    /// 32 GiB hold some fifty million runs; four readers keep a list from waiting for a slow search.
+    /// 32 GiB hold some fifty million runs; two readers keep a list from waiting for a slow search.
     fn default() -> Self {
-        Self { file_bytes_max: 32 * 1024 * 1024 * 1024, readers: 4 }
+        Self { file_bytes_max: 32 * 1024 * 1024 * 1024, readers: 2 }
     }
 }
 
