@@ -1,0 +1,216 @@
+//! The invoker over a deployed function on the fake back end: every call ends in exactly one run record.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alula_control::{Control, DryRun, Options, Overrides, Parts, Upload};
+use alula_invoke::{Invocation, Invoker, RunSink};
+use alula_model::{
+    Clock, ErrorCode, Fault, InvocationId, Name, Run, RunStatus, Tier, Timestamp, TriggerKind,
+};
+use alula_pool::{Pool, PoolOptions};
+use alula_runtime::bare::BareLauncher;
+use alula_runtime::fake::{Does, FakeBackend};
+use alula_runtime::language::{Host, Languages};
+use alula_runtime::{Answer, Body, BodyError};
+use alula_store::{MemoryPackages, MemoryStore};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use tokio::time::Instant;
+
+#[derive(Debug)]
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Recorded(Mutex<Vec<Run>>);
+
+impl RunSink for Recorded {
+    fn record(&self, run: Run) {
+        self.0.lock().unwrap().push(run);
+    }
+}
+
+struct World {
+    invoker: Invoker,
+    backend: FakeBackend,
+    recorded: Arc<Recorded>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    /// A platform in memory with one function, `hello`.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(FixedClock);
+        let backend = FakeBackend::default();
+        let parts = Parts {
+            records: Arc::new(MemoryStore::new()),
+            packages: Arc::new(MemoryPackages::default()),
+            backend: Arc::new(backend.clone()),
+            launcher: Arc::new(BareLauncher),
+            languages: Arc::new(languages(folder.path())),
+            clock: Arc::clone(&clock),
+        };
+        let control = Control::open(Options::new(folder.path()), parts).await.unwrap();
+        deploy(&control, folder.path()).await;
+        let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".to_owned());
+        let recorded = Arc::new(Recorded::default());
+        let invoker = Invoker::new(control.catalog().clone(), pool, clock, recorded.clone());
+        Self { invoker, backend, recorded, _folder: folder }
+    }
+
+    fn does(&self, what: impl Fn() -> Does + Send + Sync + 'static) {
+        self.backend.change(|script| script.handler = Arc::new(move |_| what()));
+    }
+
+    /// The one run that was recorded since the last look.
+    fn only_run(&self) -> Run {
+        let runs = std::mem::take(&mut *self.recorded.0.lock().unwrap());
+        let [run] = runs.try_into().unwrap();
+        run
+    }
+}
+
+fn languages(folder: &Path) -> Languages {
+    let host = Host { resolve: &|path| path.canonicalize().ok(), run: &|_| None };
+    Languages::load(&folder.join("languages"), &[], &host).unwrap()
+}
+
+async fn deploy(control: &Control, folder: &Path) {
+    let archive = folder.join("tmp/hello.sh");
+    std::fs::write(&archive, "#!/bin/sh\necho hello\n").unwrap();
+    let upload = Upload {
+        namespace: Name::default_namespace(),
+        archive,
+        file_name: Some("hello.sh".to_owned()),
+        overrides: Overrides::default(),
+        message: String::new(),
+        dry_run: DryRun::No,
+    };
+    let (progress, _told) = tokio::sync::mpsc::channel(64);
+    control.deploy("tester", upload, progress).await.unwrap();
+}
+
+fn invocation(target: &str) -> Invocation {
+    Invocation {
+        id: InvocationId::new("call-1").unwrap(),
+        target: target.parse().unwrap(),
+        trigger: TriggerKind::Http,
+        method: Method::POST,
+        uri: "/".parse().unwrap(),
+        headers: HeaderMap::new(),
+        body: Body::full("four"),
+        remote: None,
+        parameters: Vec::new(),
+        is_event: false,
+        received: Instant::now(),
+        received_at: Timestamp(5),
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_recorded_at_once_and_frees_its_slot() {
+    let world = World::new().await;
+    world.does(|| Does::answers("hello"));
+    let outcome = world.invoker.invoke(invocation("hello")).await.unwrap();
+    let run = world.only_run();
+    assert_eq!((run.status, run.http_status, run.tier), (RunStatus::Done, Some(200), Tier::Cold));
+    assert_eq!((run.request_bytes, run.response_bytes, world.invoker.in_flight()), (4, 5, 0));
+    assert_eq!(outcome.served.key.version, 1);
+
+    world.invoker.invoke(invocation("hello:1")).await.unwrap();
+    let run = world.only_run();
+    assert_eq!((run.tier, run.qualifier.as_str()), (Tier::Warm, "1"));
+}
+
+fn streamed(content: &'static str) -> Answer {
+    let body = Full::new(Bytes::from(content)).map_err(|never| match never {});
+    Answer::new(StatusCode::OK, HeaderMap::new(), Body::stream(body))
+}
+
+#[tokio::test]
+async fn a_stream_is_recorded_at_its_end_and_an_abandoned_one_as_cancelled() {
+    let world = World::new().await;
+    world.does(|| Does::Answers(streamed("piece by piece")));
+    let outcome = world.invoker.invoke(invocation("hello")).await.unwrap();
+    assert_eq!(world.invoker.in_flight(), 1);
+    outcome.answer.body.collect(100).await.unwrap();
+    let run = world.only_run();
+    assert_eq!((run.status, run.response_bytes, world.invoker.in_flight()), (RunStatus::Done, 14, 0));
+
+    let outcome = world.invoker.invoke(invocation("hello")).await.unwrap();
+    drop(outcome);
+    assert_eq!((world.only_run().status, world.invoker.in_flight()), (RunStatus::Cancelled, 0));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_the_functions_failure() {
+    let world = World::new().await;
+    world.does(|| {
+        let pieces: [Result<Frame<Bytes>, BodyError>; 2] =
+            [Ok(Frame::data(Bytes::from("half"))), Err(BodyError::Disconnected)];
+        let broken = StreamBody::new(futures_util::stream::iter(pieces));
+        Does::Answers(Answer::new(StatusCode::OK, HeaderMap::new(), Body::stream(broken)))
+    });
+    let outcome = world.invoker.invoke(invocation("hello")).await.unwrap();
+    assert!(outcome.answer.body.collect(100).await.is_err());
+    let run = world.only_run();
+    assert_eq!(
+        (run.status, run.error, run.response_bytes),
+        (RunStatus::Failed, Some(ErrorCode::FunctionCrashed), 4)
+    );
+}
+
+#[tokio::test]
+async fn failures_are_recorded_with_their_code() {
+    let world = World::new().await;
+    let fault = Fault::new(ErrorCode::HandlerError, "it raised");
+    world.does(move || Does::Fails(fault.clone()));
+    let failure = world.invoker.invoke(invocation("hello")).await.unwrap_err();
+    assert_eq!((failure.fault.code, failure.retry_after_ms), (ErrorCode::HandlerError, None));
+    let run = world.only_run();
+    assert_eq!((run.status, run.error), (RunStatus::Failed, Some(ErrorCode::HandlerError)));
+
+    world.does(|| Does::Crashes);
+    assert!(world.invoker.invoke(invocation("hello")).await.is_err());
+    assert_eq!(world.only_run().status, RunStatus::Failed);
+    world.does(|| Does::answers("again"));
+    assert!(world.invoker.invoke(invocation("hello")).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_refused_and_leaves_no_record() {
+    let world = World::new().await;
+    for (target, code) in [
+        ("nobody", ErrorCode::FunctionNotFound),
+        ("hello:7", ErrorCode::VersionNotFound),
+        ("hello:live", ErrorCode::AliasNotFound),
+    ] {
+        let failure = world.invoker.invoke(invocation(target)).await.unwrap_err();
+        assert_eq!(failure.fault.code, code, "{target}");
+    }
+    assert!(world.recorded.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_is_cancelled_and_one_that_hangs_times_out() {
+    let world = World::new().await;
+    world.does(|| Does::Hangs);
+    let call = world.invoker.invoke(invocation("hello"));
+    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    assert_eq!((world.only_run().status, world.invoker.in_flight()), (RunStatus::Cancelled, 0));
+
+    let failure = world.invoker.invoke(invocation("hello")).await.unwrap_err();
+    assert_eq!(failure.fault.code, ErrorCode::FunctionTimeout);
+    assert_eq!(world.only_run().status, RunStatus::Timeout);
+}
