@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alula_model::{ErrorCode, Fault};
@@ -52,6 +53,25 @@ impl Launcher for BareLauncher {
         let detail = "processes run without any isolation: for tests only".to_owned();
         LauncherReport { protections: vec![Protection { name: "isolation", in_force: false, detail }] }
     }
+}
+
+/// Ports for programs to listen on. Below the range that the kernel picks from: on a port of that range another test's
+/// listener, or a connection to itself, could answer in place of a program that does not listen.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A port that no other cell of this process gets and that nobody listens on now.
+fn free_port() -> std::io::Result<u16> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Processes of different tests begin at different places.
+    let start = std::process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let step = start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(step % u32::from(PORTS.end - PORTS.start)).unwrap_or(0);
+        if std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(std::io::ErrorKind::AddrInUse.into())
 }
 
 fn failed(error: std::io::Error) -> Fault {
@@ -112,8 +132,7 @@ impl State {
         if let Some(inside) = env.get("PORT").and_then(|port| port.parse().ok())
             && !self.ports.contains_key(&inside)
         {
-            let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-            self.ports.insert(inside, free);
+            self.ports.insert(inside, free_port()?);
         }
         let on_host = |(name, value): (String, String)| {
             let port =
