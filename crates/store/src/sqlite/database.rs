@@ -34,7 +34,7 @@ const STATEMENTS_MAX: usize = 64;
 pub(super) enum Survives {
     /// A loss of power: every group of commits waits for the disk.
     PowerLoss,
-    /// The end of the process, however it comes. The disk is waited for now and then only.
+    /// The end of the process, however it comes; a loss of power may cost the last seconds.
     ProcessEnd,
 }
 
