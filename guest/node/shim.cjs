@@ -8,10 +8,10 @@ const net = require("net");
 const path = require("path");
 
 const PROTOCOL_VERSION = 1;
-const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7;
+const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8;
 const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88;
-const MORE = 1, END = 2, WAITING = 0x08, SKIPPABLE = 0x80;
-const FAIL_HANDLER = 1, FAIL_INIT = 3;
+const MORE = 1, END = 2, WAITING = 0x08, AHEAD = 0x10, SKIPPABLE = 0x80;
+const FAIL_HANDLER = 1, FAIL_INIT = 3, FAIL_CANCELLED = 4, FAIL_NOT_BEGUN = 7;
 const DEBUG = 0, INFO = 1, WARN = 2, ERROR = 3;
 const STDOUT = 1, STDERR = 2;
 
@@ -273,14 +273,15 @@ class Shim {
     this.server = null;
     this.shutdownGrace = -1;
     this.isAwaited = false; // whether the call that runs was sent while another one waited
+    this.ahead = null; // the call that lies behind the one that runs
     this.maySpin = false; // on one core, looking out would take the time from the platform
   }
 
   dispatch(kind, flags, aux, call, meta, body) {
     switch (kind) {
       case INVOKE:
-        this.isAwaited = (flags & WAITING) !== 0 && this.maySpin;
-        if (flags & MORE && !this.server.streams) this.gatherer.begin(call, meta, flags, body);
+        if (flags & AHEAD && this.running.size) this.ahead = { call, flags, meta: Buffer.from(meta), body: Buffer.from(body) };
+        else if (flags & MORE && !this.server.streams) this.gatherer.begin(call, meta, flags, body);
         else this.run(call, flags, meta, body);
         break;
       case DATA:
@@ -292,6 +293,10 @@ class Shim {
       case CANCEL:
         this.gatherer.parts.delete(call);
         this.running.get(call)?.cancel();
+        this.dropAhead(call, FAIL_CANCELLED);
+        break;
+      case TAKE_BACK:
+        this.dropAhead(call, FAIL_NOT_BEGUN);
         break;
       case PING:
         this.link.send(frame(PONG, 0, 0, 0, null, EMPTY));
@@ -315,7 +320,21 @@ class Shim {
     if (whole) this.run(call, whole.flags, whole.meta, whole.body);
   }
 
+  dropAhead(call, failClass) {
+    if (this.ahead?.call !== call) return;
+    this.ahead = null;
+    this.link.send(frame(FAIL, call, failClass, 0, null, Buffer.from("{}")));
+  }
+
+  runAhead() {
+    const { ahead } = this;
+    if (!ahead || this.running.size) return;
+    this.ahead = null;
+    this.run(ahead.call, ahead.flags, ahead.meta, ahead.body);
+  }
+
   run(call, flags, meta, body) {
+    this.isAwaited = (flags & WAITING) !== 0 && this.maySpin;
     const serve = () => this.server.serve(call, flags, meta, body);
     if (callStorage) callStorage.run(call, serve);
     else {
@@ -331,13 +350,15 @@ class Shim {
   ended(call, data) {
     this.running.delete(call);
     this.link.send(data);
-    if (this.isAwaited) this.link.lookOut();
+    if (this.ahead) this.runAhead();
+    else if (this.isAwaited) this.link.lookOut();
     if (this.shutdownGrace >= 0) this.shutDown();
   }
 
   failed(call, error) {
     this.running.delete(call);
     fail(this.link, call, error);
+    this.runAhead();
     if (this.shutdownGrace >= 0) this.shutDown();
   }
 
@@ -350,7 +371,7 @@ class Shim {
     this.server = kind === "fetch" ? require("./fetch.cjs")(this, target) : require("./event.cjs")(this, settings, target);
     const mode = this.server.streams ? "stream" : "whole";
     process.on("uncaughtException", (error) => this.crash(error));
-    this.link.send(frame(READY, 0, PROTOCOL_VERSION, 0, `request\0${mode}\0response\0${mode}`, EMPTY));
+    this.link.send(frame(READY, 0, PROTOCOL_VERSION, 0, `request\0${mode}\0response\0${mode}\0ahead\0${this.server.streams ? "no" : "yes"}`, EMPTY));
   }
 
   startFailed(error) {
@@ -360,6 +381,7 @@ class Shim {
 
   // Nobody knows which call threw, and the state of the code is unknown: all of them fail and the process ends.
   crash(error) {
+    if (this.ahead) this.dropAhead(this.ahead.call, FAIL_NOT_BEGUN);
     for (const call of this.running.keys()) fail(this.link, call, error);
     if (!this.running.size) this.link.log(STDERR, ERROR, Buffer.from(`uncaught: ${describe(error).stackTrace.join("\n")}\n`));
     this.link.flush();
@@ -367,7 +389,7 @@ class Shim {
   }
 
   shutDown() {
-    if (this.running.size) return;
+    if (this.running.size || this.ahead) return;
     if (process.listenerCount("SIGTERM")) process.emit("SIGTERM", "SIGTERM");
     this.link.send(frame(BYE, 0, 0, 0, null, EMPTY));
     process.exit(0);

@@ -14,10 +14,10 @@ from struct import Struct
 from time import sleep
 
 PROTOCOL_VERSION = 1
-INIT, INVOKE, DATA, CREDIT, CANCEL, PING, SHUTDOWN = 1, 2, 3, 4, 5, 6, 7
+INIT, INVOKE, DATA, CREDIT, CANCEL, PING, SHUTDOWN, TAKE_BACK = 1, 2, 3, 4, 5, 6, 7, 8
 READY, REPLY, RESULT, FAIL, PONG, BYE, LOG = 0x81, 0x82, 0x83, 0x84, 0x86, 0x87, 0x88
-MORE, END, WAITING, EVENT, SKIPPABLE = 0x01, 0x02, 0x08, 0x20, 0x80
-FAIL_HANDLER, FAIL_BAD_RESULT, FAIL_INIT, FAIL_CANCELLED, FAIL_MEMORY, FAIL_TOO_LARGE = 1, 2, 3, 4, 5, 6
+MORE, END, WAITING, AHEAD, EVENT, SKIPPABLE = 0x01, 0x02, 0x08, 0x10, 0x20, 0x80
+FAIL_HANDLER, FAIL_BAD_RESULT, FAIL_INIT, FAIL_CANCELLED, FAIL_MEMORY, FAIL_TOO_LARGE, FAIL_NOT_BEGUN = 1, 2, 3, 4, 5, 6, 7
 DEBUG, INFO, WARN, ERROR = 0, 1, 2, 3
 STDOUT, STDERR = 1, 2
 
@@ -96,13 +96,36 @@ class Link:
         """Whether a CANCEL for this call is among the frames that have arrived. Never blocks."""
         while self.poll.poll(0):
             self.fill()
-        at = self.at
-        while len(self.buffer) - at >= 16:
-            size, kind, _, _, call, _ = unpack(self.buffer, at)
-            if kind == CANCEL and call == wanted:
-                return True
-            at += 16 + size
-        return False
+        return any(kind == CANCEL and call == wanted for kind, call, _, _ in self.arrived())
+
+    def arrived(self):
+        """The frames that have arrived whole and wait: kind, call, where each begins and ends."""
+        buffer, at, frames = self.buffer, self.at, []
+        while len(buffer) - at >= 16:
+            size, kind, _, _, call, _ = unpack(buffer, at)
+            end = at + 16 + size
+            if end > len(buffer):
+                break
+            frames.append((kind, call, at, end))
+            at = end
+        return frames
+
+    def give_back(self):
+        """Gives calls back that the platform asks for. Runs in the middle of user code: what waits has not begun."""
+        frames = self.arrived()
+        wanted = {call for kind, call, _, _ in frames if kind == TAKE_BACK}
+        for kind, call, at, end in reversed(frames):
+            if kind == INVOKE and call in wanted:
+                self.buffer = self.buffer[:at] + self.buffer[end:]
+                self.logs.append(frame(FAIL, call, FAIL_NOT_BEGUN))
+        if not self.logs:
+            return
+        if self.lock.acquire(False):
+            self.lock.release()
+            self.send(b"")
+        elif not self.flusher_awake:
+            # This very thread may hold the lock, further down its stack.
+            self.wake_flusher()
 
     def send(self, data):
         """Writes frames, and the log lines before them."""
@@ -363,6 +386,9 @@ def serve(link, settings, run):
             if body is None:
                 link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
                 continue
+            if flags & AHEAD and link.is_cancelled(call):
+                link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
+                continue
             try:
                 link.call = link.cancellable = call
                 answer = run(call, flags, meta, body)
@@ -381,7 +407,7 @@ def serve(link, settings, run):
             link.send(frame(PONG))
         elif kind == SHUTDOWN:
             shut_down(link)
-        elif kind not in (CANCEL, CREDIT, DATA) and not flags & SKIPPABLE:
+        elif kind not in (CANCEL, CREDIT, DATA, TAKE_BACK) and not flags & SKIPPABLE:
             exit_now(70)
 
 
@@ -413,19 +439,22 @@ def listen_for_cancel(link):
 
     def interrupt(_signal, _frame):
         call = link.cancellable
-        if call and link.is_cancelled(call):
+        if not call:
+            return
+        if link.is_cancelled(call):
             link.cancellable = 0
             raise Cancelled("the call was cancelled")
+        link.give_back()
 
     signal.signal(signal.SIGUSR1, interrupt)
 
 
-def ready(link, request, response):
+def ready(link, request, response, ahead="no"):
     for file in streams:
         file.flush()
     gc.collect()
     gc.freeze()
-    meta = "\0".join(["request", request, "response", response]).encode()
+    meta = "\0".join(["request", request, "response", response, "ahead", ahead]).encode()
     link.send(frame(READY, aux=PROTOCOL_VERSION, meta=meta))
 
 
@@ -448,18 +477,18 @@ def prepare(link, settings):
             import alula_wsgi
 
             run = alula_wsgi.runner(link, target)
-            response = "stream"
+            response, ahead = "stream", "no"
         else:
             import alula_event
 
             run = alula_event.runner(link, settings, target)
-            response = "whole"
+            response, ahead = "whole", "yes"
     finally:
         sys.path.remove(OWN_FOLDER)
 
     def loop():
         listen_for_cancel(link)
-        ready(link, "whole", response)
+        ready(link, "whole", response, ahead)
         serve(link, settings, run)
 
     return loop

@@ -84,6 +84,14 @@ impl Finisher {
         }
     }
 
+    /// The call lay behind another one for a while, which was not its own time.
+    pub(crate) fn waited(&mut self, waited: Duration) {
+        self.leased_at = self.leased_at.map(|leased_at| leased_at + waited);
+        if let Some(run) = &mut self.run {
+            run.phases.queue_us += micros(waited);
+        }
+    }
+
     pub(crate) fn answered(&mut self, status: StatusCode) {
         if let Some(run) = &mut self.run {
             run.http_status = Some(status.as_u16());
@@ -94,7 +102,8 @@ impl Finisher {
     pub(crate) fn phases_so_far(&self) -> Phases {
         let now = Instant::now();
         let mut phases = self.run.as_ref().map_or_else(Phases::default, |run| run.phases);
-        phases.run_us = self.leased_at.map_or(0, |leased_at| micros(now.duration_since(leased_at)));
+        phases.run_us =
+            self.leased_at.map_or(0, |leased_at| micros(now.saturating_duration_since(leased_at)));
         phases.total_us = micros(now.duration_since(self.received));
         phases
     }

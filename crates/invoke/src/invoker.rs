@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use alula_control::Catalog;
 use alula_model::{Clock, Fault};
-use alula_pool::{Lease, Pool, Released};
-use alula_runtime::{Answer, Call, CallEvents, VersionPlan};
+use alula_pool::{Lease, Place, Pool, Released};
+use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan};
 use tokio::time::Instant;
 
 use crate::finish::{Finisher, HeldBody, HeldUpgrade, counted};
@@ -60,22 +60,40 @@ impl Invoker {
         mut finisher: Finisher,
     ) -> Result<Outcome, Fault> {
         let spec = &plan.spec;
-        let patience = Duration::from_millis(spec.timeout_ms.max(spec.init_timeout_ms));
-        let lease = match self.pool.lease(plan, invocation.received + patience).await {
-            Ok(lease) => lease,
-            Err(fault) => return Err(finisher.fail(fault)),
-        };
-        finisher.leased(&lease);
-        let call = self.call(invocation, spec.timeout_ms, &mut finisher);
-        match lease.instance.call(call).await {
-            Ok(answer) => Ok(finish(answer, lease, finisher).await),
-            Err(fault) => Err(finisher.fail(fault)),
+        let received = invocation.received;
+        let patience_ends = received + Duration::from_millis(spec.timeout_ms.max(spec.init_timeout_ms));
+        let mut leased = self.pool.lease(plan, patience_ends).await;
+        let mut call = Self::call(invocation, &mut finisher);
+        loop {
+            let lease = match leased {
+                Ok(lease) => lease,
+                Err(fault) => return Err(finisher.fail(fault)),
+            };
+            finisher.leased(&lease);
+            self.start_clock(&mut call, spec.timeout_ms);
+            let result = match lease.place {
+                Place::Slot => lease.instance.call(call).await,
+                Place::Ahead => match lease.instance.call_ahead(call).await {
+                    Ahead::Ended { result, waited } => {
+                        finisher.waited(waited);
+                        result
+                    }
+                    Ahead::Returned(returned) => {
+                        lease.release_unused();
+                        call = *returned;
+                        leased = self.pool.lease_again(plan, received, patience_ends).await;
+                        continue;
+                    }
+                },
+            };
+            return match result {
+                Ok(answer) => Ok(finish(answer, lease, finisher).await),
+                Err(fault) => Err(finisher.fail(fault)),
+            };
         }
     }
 
-    /// The attempt's clock starts when it has its slot: waiting for others is not the function's time.
-    fn call(&self, invocation: Invocation, timeout_ms: u64, finisher: &mut Finisher) -> Call {
-        let timeout = Duration::from_millis(timeout_ms);
+    fn call(invocation: Invocation, finisher: &mut Finisher) -> Call {
         Call {
             id: invocation.id,
             method: invocation.method,
@@ -85,10 +103,16 @@ impl Invoker {
             remote: invocation.remote,
             parameters: invocation.parameters,
             is_event: invocation.is_event,
-            deadline: Instant::now() + timeout,
-            deadline_at: self.clock.now().plus_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX)),
+            deadline: invocation.received,
+            deadline_at: invocation.received_at,
             events: CallEvents::default(),
         }
+    }
+
+    /// The attempt's clock starts when it has its slot: waiting for others is not the function's time.
+    fn start_clock(&self, call: &mut Call, timeout_ms: u64) {
+        call.deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        call.deadline_at = self.clock.now().plus_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
     }
 }
 

@@ -9,11 +9,19 @@ use std::time::Duration;
 
 /// How much of a new sample goes into an average: the last dozen calls decide.
 const SAMPLE_WEIGHT: u32 = 8;
+/// A call is sent ahead of its turn only where calls take less than this on average: above it, the pause between two
+/// calls no longer matters.
+const AHEAD_SERVICE_MAX: Duration = Duration::from_millis(1);
+/// And only where none of the last calls took longer than this: who lies behind a long call waits for nothing.
+const AHEAD_LONGEST_MAX: Duration = Duration::from_millis(25);
+/// How fast the longest call is forgotten: to half within about twenty calls.
+const LONGEST_WEIGHT: u32 = 32;
 
 /// What calls and starts of one version have taken lately.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Observed {
     service: Option<Duration>,
+    longest: Duration,
     start: Option<Duration>,
 }
 
@@ -33,10 +41,16 @@ pub(crate) struct Situation {
 impl Observed {
     pub(crate) fn call_took(&mut self, duration: Duration) {
         self.service = Some(average(self.service, duration));
+        self.longest = duration.max(self.longest - self.longest / LONGEST_WEIGHT);
     }
 
     pub(crate) fn start_took(&mut self, duration: Duration) {
         self.start = Some(average(self.start, duration));
+    }
+
+    /// Whether calls are so short, one like the other, that the next may lie behind the one that runs.
+    pub(crate) fn is_worth_sending_ahead(&self) -> bool {
+        self.longest <= AHEAD_LONGEST_MAX && self.service.is_some_and(|service| service <= AHEAD_SERVICE_MAX)
     }
 
     /// What a start is expected to take.
@@ -93,6 +107,19 @@ mod tests {
         let mut long = Observed::default();
         long.call_took(Duration::from_millis(80));
         assert!(long.wants_instance(situation(1, 1, 0), START));
+    }
+
+    #[test]
+    fn calls_are_sent_ahead_only_where_all_are_short() {
+        let mut observed = Observed::default();
+        assert!(!observed.is_worth_sending_ahead(), "nothing is known yet");
+        observed.call_took(Duration::from_micros(100));
+        assert!(observed.is_worth_sending_ahead());
+        observed.call_took(Duration::from_millis(100));
+        (0..32).for_each(|_| observed.call_took(Duration::from_micros(100)));
+        assert!(!observed.is_worth_sending_ahead(), "the average is short, but one of them was not");
+        (0..64).for_each(|_| observed.call_took(Duration::from_micros(100)));
+        assert!(observed.is_worth_sending_ahead());
     }
 
     #[test]

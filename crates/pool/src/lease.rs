@@ -14,6 +14,8 @@ use crate::version_pool::VersionPool;
 pub struct Lease {
     /// The instance.
     pub instance: Arc<dyn Instance>,
+    /// What of it this is the right to.
+    pub place: Place,
     /// Whether the instance was started for this call.
     pub tier: Tier,
     /// Time in line, the start not counted.
@@ -27,12 +29,21 @@ pub struct Lease {
     pub(crate) pool: Option<Arc<VersionPool>>,
 }
 
+/// What a lease is the right to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A free slot.
+    Slot,
+    /// The place behind the call that runs: to be used with [`Instance::call_ahead`].
+    Ahead,
+}
+
 /// What became of a slot that was given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
     /// Nobody waited for it.
     Idle,
-    /// A waiting call has it now.
+    /// A waiting call has it now, and the instance idles until that call is sent.
     HandedOver,
 }
 
@@ -42,9 +53,16 @@ impl Lease {
         self.give_back()
     }
 
+    /// Gives a place back that could not be used because the instance did not come to the call.
+    pub fn release_unused(mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.give_back_unused(&self.instance);
+        }
+    }
+
     fn give_back(&mut self) -> Released {
         match self.pool.take() {
-            Some(pool) => pool.give_back(&self.instance, self.taken_at.elapsed()),
+            Some(pool) => pool.give_back(&self.instance, self.taken_at),
             None => Released::Idle,
         }
     }

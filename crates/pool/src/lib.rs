@@ -23,7 +23,7 @@ mod pool;
 mod version_pool;
 mod view;
 
-pub use lease::{Lease, Released};
+pub use lease::{Lease, Place, Released};
 pub use options::PoolOptions;
 pub use pool::Pool;
 pub use view::{InstanceCounts, InstanceState, InstanceView};

@@ -72,6 +72,27 @@ impl Pool {
         }
     }
 
+    /// Lends a slot to a call that an instance gave back, before all that wait. `since` is when it came first.
+    pub async fn lease_again(
+        &self,
+        plan: &Arc<VersionPlan>,
+        since: Instant,
+        deadline: Instant,
+    ) -> Result<Lease, Fault> {
+        loop {
+            let pool = self.version_pool(plan);
+            match pool.ask_again(since, Instant::now()) {
+                Asked::Granted(lease) => return Ok(*lease),
+                Asked::Refused(fault) => return Err(fault),
+                Asked::InLine(mut granted) => return self.wait(&pool, &mut granted, deadline).await,
+                Asked::Closed if self.shared.is_shut_down.load(Ordering::Acquire) => {
+                    return Err(shutting_down());
+                }
+                Asked::Closed => self.forget(&pool),
+            }
+        }
+    }
+
     async fn wait(
         &self,
         pool: &Arc<VersionPool>,

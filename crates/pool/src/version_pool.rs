@@ -1,7 +1,7 @@
 //! The instances of one version, and the line of calls that wait for one of them.
 //!
-//! All state is behind one lock that is never held across an await or a grant: a slot that becomes free stays taken
-//! while it is handed to the first in line, and if that one has left meanwhile, dropping the lease hands it on.
+//! All state is behind one lock that is never held across an await. A slot that becomes free goes to the first in line
+//! under that lock; if that one has left before it took the lease up, dropping the lease hands the slot on.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::demand::{Observed, Situation};
-use crate::lease::{Lease, Released};
+use crate::lease::{Lease, Place, Released};
 use crate::options::PoolOptions;
 use crate::view::{InstanceCounts, InstanceState, InstanceView};
 
@@ -48,7 +48,10 @@ struct Entry {
     taken: u32,
     calls: u64,
     ready_at: Instant,
+    /// When its last call ended.
     idle_since: Instant,
+    /// Whether a call that was sent ahead came back, and no other has ended since.
+    is_held_up: bool,
 }
 
 #[derive(Debug)]
@@ -96,14 +99,12 @@ impl VersionPool {
         if state.is_closed {
             return Asked::Closed;
         }
-        let concurrency = self.plan.spec.concurrency;
         if state.line.is_empty()
-            && let Some(entry) =
-                state.entries.iter_mut().find(|e| e.taken < concurrency && !e.instance.is_gone())
+            && let Some((index, place)) = state.find_place(self.plan.spec.concurrency)
         {
-            let instance = entry.take();
+            let instance = state.entries[index].take();
             drop(state);
-            return Asked::Granted(Box::new(self.lease(instance, Duration::ZERO, now, None)));
+            return Asked::Granted(Box::new(self.lease(instance, place, Duration::ZERO, now, None)));
         }
         if let Some(refused) = state.refusal(&self.plan, self.waiting_max, now) {
             return Asked::Refused(refused);
@@ -114,6 +115,23 @@ impl VersionPool {
         for entry in state.entries.iter().filter(|entry| entry.taken > 0) {
             entry.instance.hint_waiting(waiting);
         }
+        Asked::InLine(granted)
+    }
+
+    /// Takes a free slot or the first place in the line, for a call that was given back and has waited since `since`.
+    pub(crate) fn ask_again(self: &Arc<Self>, since: Instant, now: Instant) -> Asked {
+        let mut state = self.state();
+        if state.is_closed {
+            return Asked::Closed;
+        }
+        if let Some((index, Place::Slot)) = state.find_place(self.plan.spec.concurrency) {
+            let instance = state.entries[index].take();
+            drop(state);
+            let waited = now.saturating_duration_since(since);
+            return Asked::Granted(Box::new(self.lease(instance, Place::Slot, waited, now, None)));
+        }
+        let (grant, granted) = oneshot::channel();
+        state.line.push_front(Waiter { since, grant });
         Asked::InLine(granted)
     }
 
@@ -156,11 +174,12 @@ impl VersionPool {
             calls: served as u64,
             ready_at: now,
             idle_since: now,
+            is_held_up: false,
         });
         drop(state);
         for waiter in waiters {
             let waited = now.saturating_duration_since(waiter.since);
-            let lease = self.lease(Arc::clone(&instance), waited, now, Some(started));
+            let lease = self.lease(Arc::clone(&instance), Place::Slot, waited, now, Some(started));
             // A waiter that has left drops the lease, which hands the slot on.
             drop(waiter.grant.send(Ok(lease)));
         }
@@ -185,32 +204,54 @@ impl VersionPool {
         }
     }
 
-    /// Gives a slot back: to the first in line, or to the idle ones.
-    pub(crate) fn give_back(self: &Arc<Self>, instance: &Arc<dyn Instance>, took: Duration) -> Released {
+    /// Gives a place back that was taken at `taken_at`: to the first in line, or to the idle ones.
+    pub(crate) fn give_back(self: &Arc<Self>, instance: &Arc<dyn Instance>, taken_at: Instant) -> Released {
         let now = Instant::now();
         let mut state = self.state();
-        state.observed.call_took(took);
-        let Some(index) = state.entries.iter().position(|entry| Arc::ptr_eq(&entry.instance, instance))
-        else {
-            return Released::Idle;
-        };
-        if instance.is_gone() {
+        let Some(index) = state.index_of(instance) else { return Released::Idle };
+        let entry = &mut state.entries[index];
+        // A call that was sent ahead has its own time only from the end of the one before it.
+        let began_at = if self.concurrency() == 1 { taken_at.max(entry.idle_since) } else { taken_at };
+        entry.idle_since = now;
+        entry.is_held_up = false;
+        state.observed.call_took(now.saturating_duration_since(began_at));
+        self.pass_on(state, index, now)
+    }
+
+    /// Gives a place back whose call the instance did not come to: it is busy for longer than was expected.
+    pub(crate) fn give_back_unused(self: &Arc<Self>, instance: &Arc<dyn Instance>) -> Released {
+        let mut state = self.state();
+        let Some(index) = state.index_of(instance) else { return Released::Idle };
+        state.entries[index].is_held_up = true;
+        self.pass_on(state, index, Instant::now())
+    }
+
+    /// Frees a place of an instance and fills what is free with the first in line.
+    fn pass_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>, index: usize, now: Instant) -> Released {
+        let entry = &mut state.entries[index];
+        if entry.instance.is_gone() {
             state.entries.swap_remove(index);
             return Released::Idle;
         }
-        let Some(waiter) = state.line.pop_front() else {
-            let entry = &mut state.entries[index];
-            entry.taken -= 1;
-            entry.idle_since = now;
-            return Released::Idle;
-        };
-        state.entries[index].calls += 1;
-        instance.hint_waiting(state.line.len());
-        drop(state);
-        let waited = now.saturating_duration_since(waiter.since);
-        let lease = self.lease(Arc::clone(instance), waited, now, None);
-        drop(waiter.grant.send(Ok(lease)));
-        Released::HandedOver
+        entry.taken -= 1;
+        let mut released = Released::Idle;
+        while let Some(place) = state.place_in(index, self.plan.spec.concurrency)
+            && let Some(waiter) = state.line.pop_front()
+        {
+            let instance = state.entries[index].take();
+            instance.hint_waiting(state.line.len());
+            let waited = now.saturating_duration_since(waiter.since);
+            let lease = self.lease(instance, place, waited, now, None);
+            if let Err(Ok(mut unwanted)) = waiter.grant.send(Ok(lease)) {
+                // The waiter has left. Its lease must not come back through this lock.
+                unwanted.pool = None;
+                state.entries[index].taken -= 1;
+                state.entries[index].calls -= 1;
+            } else if place == Place::Slot {
+                released = Released::HandedOver;
+            }
+        }
+        released
     }
 
     /// Forgets an instance that has ended.
@@ -284,6 +325,7 @@ impl VersionPool {
     fn lease(
         self: &Arc<Self>,
         instance: Arc<dyn Instance>,
+        place: Place,
         waited: Duration,
         now: Instant,
         fresh: Option<&Started>,
@@ -293,11 +335,44 @@ impl VersionPool {
             None => (Tier::Warm, Duration::ZERO, Duration::ZERO),
         };
         let queue = waited.saturating_sub(start).saturating_sub(init);
-        Lease { instance, tier, queue, start, init, taken_at: now, pool: Some(Arc::clone(self)) }
+        Lease { instance, place, tier, queue, start, init, taken_at: now, pool: Some(Arc::clone(self)) }
     }
 }
 
 impl State {
+    /// The first instance with a place for a call: a free slot if there is any.
+    fn find_place(&self, concurrency: u32) -> Option<(usize, Place)> {
+        let mut found = None;
+        for index in 0..self.entries.len() {
+            match self.place_in(index, concurrency) {
+                Some(Place::Slot) => return Some((index, Place::Slot)),
+                Some(Place::Ahead) if found.is_none() => found = Some((index, Place::Ahead)),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// What the instance has room for.
+    fn place_in(&self, index: usize, concurrency: u32) -> Option<Place> {
+        let entry = &self.entries[index];
+        if entry.instance.is_gone() {
+            None
+        } else if entry.taken < concurrency {
+            Some(Place::Slot)
+        } else {
+            let is_ahead_worth_it = entry.taken == 1
+                && !entry.is_held_up
+                && self.observed.is_worth_sending_ahead()
+                && entry.instance.takes_ahead();
+            is_ahead_worth_it.then_some(Place::Ahead)
+        }
+    }
+
+    fn index_of(&self, instance: &Arc<dyn Instance>) -> Option<usize> {
+        self.entries.iter().position(|entry| Arc::ptr_eq(&entry.instance, instance))
+    }
+
     /// Why nobody may join the line now.
     fn refusal(&self, plan: &VersionPlan, waiting_max: usize, now: Instant) -> Option<Fault> {
         if let Some(failure) = &self.failure

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, FunctionSpec, Name, Tier, VersionKey};
-use alula_pool::{Lease, Pool, PoolOptions};
+use alula_pool::{Lease, Place, Pool, PoolOptions};
 use alula_runtime::VersionPlan;
 use alula_runtime::fake::{FakeBackend, Script};
 use tokio::time::{Instant, advance, sleep};
@@ -217,4 +217,76 @@ async fn a_full_line_is_refused_at_once_and_names_the_limit() {
     let refused = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::ConcurrencyExceeded);
     assert_eq!(refused.limit.map(|hit| (hit.name, hit.value)), Some(("waiting_max".to_owned(), 3)));
+}
+
+/// A pool with one instance whose calls are known to be short, and which takes one ahead.
+async fn short_calls() -> (Pool, FakeBackend, Arc<VersionPlan>) {
+    let ahead = Some(Duration::from_millis(5));
+    let (pool, backend) = pool(Script { ahead, ..slow_start() }, PoolOptions::default());
+    let plan = plan(|spec| spec.max_instances = 2);
+    drop(pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap());
+    drop(pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap());
+    (pool, backend, plan)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_short_call_lies_behind_another_and_no_more_than_one() {
+    let (pool, backend, plan) = short_calls().await;
+    let running = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    let ahead = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    assert_eq!((running.place, ahead.place), (Place::Slot, Place::Ahead));
+    assert_eq!(running.instance.id(), ahead.instance.id());
+    let mut third = ask(&pool, &plan, 1);
+    tokio::task::yield_now().await;
+    assert!(!third[0].is_finished());
+    drop(running);
+    let third = third.remove(0).await.unwrap().unwrap();
+    assert_eq!((third.place, backend.counts().starts), (Place::Ahead, 1), "behind the one that runs now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_free_instance_is_better_than_a_place_behind_a_call() {
+    let (pool, backend, plan) = short_calls().await;
+    backend.change(|script| script.ahead = None);
+    let leases = futures_util::future::join_all(ask(&pool, &plan, 2)).await;
+    assert_eq!(backend.counts().instances, 2);
+    drop(leases);
+    backend.change(|script| script.ahead = Some(Duration::from_millis(5)));
+    let short = |_| drop(futures_util::FutureExt::now_or_never(pool.lease(&plan, Instant::now() + PATIENCE)));
+    (0..200).for_each(short);
+    let first = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    let second = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    assert_eq!((first.place, second.place), (Place::Slot, Place::Slot));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_take_long_are_not_sent_ahead() {
+    let (pool, _, plan) = short_calls().await;
+    let long = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    advance(Duration::from_millis(200)).await;
+    drop(long);
+    let _running = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    let next = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    assert_eq!((next.place, next.tier), (Place::Slot, Tier::Cold), "another instance is started");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_came_back_is_first_in_line_and_nothing_follows_it_there() {
+    let (pool, _, plan) = short_calls().await;
+    let stuck = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    let ahead = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    let since = Instant::now();
+    advance(Duration::from_millis(5)).await;
+    let later = ask(&pool, &plan, 1).remove(0);
+    tokio::task::yield_now().await;
+    ahead.release_unused();
+    tokio::task::yield_now().await;
+    assert!(!later.is_finished(), "the instance is held up");
+    let again = pool.lease_again(&plan, since, Instant::now() + PATIENCE).await.unwrap();
+    assert_eq!((again.place, again.tier), (Place::Slot, Tier::Cold));
+    // Nobody knows when the long call ends, so a start is made once the wait has become as long as one.
+    assert_eq!(again.queue + again.start + again.init, Duration::from_millis(5) + 2 * START);
+    drop(again);
+    assert!(later.await.unwrap().is_ok());
+    drop(stuck);
 }

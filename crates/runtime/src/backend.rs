@@ -47,6 +47,17 @@ pub trait Instance: Send + Sync + std::fmt::Debug {
     /// has ended or is dropped.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>>;
 
+    /// Whether one call may be given to it with [`call_ahead`](Self::call_ahead) while another one runs.
+    fn takes_ahead(&self) -> bool {
+        false
+    }
+
+    /// Runs one call after the one that runs now: it lies ready inside the instance, so that nobody sleeps between
+    /// the two. Where its turn does not come soon it is given back.
+    fn call_ahead(&self, call: Call) -> BoxFuture<'_, Ahead> {
+        Box::pin(async move { Ahead::at_once(self.call(call).await) })
+    }
+
     /// Says that calls are queued for a slot of this instance, so that it may poll instead of sleeping.
     fn hint_waiting(&self, _waiting: usize) {}
 
@@ -61,6 +72,28 @@ pub trait Instance: Send + Sync + std::fmt::Debug {
 
     /// Stops it: politely within `grace`, then by force. Returns when nothing of it is left.
     fn stop(&self, grace: StopGrace) -> BoxFuture<'_, ()>;
+}
+
+/// What became of a call that was sent ahead.
+#[derive(Debug)]
+pub enum Ahead {
+    /// It ran, and did so after `waited`, which is not its own time.
+    Ended {
+        /// What [`Instance::call`] would have given.
+        result: Result<Answer, Fault>,
+        /// From when it was sent until it began.
+        waited: Duration,
+    },
+    /// No user code has seen it; it can be run elsewhere.
+    Returned(Box<Call>),
+}
+
+impl Ahead {
+    /// The end of a call that waited for no other.
+    #[must_use]
+    pub fn at_once(result: Result<Answer, Fault>) -> Self {
+        Self::Ended { result, waited: Duration::ZERO }
+    }
 }
 
 /// How long a stopping instance may take to finish by itself.

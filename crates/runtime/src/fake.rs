@@ -14,9 +14,12 @@ use alula_model::{ErrorCode, Fault, InstanceId, SpecError};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Answer, Backend, Body, BoxFuture, Call, Instance, Started, StopGrace, Usage, VersionPlan};
+use crate::{
+    Ahead, Answer, Backend, Body, BoxFuture, Call, Instance, Started, StopGrace, Usage, VersionPlan,
+};
 
 /// What a fake instance does with a call.
 #[derive(Debug)]
@@ -61,6 +64,9 @@ pub struct Script {
     pub usage: Usage,
     /// Time that stopping takes, if the grace is not shorter.
     pub stop: Duration,
+    /// How long a call lies behind another one before it is given back. Without it no call is taken ahead; with it
+    /// every instance runs one call at a time.
+    pub ahead: Option<Duration>,
 }
 
 impl Default for Script {
@@ -73,6 +79,7 @@ impl Default for Script {
             handler: Arc::new(|_| Does::Echoes),
             usage: Usage::default(),
             stop: Duration::ZERO,
+            ahead: None,
         }
     }
 }
@@ -188,6 +195,7 @@ impl FakeBackend {
             shared: Arc::clone(&self.shared),
             gone,
             running: Arc::new(AtomicUsize::new(0)),
+            turn: tokio::sync::Mutex::new(()),
         };
         Ok(Started { instance: Arc::new(instance), start, init })
     }
@@ -221,6 +229,8 @@ struct FakeInstance {
     shared: Arc<Shared>,
     gone: CancellationToken,
     running: Arc<AtomicUsize>,
+    /// Held by the call that runs, where calls are taken ahead.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// A call that is counted as running until this is dropped.
@@ -292,7 +302,26 @@ impl Instance for FakeInstance {
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>> {
-        Box::pin(self.run(call))
+        Box::pin(async move {
+            let _turn = if self.takes_ahead() { Some(self.turn.lock().await) } else { None };
+            self.run(call).await
+        })
+    }
+
+    fn takes_ahead(&self) -> bool {
+        self.shared.script().ahead.is_some()
+    }
+
+    fn call_ahead(&self, call: Call) -> BoxFuture<'_, Ahead> {
+        Box::pin(async move {
+            let asked_at = Instant::now();
+            let patience = self.shared.script().ahead.unwrap_or_default();
+            let Ok(_turn) = tokio::time::timeout(patience, self.turn.lock()).await else {
+                return Ahead::Returned(Box::new(call));
+            };
+            let waited = asked_at.elapsed();
+            Ahead::Ended { result: self.run(call).await, waited }
+        })
     }
 
     fn usage(&self) -> Usage {

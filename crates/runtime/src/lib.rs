@@ -24,7 +24,7 @@ mod log_sink;
 mod plan;
 mod process;
 
-pub use backend::{Backend, Instance, Started, StopGrace, Usage};
+pub use backend::{Ahead, Backend, Instance, Started, StopGrace, Usage};
 pub use body::{Body, BodyError};
 pub use buffers::{Buffers, Gathered, Reserved};
 pub use call::{Answer, Call, CallEvents, Duplex, Upgraded};

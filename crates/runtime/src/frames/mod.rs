@@ -16,6 +16,7 @@
 //! | DATA | both | | a piece of the body of `call` | |
 //! | CREDIT | both | | u32: bytes that may be sent in addition for `call` | |
 //! | CANCEL | platform | | | [`CancelReason`] |
+//! | TAKE_BACK | platform | | | |
 //! | PING, PONG | platform, guest | | | |
 //! | SHUTDOWN, BYE | platform, guest | | | grace in ms |
 //! | READY | guest | name, value... | | protocol version |
@@ -70,6 +71,8 @@ pub enum Kind {
     Ping = 0x06,
     /// Finish and exit.
     Shutdown = 0x07,
+    /// Give back a call that was sent ahead, unless it has begun: answered with FAIL where it has not.
+    TakeBack = 0x08,
     /// The code is loaded.
     Ready = 0x81,
     /// An HTTP response.
@@ -87,7 +90,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Init,
         Self::Invoke,
         Self::Data,
@@ -95,6 +98,7 @@ impl Kind {
         Self::Cancel,
         Self::Ping,
         Self::Shutdown,
+        Self::TakeBack,
         Self::Ready,
         Self::Reply,
         Self::Result,
@@ -124,7 +128,8 @@ impl Flags {
     pub const ARENA: Self = Self(0x04);
     /// Another call is queued: poll for it for a moment before sleeping.
     pub const WAITING: Self = Self(0x08);
-    /// Sent before the previous call has finished.
+    /// Sent before the previous call has finished, to guests that run one after the other and said in READY that
+    /// they take such calls.
     pub const AHEAD: Self = Self(0x10);
     /// The body of an INVOKE is an event of its own, to be answered with RESULT; it is not an HTTP request.
     pub const EVENT: Self = Self(0x20);
@@ -206,6 +211,8 @@ pub enum FailClass {
     OutOfMemory,
     /// Its value is larger than the limit that INIT named.
     ResultTooLarge,
+    /// It was taken back before it began.
+    NotBegun,
 }
 
 impl FailClass {
@@ -218,6 +225,7 @@ impl FailClass {
             4 => Self::Cancelled,
             5 => Self::OutOfMemory,
             6 => Self::ResultTooLarge,
+            7 => Self::NotBegun,
             _ => Self::Handler,
         }
     }

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::language::{Languages, Protocol};
 use crate::{
-    Answer, Backend, BoxFuture, Buffers, Call, Instance, Launcher, LogSink, Started, StopGrace, Usage,
+    Ahead, Answer, Backend, BoxFuture, Buffers, Call, Instance, Launcher, LogSink, Started, StopGrace, Usage,
     VersionPlan,
 };
 
@@ -54,6 +54,16 @@ pub struct ProcessBackend {
 pub(crate) trait Guest: Send + Sync + std::fmt::Debug {
     /// Runs one call; see [`Instance::call`].
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>>;
+
+    /// See [`Instance::takes_ahead`].
+    fn takes_ahead(&self) -> bool {
+        false
+    }
+
+    /// See [`Instance::call_ahead`].
+    fn call_ahead(&self, call: Call) -> BoxFuture<'_, Ahead> {
+        Box::pin(async move { Ahead::at_once(self.call(call).await) })
+    }
 
     /// See [`Instance::hint_waiting`].
     fn hint_waiting(&self, _waiting: usize) {}
@@ -129,6 +139,23 @@ impl Instance for ProcessInstance {
         Box::pin(async move {
             let id = call.id.clone();
             self.guest.call(call).await.map_err(|fault| self.room.told_to(&id, fault))
+        })
+    }
+
+    fn takes_ahead(&self) -> bool {
+        self.guest.takes_ahead()
+    }
+
+    fn call_ahead(&self, call: Call) -> BoxFuture<'_, Ahead> {
+        Box::pin(async move {
+            let id = call.id.clone();
+            match self.guest.call_ahead(call).await {
+                Ahead::Ended { result, waited } => {
+                    let result = result.map_err(|fault| self.room.told_to(&id, fault));
+                    Ahead::Ended { result, waited }
+                }
+                returned @ Ahead::Returned(_) => returned,
+            }
         })
     }
 

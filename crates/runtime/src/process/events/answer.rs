@@ -17,7 +17,7 @@ use crate::{Answer, Body};
 /// The answer that a guest gave; `flight` cancels the call where its body is dropped half-way.
 pub(super) fn answer_of(room: &Room, reply: Reply, mut flight: Cancelling) -> Result<Answer, Fault> {
     match reply {
-        Reply::Whole(head, body) => {
+        Reply::Whole(head, body, _) => {
             flight.disarm();
             if head.head.kind == Kind::Result {
                 return Ok(event_answer(body));
@@ -25,6 +25,11 @@ pub(super) fn answer_of(room: &Room, reply: Reply, mut flight: Cancelling) -> Re
             let (status, mut headers) = response_head(&head).map_err(|what| bad_response(room, &what))?;
             one_hop::remove_made_up(&mut headers);
             Ok(Answer::new(status, headers, Body::full(body)))
+        }
+        Reply::Returned => {
+            flight.disarm();
+            let message = "the function's process ended before the call";
+            Err(room.fault(ErrorCode::FunctionCrashed, message))
         }
         Reply::Streamed(head, body) => {
             let (status, mut headers) = response_head(&head).map_err(|what| bad_response(room, &what))?;
@@ -85,6 +90,7 @@ pub(super) fn fault_of(room: &Room, class: FailClass, body: &[u8]) -> Fault {
         FailClass::BadResult => ErrorCode::BadResponse,
         FailClass::Init => ErrorCode::InitFailed,
         FailClass::Cancelled => ErrorCode::CallerGone,
+        FailClass::NotBegun => ErrorCode::CallerGone,
         FailClass::OutOfMemory => ErrorCode::OutOfMemory,
         FailClass::ResultTooLarge => {
             return too_large(room.plan.spec.response_bytes_max).with_log_tail(room.output.tail());

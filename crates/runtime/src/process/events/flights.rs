@@ -1,14 +1,19 @@
-//! The calls that a guest has been given and has not ended: who waits for what.
+//! The calls that a guest has been given and has not ended: who waits for what, and which of them have begun.
+//!
+//! A guest that runs one call at a time ends them in the order in which they were sent, and ends one before it
+//! begins the next. So the first one in the order may have begun; those behind it have not, as long as nothing of
+//! its end has arrived. That holds for a guest that has died as well, once its socket has been read to the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use alula_model::{Fault, InvocationId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::super::Running;
+use super::super::{Room, Running};
 use super::stream::{Credit, Inbound, OverWindow};
 use super::{AbortOnDrop, answer};
 use crate::buffers::Reserved;
@@ -16,10 +21,12 @@ use crate::frames::Frame;
 
 /// What a call waits for first.
 pub(super) enum Reply {
-    /// REPLY or RESULT with its whole body.
-    Whole(Frame, Bytes),
+    /// REPLY or RESULT with its whole body, and when the call had begun.
+    Whole(Frame, Bytes, Instant),
     /// A REPLY whose body is still coming.
     Streamed(Frame, Arc<Inbound>),
+    /// The call was sent ahead and has not begun.
+    Returned,
 }
 
 /// One call that the guest works on.
@@ -34,12 +41,20 @@ pub(super) struct Flight {
     pub(super) pump: Option<AbortOnDrop>,
     /// Whether a body that comes in pieces is put together before the answer is handed on.
     pub(super) is_gathered: bool,
-    /// When the answer must have ended.
-    pub(super) deadline: Instant,
+    /// Time that the call has once it has begun.
+    pub(super) time_limit: Duration,
+    /// Set when its turn has come.
+    pub(super) begun: Option<Begun>,
     /// The share of the platform's memory that a gathered request body takes.
     pub(super) _reserved: Option<Reserved>,
+}
+
+/// A call whose turn has come.
+pub(super) struct Begun {
+    /// When it did.
+    pub(super) at: Instant,
     /// The room counts the call as running until this is dropped.
-    pub(super) _running: Running,
+    _running: Running,
 }
 
 /// How far an answer is.
@@ -61,13 +76,22 @@ pub(super) enum Stage {
 pub(super) struct Misplaced;
 
 /// All calls of one guest.
-#[derive(Default)]
 pub(super) struct Flights {
+    room: Arc<Room>,
     by_number: HashMap<u32, Flight>,
     last_number: u32,
+    /// Numbers that the guest was sent and has not ended, whether or not somebody still waits for them.
+    order: VecDeque<u32>,
+    /// How many of them, from the first, may have begun.
+    at_once: usize,
 }
 
 impl Flights {
+    pub(super) fn new(room: Arc<Room>) -> Self {
+        let at_once = room.plan.spec.concurrency as usize;
+        Self { room, by_number: HashMap::new(), last_number: 0, order: VecDeque::new(), at_once }
+    }
+
     /// Takes a call in and gives it a number that no other one has. 0 is nobody's number.
     pub(super) fn insert(&mut self, flight: Flight) -> u32 {
         loop {
@@ -77,14 +101,57 @@ impl Flights {
             }
         }
         self.by_number.insert(self.last_number, flight);
+        self.order.push_back(self.last_number);
+        self.begin_next();
         self.last_number
+    }
+
+    /// The guest has ended a call: nothing comes of it any more, and the next one begins. Its flight, unless it was
+    /// given up before.
+    pub(super) fn ended(&mut self, number: u32) -> Option<Flight> {
+        if let Some(at) = self.order.iter().position(|other| *other == number) {
+            self.order.remove(at);
+            self.begin_next();
+        }
+        self.by_number.remove(&number)
+    }
+
+    /// The calls whose turn has come have begun, as far as anybody outside the guest can tell.
+    fn begin_next(&mut self) {
+        for number in self.order.iter().take(self.at_once) {
+            if let Some(flight) = self.by_number.get_mut(number).filter(|flight| flight.begun.is_none()) {
+                flight.begun = Some(Begun { at: Instant::now(), _running: self.room.begin(&flight.id) });
+            }
+        }
+    }
+
+    /// Whether a call that is sent now lies behind others.
+    pub(super) fn is_full(&self) -> bool {
+        self.order.len() >= self.at_once
+    }
+
+    /// When the call's turn came; `None` where it has not, or the call has ended.
+    pub(super) fn begun_at(&self, number: u32) -> Option<Instant> {
+        Some(self.by_number.get(&number)?.begun.as_ref()?.at)
+    }
+
+    /// When the call must have been answered; `None` where its turn has not come, or it has ended.
+    pub(super) fn deadline(&self, number: u32) -> Option<Instant> {
+        let flight = self.by_number.get(&number)?;
+        Some(flight.begun.as_ref()?.at + flight.time_limit)
+    }
+
+    /// Whether the call lies behind another one.
+    pub(super) fn has_not_begun(&self, number: u32) -> bool {
+        self.by_number.get(&number).is_some_and(|flight| flight.begun.is_none())
     }
 
     pub(super) fn get(&mut self, number: u32) -> Option<&mut Flight> {
         self.by_number.get_mut(&number)
     }
 
-    pub(super) fn remove(&mut self, number: u32) -> Option<Flight> {
+    /// Forgets a call that the guest goes on with. Where its turn has not come, it never is the room's.
+    pub(super) fn give_up(&mut self, number: u32) -> Option<Flight> {
         self.by_number.remove(&number)
     }
 
@@ -99,6 +166,22 @@ impl Flights {
 }
 
 impl Flight {
+    /// Ends the call of a guest that is gone: with `fault` if it may have begun.
+    pub(super) fn lose(self, fault: &Fault) {
+        match self.begun {
+            Some(_) => self.fail(fault.clone()),
+            None => self.give_back(),
+        }
+    }
+
+    /// Gives the call back to whoever sent it ahead.
+    pub(super) fn give_back(self) {
+        if let Stage::Waiting(waiter) = self.stage {
+            // Nobody may wait any more; then there is nobody to give it back to.
+            let _ = waiter.send(Ok(Reply::Returned));
+        }
+    }
+
     /// Ends the call with a fault, for whoever still waits.
     pub(super) fn fail(self, fault: Fault) {
         match self.stage {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::flights::{Flight, Reply, Stage};
 use super::link::{Cancelling, Link};
@@ -15,44 +16,136 @@ use super::stream::{Credit, pump};
 use super::{AbortOnDrop, Modes, answer};
 use crate::buffers::{Reserved, request_fault};
 use crate::frames::{BODY_BYTES_MAX, CancelReason, Flags, FrameWriter, Head, Kind, META_BYTES_MAX};
-use crate::{Answer, Body, Call};
+use crate::{Ahead, Answer, Body, Call};
+
+/// Longest body of a call that is sent ahead: with its headers it fits behind the running call into what a guest
+/// reads at once.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
+/// Time that a call lies behind another one before it is asked for back. Calls are sent ahead only where they take
+/// far less than this.
+const AHEAD_PATIENCE: Duration = Duration::from_millis(5);
+/// How often the turn of a call is looked at that could not be taken back, since the guest hears nothing.
+const AHEAD_LOOK: Duration = Duration::from_millis(50);
 
 /// Runs `call` and gives its answer, the body of which may still be coming.
 pub(super) async fn run(link: &Arc<Link>, modes: Modes, mut call: Call) -> Result<Answer, Fault> {
     let deadline = call.deadline;
-    let content = match timeout_at(deadline, take_body(link, modes, &mut call)).await {
+    let mut content = match timeout_at(deadline, take_body(link, modes, &mut call)).await {
         Ok(content) => content?,
         Err(_) => return Err(link.room.timed_out()),
     };
     link.wait_for_abandoned().await;
-    if link.room.is_gone() {
-        return Err(link
-            .room
-            .fault(ErrorCode::FunctionCrashed, "the function's process ended before the call"));
-    }
-    let (mut flight, reply) = launch(link, modes, &call, content)?;
+    let (flight, reply) = loop {
+        match launch(link, modes, &call, content)? {
+            Launched::Sent(flight, reply) => break (flight, reply),
+            Launched::NotYet(left) => content = left,
+        }
+        link.wait_for_turn().await;
+    };
     match timeout_at(deadline, reply).await {
-        Ok(Ok(Ok(reply))) => answer::answer_of(&link.room, reply, flight),
-        Ok(Ok(Err(fault))) => {
+        Ok(reply) => answered(link, reply, flight),
+        Err(_) => Err(overdue(link, flight).await),
+    }
+}
+
+/// Runs `call` after the one that runs now, or gives it back.
+pub(super) async fn run_ahead(link: &Arc<Link>, modes: Modes, mut call: Call) -> Ahead {
+    let asked_at = Instant::now();
+    let content = match timeout_at(call.deadline, take_body(link, modes, &mut call)).await {
+        Ok(Ok(content)) => content,
+        Ok(Err(fault)) => return Ahead::at_once(Err(fault)),
+        Err(_) => return Ahead::at_once(Err(link.room.timed_out())),
+    };
+    if timeout(AHEAD_PATIENCE, link.wait_for_abandoned()).await.is_err() || link.room.is_gone() {
+        return returned(call, content);
+    }
+    let copy = content.copy();
+    let (mut flight, mut reply) = match launch(link, modes, &call, content) {
+        Ok(Launched::Sent(flight, reply)) => (flight, reply),
+        Ok(Launched::NotYet(content)) => return returned(call, content),
+        Err(fault) => return Ahead::at_once(Err(fault)),
+    };
+    let number = flight.number();
+    let mut look_at = Instant::now() + AHEAD_PATIENCE;
+    loop {
+        match timeout_at(look_at, &mut reply).await {
+            Ok(Ok(Ok(Reply::Returned))) => {
+                flight.disarm();
+                return returned(call, copy);
+            }
+            Ok(reply) => {
+                let waited = waited(&reply, asked_at);
+                return Ahead::Ended { result: answered(link, reply, flight), waited };
+            }
+            Err(_) => {}
+        }
+        let now = Instant::now();
+        let deadline = link.flights().deadline(number);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Ahead::at_once(Err(overdue(link, flight).await));
+        }
+        link.take_back(number);
+        look_at = deadline.unwrap_or(now + AHEAD_LOOK);
+    }
+}
+
+fn returned(mut call: Call, content: Content) -> Ahead {
+    call.body = match content {
+        Content::Whole(whole, _) => Body::full(whole),
+        Content::Stream(body) => body,
+    };
+    Ahead::Returned(Box::new(call))
+}
+
+type Received = Result<Result<Reply, Fault>, oneshot::error::RecvError>;
+
+fn waited(reply: &Received, asked_at: Instant) -> Duration {
+    match reply {
+        Ok(Ok(Reply::Whole(_, _, begun_at))) => begun_at.saturating_duration_since(asked_at),
+        _ => Duration::ZERO,
+    }
+}
+
+fn answered(link: &Link, reply: Received, mut flight: Cancelling) -> Result<Answer, Fault> {
+    match reply {
+        Ok(Ok(reply)) => answer::answer_of(&link.room, reply, flight),
+        Ok(Err(fault)) => {
             flight.disarm();
             Err(fault)
         }
-        Ok(Err(_)) => Err(link.room.fault(ErrorCode::Internal, "the platform lost track of the call")),
-        Err(_) => {
-            // The caller may go away while the guest has its grace, so that must not end the cancelling.
-            let number = flight.number();
-            if let Some(link) = flight.disarm() {
-                let _ = tokio::spawn(link.cancel(number, CancelReason::Deadline)).await;
-            }
-            Err(link.room.timed_out())
-        }
+        Err(_) => Err(link.room.fault(ErrorCode::Internal, "the platform lost track of the call")),
     }
+}
+
+/// Ends a call whose time is over.
+async fn overdue(link: &Link, mut flight: Cancelling) -> Fault {
+    // The caller may go away while the guest has its grace, so that must not end the cancelling.
+    let number = flight.number();
+    if let Some(link) = flight.disarm() {
+        let _ = tokio::spawn(link.cancel(number, CancelReason::Deadline)).await;
+    }
+    link.room.timed_out()
 }
 
 /// A request body as the guest takes it.
 enum Content {
     Whole(Bytes, Option<Reserved>),
     Stream(Body),
+}
+
+impl Content {
+    /// Whether it may lie behind a running call.
+    fn is_short(&self) -> bool {
+        matches!(self, Self::Whole(whole, _) if whole.len() <= AHEAD_BYTES_MAX)
+    }
+
+    /// A copy of what was whole; nobody needs one of a stream, which is only sent to a guest that is free.
+    fn copy(&self) -> Self {
+        match self {
+            Self::Whole(whole, _) => Self::Whole(whole.clone(), None),
+            Self::Stream(_) => Self::Whole(Bytes::new(), None),
+        }
+    }
 }
 
 async fn take_body(link: &Link, modes: Modes, call: &mut Call) -> Result<Content, Fault> {
@@ -69,14 +162,26 @@ async fn take_body(link: &Link, modes: Modes, call: &mut Call) -> Result<Content
 
 type Waiter = oneshot::Receiver<Result<Reply, Fault>>;
 
+/// What became of sending a call.
+enum Launched {
+    /// The guest has it.
+    Sent(Cancelling, Waiter),
+    /// It may not lie behind the running call.
+    NotYet(Content),
+}
+
 /// Sends the call to the guest.
-fn launch(
-    link: &Arc<Link>,
-    modes: Modes,
-    call: &Call,
-    content: Content,
-) -> Result<(Cancelling, Waiter), Fault> {
+fn launch(link: &Arc<Link>, modes: Modes, call: &Call, content: Content) -> Result<Launched, Fault> {
     check_meta(call)?;
+    if link.room.is_gone() {
+        let message = "the function's process ended before the call";
+        return Err(link.room.fault(ErrorCode::FunctionCrashed, message));
+    }
+    let mut flights = link.flights();
+    let is_ahead = flights.is_full();
+    if is_ahead && !content.is_short() {
+        return Ok(Launched::NotYet(content));
+    }
     let (waiter, reply) = oneshot::channel();
     let (whole, reserved, streamed) = match content {
         Content::Whole(body, reserved) => (body, reserved, None),
@@ -88,18 +193,20 @@ fn launch(
         credit: streamed.as_ref().map(|(_, credit)| Arc::clone(credit)),
         pump: None,
         is_gathered: !modes.streams_responses,
-        deadline: call.deadline,
+        time_limit: call.deadline.saturating_duration_since(Instant::now()),
+        begun: None,
         _reserved: reserved,
-        _running: link.room.begin(&call.id),
     };
-    let number = link.flights().insert(flight);
+    let number = flights.insert(flight);
+    drop(flights);
     if let Some(started) = &call.events.started {
         started.store(true, Ordering::Release);
     }
     let is_inline = whole.len() <= BODY_BYTES_MAX;
     let flags = Flags::default()
         .with_if(Flags::MORE, streamed.is_some() || !is_inline)
-        .with_if(Flags::WAITING, link.take_waiting())
+        .with_if(Flags::AHEAD, is_ahead)
+        .with_if(Flags::WAITING, !modes.takes_ahead && link.take_waiting())
         .with_if(Flags::EVENT, call.is_event && !modes.streams_responses);
     let head = Head::new(Kind::Invoke, number).flags(flags);
     link.outbox.send(|out| encode(out, head, call, if is_inline { &whole } else { &[] }));
@@ -108,7 +215,7 @@ fn launch(
     } else if !is_inline {
         link.outbox.send_body(number, whole, true);
     }
-    Ok((Cancelling::new(Arc::clone(link), number), reply))
+    Ok(Launched::Sent(Cancelling::new(Arc::clone(link), number), reply))
 }
 
 fn start_pump(link: &Arc<Link>, number: u32, credit: Arc<Credit>, body: Body) {

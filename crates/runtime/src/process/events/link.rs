@@ -36,7 +36,7 @@ pub(super) struct Link {
     pub(super) outbox: Arc<Outbox>,
     flights: Mutex<Flights>,
     ready: Mutex<Option<oneshot::Sender<Result<Modes, Fault>>>>,
-    abandoned_ended: Notify,
+    call_ended: Notify,
     is_waiting: AtomicBool,
 }
 
@@ -62,11 +62,11 @@ impl Link {
     ) -> (Arc<Self>, OwnedReadHalf) {
         let (reader, writer) = socket.into_split();
         let link = Self {
+            flights: Mutex::new(Flights::new(Arc::clone(&room))),
             room,
             outbox: Outbox::new(writer),
-            flights: Mutex::default(),
             ready: Mutex::new(Some(ready)),
-            abandoned_ended: Notify::new(),
+            call_ended: Notify::new(),
             is_waiting: AtomicBool::new(false),
         };
         (Arc::new(link), reader)
@@ -106,9 +106,9 @@ impl Link {
         }
         let left = self.flights().drain();
         for flight in left {
-            flight.fail(fault.clone());
+            flight.lose(&fault);
         }
-        self.abandoned_ended.notify_waiters();
+        self.call_ended.notify_waiters();
     }
 
     async fn read_frames(self: &Arc<Self>, socket: &mut OwnedReadHalf) -> Result<(), Violation> {
@@ -168,8 +168,12 @@ impl Link {
         let ready = self.take_ready().ok_or(Violation::Unexpected(Kind::Ready))?;
         let says_stream =
             |wanted: &[u8]| pairs(frame.meta()).flatten().any(|pair| pair == (wanted, b"stream"));
-        let modes =
-            Modes { streams_requests: says_stream(b"request"), streams_responses: says_stream(b"response") };
+        let modes = Modes {
+            streams_requests: says_stream(b"request"),
+            streams_responses: says_stream(b"response"),
+            takes_ahead: self.room.plan.spec.concurrency == 1
+                && pairs(frame.meta()).flatten().any(|pair| pair == (b"ahead", b"yes")),
+        };
         let _ = ready.send(Ok(modes));
         Ok(())
     }
@@ -179,23 +183,22 @@ impl Link {
         let unexpected = Violation::Unexpected(frame.head.kind);
         let mut flights = self.flights();
         if frame.head.flags.has(Flags::MORE) {
+            let Some(deadline) = flights.deadline(number) else { return Err(unexpected) };
             let Some(flight) = flights.get(number) else { return Err(unexpected) };
-            let deadline = flight.deadline;
             let watch = || self.watch_deadline(number, deadline);
             return flight.expect_more(frame, watch).map_err(|Misplaced| unexpected);
         }
-        let Some(flight) = flights.remove(number) else { return Err(unexpected) };
+        let Some(begun_at) = flights.begun_at(number) else { return Err(unexpected) };
+        let Some(flight) = flights.ended(number) else { return Err(unexpected) };
         drop(flights);
+        self.call_ended.notify_waiters();
         match flight.into_stage() {
             Stage::Waiting(waiter) => {
                 let body = frame.body();
-                let _ = waiter.send(Ok(Reply::Whole(frame, body)));
+                let _ = waiter.send(Ok(Reply::Whole(frame, body, begun_at)));
                 Ok(())
             }
-            Stage::Abandoned { .. } => {
-                self.abandoned_ended.notify_waiters();
-                Ok(())
-            }
+            Stage::Abandoned { .. } => Ok(()),
             Stage::Gathering(..) | Stage::Streaming { .. } | Stage::Over => Err(unexpected),
         }
     }
@@ -213,14 +216,18 @@ impl Link {
         if !is_last {
             return Ok(());
         }
-        let ended = flights.remove(number);
+        let begun_at = flights.begun_at(number);
+        let ended = flights.ended(number);
         drop(flights);
+        self.call_ended.notify_waiters();
         match ended.map(Flight::into_stage) {
-            Some(Stage::Gathering(waiter, head, body)) => {
-                drop(waiter.send(Ok(Reply::Whole(head, body.freeze()))))
-            }
+            Some(Stage::Gathering(waiter, head, body)) => drop(waiter.send(Ok(Reply::Whole(
+                head,
+                body.freeze(),
+                begun_at.unwrap_or_else(Instant::now),
+            )))),
             Some(Stage::Streaming { body, .. }) => body.end(Ok(())),
-            _ => self.abandoned_ended.notify_waiters(),
+            _ => {}
         }
         Ok(())
     }
@@ -236,12 +243,27 @@ impl Link {
 
     fn fail(&self, number: u32, frame: &Frame) {
         let class = FailClass::from_number(frame.head.aux);
+        if class == FailClass::NotBegun {
+            return self.returned(number);
+        }
         let fault = answer::fault_of(&self.room, class, frame.body_bytes());
         if let Some(ready) = self.take_ready() {
             let _ = ready.send(Err(Fault { code: as_init(fault.code), ..fault }));
-        } else if let Some(flight) = { self.flights().remove(number) } {
+        } else if let Some(flight) = { self.flights().ended(number) } {
             flight.fail(fault);
-            self.abandoned_ended.notify_waiters();
+            self.call_ended.notify_waiters();
+        }
+    }
+
+    /// The guest has given back a call that was sent ahead. That it has not begun is known here as well.
+    fn returned(&self, number: u32) {
+        let flight = {
+            let mut flights = self.flights();
+            if flights.has_not_begun(number) { flights.ended(number) } else { None }
+        };
+        if let Some(flight) = flight {
+            flight.give_back();
+            self.call_ended.notify_waiters();
         }
     }
 
@@ -272,17 +294,36 @@ impl Link {
     /// the next one waiting behind it.
     pub(super) async fn wait_for_abandoned(&self) {
         let is_blocked_by_a_call = self.room.language.manifest.cancel == Cancel::Signal;
-        if !is_blocked_by_a_call || self.room.plan.spec.concurrency > 1 {
-            return;
+        if is_blocked_by_a_call && self.room.plan.spec.concurrency == 1 {
+            self.wait_until(|flights| !flights.has_abandoned()).await;
         }
+    }
+
+    /// Waits until a call that is sent begins at once.
+    pub(super) async fn wait_for_turn(&self) {
+        self.wait_until(|flights| !flights.is_full()).await;
+    }
+
+    async fn wait_until(&self, is_so: impl Fn(&Flights) -> bool) {
         loop {
-            let ended = self.abandoned_ended.notified();
+            let ended = self.call_ended.notified();
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
-            if !self.flights().has_abandoned() {
+            if is_so(&self.flights()) {
                 return;
             }
             ended.await;
+        }
+    }
+
+    /// Asks for a call that was sent ahead, unless it has begun.
+    pub(super) fn take_back(&self, number: u32) {
+        if self.flights().has_not_begun(number) {
+            let head = Head::new(Kind::TakeBack, number);
+            self.outbox.send(|out| FrameWriter::new(out, head).finish(&[]));
+            if self.room.language.manifest.cancel == Cancel::Signal {
+                self.room.signal(SIGUSR1);
+            }
         }
     }
 
@@ -295,9 +336,12 @@ impl Link {
     ) -> impl Future<Output = ()> + Send {
         let ended = self.abandon(number, reason);
         async move {
-            let Some(ended) = ended else { return };
-            if timeout(CANCEL_GRACE, ended).await.is_err() {
-                self.give_up(number);
+            let Some(mut ended) = ended else { return };
+            while timeout(CANCEL_GRACE, &mut ended).await.is_err() {
+                // The grace is for user code that runs. What lies behind another call is dropped at its turn.
+                if !self.flights().has_not_begun(number) {
+                    return self.give_up(number);
+                }
             }
         }
     }
@@ -335,9 +379,9 @@ impl Link {
             .output
             .platform(LogLevel::Warn, "instance given up: a cancelled call did not end".to_owned());
         self.room.retire();
-        let flight = self.flights().remove(number);
+        let flight = self.flights().give_up(number);
         drop(flight);
-        self.abandoned_ended.notify_waiters();
+        self.call_ended.notify_waiters();
     }
 
     /// Ends a call with `fault` and tells the guest to stop working on it.

@@ -30,7 +30,7 @@ use super::room::CODE_DIR;
 use super::{Guest, Room};
 use crate::frames::{FrameWriter, Head, Kind, PROTOCOL_VERSION};
 use crate::language::Language;
-use crate::{Answer, BoxFuture, Call, VersionPlan};
+use crate::{Ahead, Answer, BoxFuture, Call, VersionPlan};
 
 use link::Link;
 
@@ -140,11 +140,13 @@ fn init_frame(room: &Room) -> Result<Vec<u8>, Fault> {
     Ok(out)
 }
 
-/// How a guest takes request bodies and gives response bodies, as READY said.
+/// How a guest takes calls and their bodies and gives the bodies of its responses, as READY said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Modes {
     streams_requests: bool,
     streams_responses: bool,
+    /// Whether a call may be sent before the one that runs has ended.
+    takes_ahead: bool,
 }
 
 /// A guest with a shim.
@@ -167,6 +169,14 @@ impl Drop for AbortOnDrop {
 impl Guest for Events {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>> {
         Box::pin(invoke::run(&self.link, self.modes, call))
+    }
+
+    fn takes_ahead(&self) -> bool {
+        self.modes.takes_ahead
+    }
+
+    fn call_ahead(&self, call: Call) -> BoxFuture<'_, Ahead> {
+        Box::pin(invoke::run_ahead(&self.link, self.modes, call))
     }
 
     fn hint_waiting(&self, waiting: usize) {

@@ -1,6 +1,7 @@
 //! The shims and the platform's side of the protocol, with real interpreters on the bare launcher.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod ahead;
 mod applications;
 mod handlers;
 mod hostile;
