@@ -158,7 +158,7 @@ impl RunService {
         // Cleared before the queue is emptied: a run that comes later tells the service again.
         self.shared.is_told.store(false, Ordering::Release);
         loop {
-            let batch: Vec<Run> =
+            let batch: Arc<[Run]> =
                 std::iter::from_fn(|| self.shared.waiting.pop()).take(BATCH_LEN_MAX).collect();
             if batch.is_empty() {
                 return;
@@ -172,10 +172,10 @@ impl RunService {
     }
 
     /// Tries until the store takes the batch, refuses it for good, or the platform has to end. Whether it was taken.
-    async fn append(&self, batch: Vec<Run>, cancel: &CancellationToken) -> bool {
+    async fn append(&self, batch: Arc<[Run]>, cancel: &CancellationToken) -> bool {
         let mut last_tries = 0;
         loop {
-            let Err(error) = self.history.append(batch.clone()).await else { return true };
+            let Err(error) = self.history.append(Arc::clone(&batch)).await else { return true };
             tracing::error!(%error, runs = batch.len(), "runs could not be appended to the history");
             last_tries += u32::from(cancel.is_cancelled());
             if !error.is_retryable() || last_tries >= LAST_TRIES_MAX {

@@ -46,7 +46,7 @@ struct Flaky {
 }
 
 impl History for Flaky {
-    fn append(&self, runs: Vec<Run>) -> BoxFuture<'_, alula_store::Result<()>> {
+    fn append(&self, runs: Arc<[Run]>) -> BoxFuture<'_, alula_store::Result<()>> {
         let error = self.errors.lock().unwrap().pop();
         self.batches.lock().unwrap().push(runs.len());
         match error {
