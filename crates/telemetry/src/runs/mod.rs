@@ -9,13 +9,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alula_model::{Clock, Run};
 use alula_store::History;
-use crossbeam_queue::ArrayQueue;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -68,7 +68,9 @@ pub struct RunService {
 
 #[derive(Debug)]
 struct Shared {
-    waiting: ArrayQueue<Run>,
+    /// Locked to push one run or to take a batch. It grows with what gathers: room for the most that may wait would
+    /// be megabytes that an idle platform holds for nothing.
+    waiting: Mutex<VecDeque<Run>>,
     /// Whether the service has been told that something waits.
     is_told: AtomicBool,
     wake: Notify,
@@ -90,7 +92,7 @@ pub fn start(
 ) -> (RunService, RunRecorder) {
     let (settled, receiver) = watch::channel(0);
     let shared = Arc::new(Shared {
-        waiting: ArrayQueue::new(WAITING_MAX),
+        waiting: Mutex::default(),
         is_told: AtomicBool::new(false),
         wake: Notify::new(),
         hurry: Notify::new(),
@@ -101,11 +103,38 @@ pub fn start(
     (RunService { options, history, clock, shared: Arc::clone(&shared), settled }, RunRecorder { shared })
 }
 
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Run>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was room.
+    fn push(&self, run: Run) -> bool {
+        let mut waiting = self.waiting();
+        let has_room = waiting.len() < WAITING_MAX;
+        if has_room {
+            waiting.push_back(run);
+        }
+        has_room
+    }
+
+    fn take_batch(&self) -> Arc<[Run]> {
+        let mut waiting = self.waiting();
+        let batch = if waiting.len() > BATCH_LEN_MAX {
+            waiting.drain(..BATCH_LEN_MAX).collect()
+        } else {
+            std::mem::take(&mut *waiting)
+        };
+        drop(waiting);
+        batch.into_iter().collect()
+    }
+}
+
 impl RunRecorder {
     /// Takes a run. Never waits: when the queue is full the run is dropped and counted.
     pub fn record(&self, run: Run) {
         let shared = &self.shared;
-        if shared.waiting.push(run).is_err() {
+        if !shared.push(run) {
             shared.dropped.inc();
             return;
         }
@@ -158,8 +187,7 @@ impl RunService {
         // Cleared before the queue is emptied: a run that comes later tells the service again.
         self.shared.is_told.store(false, Ordering::Release);
         loop {
-            let batch: Arc<[Run]> =
-                std::iter::from_fn(|| self.shared.waiting.pop()).take(BATCH_LEN_MAX).collect();
+            let batch = self.shared.take_batch();
             if batch.is_empty() {
                 return;
             }
