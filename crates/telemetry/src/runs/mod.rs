@@ -188,14 +188,19 @@ impl RunService {
         self.shared.is_told.store(false, Ordering::Release);
         loop {
             let batch = self.shared.take_batch();
-            if batch.is_empty() {
+            let length = batch.len();
+            if length > 0 {
+                let count = length as u64;
+                if !self.append(batch, cancel).await {
+                    self.shared.dropped.inc_by(count);
+                }
+                self.settled.send_modify(|settled| *settled += count);
+            }
+            // What came during the append gathers anew: going on until nothing is left would be, under load, an append
+            // for every few runs.
+            if length < BATCH_LEN_MAX {
                 return;
             }
-            let length = batch.len() as u64;
-            if !self.append(batch, cancel).await {
-                self.shared.dropped.inc_by(length);
-            }
-            self.settled.send_modify(|settled| *settled += length);
         }
     }
 

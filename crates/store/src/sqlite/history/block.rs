@@ -84,10 +84,22 @@ pub(super) fn head(run: &Run) -> Vec<u8> {
     head
 }
 
-/// The UUID that `text` is, where it is written as the platform writes them.
+/// The UUID that `text` is, where it is written as the platform writes them: in lower case, with four hyphens.
 pub(super) fn uuid_of(text: &str) -> Option<Uuid> {
-    let uuid = Uuid::try_parse(text).ok()?;
-    (uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text).then_some(uuid)
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let mut bits = 0_u128;
+    for (place, &character) in text.iter().enumerate() {
+        let digit = match character {
+            b'-' if HYPHENS.contains(&place) => continue,
+            _ if HYPHENS.contains(&place) => return None,
+            b'0'..=b'9' => character - b'0',
+            b'a'..=b'f' => character - b'a' + 10,
+            _ => return None,
+        };
+        bits = bits << 4 | u128::from(digit);
+    }
+    Some(Uuid::from_u128(bits))
 }
 
 /// Texts in the order of their first use.
@@ -343,6 +355,22 @@ mod tests {
                 response_bytes: n[6],
             },
         )
+    }
+
+    #[test]
+    fn only_ids_in_the_platforms_own_spelling_are_packed() {
+        let text = "018bcfe5-6800-7abc-8def-0123456789ab";
+        assert_eq!(uuid_of(text).unwrap().to_string(), text);
+        for other in [
+            &text.to_uppercase(),
+            &text.replace('-', ""),
+            "018bcfe56-800-7abc-8def-0123456789ab",
+            "018bcfe5-6800-7abc-8def-0123456789a-",
+            "018bcfe5a6800-7abc-8def-0123456789ab",
+            "",
+        ] {
+            assert_eq!(uuid_of(other), None, "{other}");
+        }
     }
 
     proptest! {
