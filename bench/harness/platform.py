@@ -14,7 +14,8 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = pathlib.Path(os.environ.get("ALULA_BINARY", ROOT / "target/release/alula"))
+# Taken out of the environment: to `alula up` it would be a setting.
+BINARY = pathlib.Path(os.environ.pop("ALULA_BINARY", ROOT / "target/release/alula"))
 READY_SECONDS_MAX = 20
 
 

@@ -31,6 +31,8 @@ use cli::{Cli, Command, Task};
 use failure::{BROKEN_PIPE, Failure, Result};
 use session::{Environment, Session};
 
+/// Built without huge pages (the feature `no_thp`): what is allocated before `alula up` can switch them off would take
+/// two megabytes at a time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -12,7 +12,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi as Document, PathItem, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use crate::state::Api;
@@ -63,39 +63,41 @@ impl Modify for BearerToken {
     }
 }
 
-/// Every documented route.
-fn operations() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Base::openapi())
-        .routes(routes!(deploy::deploy))
-        .routes(routes!(functions::list))
-        .routes(routes!(functions::describe, functions::remove))
-        .routes(routes!(versions::list))
-        .routes(routes!(versions::describe))
-        .routes(routes!(versions::build_log))
-        .routes(routes!(versions::package))
-        .routes(routes!(versions::diff))
-        .routes(routes!(pointers::rollback))
-        .routes(routes!(pointers::set_alias, pointers::remove_alias))
-        .routes(routes!(invocations::invoke))
-        .routes(routes!(logs::logs))
-        .routes(routes!(runs::list))
-        .routes(routes!(runs::describe))
-        .routes(routes!(system::info))
-        .routes(routes!(system::runtimes))
-        .routes(routes!(system::templates))
-        .routes(routes!(system::doctor))
-        .routes(routes!(system::instances))
-        .routes(routes!(system::audit))
-        .routes(routes!(health::livez))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::figures))
-        .routes(routes!(docs::document))
+/// Hands every documented route to `add`, one after the other: each comes with its part of the document, and all at once
+/// would be megabytes.
+fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
+    add(routes!(deploy::deploy));
+    add(routes!(functions::list));
+    add(routes!(functions::describe, functions::remove));
+    add(routes!(versions::list));
+    add(routes!(versions::describe));
+    add(routes!(versions::build_log));
+    add(routes!(versions::package));
+    add(routes!(versions::diff));
+    add(routes!(pointers::rollback));
+    add(routes!(pointers::set_alias, pointers::remove_alias));
+    add(routes!(invocations::invoke));
+    add(routes!(logs::logs));
+    add(routes!(runs::list));
+    add(routes!(runs::describe));
+    add(routes!(system::info));
+    add(routes!(system::runtimes));
+    add(routes!(system::templates));
+    add(routes!(system::doctor));
+    add(routes!(system::instances));
+    add(routes!(system::audit));
+    add(routes!(health::livez));
+    add(routes!(health::readyz));
+    add(routes!(health::figures));
+    add(routes!(docs::document));
 }
 
 /// The OpenAPI document of the control API.
 #[must_use]
 pub fn document() -> Document {
-    let mut document = operations().into_openapi();
+    let mut router = OpenApiRouter::with_openapi(Base::openapi());
+    each_operation(|operation| router = std::mem::take(&mut router).routes(operation));
+    let mut document = router.into_openapi();
     for operation in document.paths.paths.values_mut().flat_map(operations_of) {
         document_refusals(operation);
     }
@@ -134,7 +136,12 @@ fn document_refusals(operation: &mut Operation) {
 impl Api {
     /// The router of the control API, ready to be served.
     pub fn router(&self) -> Router {
-        let (router, _) = operations().split_for_parts();
+        let mut router = Router::new();
+        each_operation(|(_, described, methods)| {
+            for path in described.paths.into_keys() {
+                router = std::mem::take(&mut router).route(&path, methods.clone());
+            }
+        });
         router
             .route("/docs", get(docs::page))
             .route("/docs/app.js", get(docs::script))

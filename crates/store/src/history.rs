@@ -5,6 +5,8 @@
 //! and attempt again replaces it. Pages are ordered by start from the newest to the oldest, and a page's cursor
 //! continues exactly where it ended, whatever was appended in between.
 
+use std::sync::Arc;
+
 use alula_model::{InvocationId, Name, Run, RunStatus, Timestamp};
 
 use crate::{BoxFuture, Error, Result};
@@ -56,8 +58,8 @@ pub struct RunPage {
 
 /// Finished runs.
 pub trait History: Send + Sync + std::fmt::Debug {
-    /// Adds runs.
-    fn append(&self, runs: Vec<Run>) -> BoxFuture<'_, Result<()>>;
+    /// Adds runs. They are shared, so that a caller who has to try again need not copy them.
+    fn append(&self, runs: Arc<[Run]>) -> BoxFuture<'_, Result<()>>;
 
     /// Every attempt of one invocation, the first first.
     fn get(&self, id: &InvocationId) -> BoxFuture<'_, Result<Vec<Run>>>;

@@ -1,5 +1,7 @@
 //! What every implementation of `History` must do.
 
+use std::sync::Arc;
+
 use alula_model::{
     ErrorCode, InstanceId, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp, TriggerKind,
     VersionKey,
@@ -54,14 +56,14 @@ async fn attempts_of_one_invocation(store: &dyn History) {
         ..run("a", "attempts", 10)
     };
     let second = Run { attempt: 2, started_at: Timestamp(20), ..run("a", "attempts", 20) };
-    store.append(vec![second.clone(), first.clone()]).await.unwrap();
+    store.append(vec![second.clone(), first.clone()].into()).await.unwrap();
     let id = InvocationId::new("a").unwrap();
     assert_eq!(store.get(&id).await.unwrap(), vec![first.clone(), second.clone()]);
     let replaced = Run { status: RunStatus::Timeout, started_at: Timestamp(25), ..second };
-    store.append(vec![replaced.clone()]).await.unwrap();
+    store.append(vec![replaced.clone()].into()).await.unwrap();
     assert_eq!(store.get(&id).await.unwrap(), vec![first, replaced]);
     assert_eq!(store.get(&InvocationId::new("nobody").unwrap()).await, Ok(Vec::new()));
-    store.append(Vec::new()).await.unwrap();
+    store.append(Arc::default()).await.unwrap();
 }
 
 async fn filters(store: &dyn History) {
@@ -70,7 +72,7 @@ async fn filters(store: &dyn History) {
     other.key.version = 7;
     let failed = Run { status: RunStatus::Failed, ..run("f2", "filters", 120) };
     let runs = vec![run("f1", "filters", 110), failed, run("f3", "filters-2", 130), other];
-    store.append(runs).await.unwrap();
+    store.append(runs.into()).await.unwrap();
     let since = Some(Timestamp(110));
     let all = RunFilter { since, ..RunFilter::default() };
     assert_eq!(list(store, all.clone()).await, ["f4", "f3", "f2", "f1"]);
@@ -99,7 +101,7 @@ async fn pages_continue_where_they_ended(store: &dyn History) {
     for late in 0.. {
         seen.extend(page.runs.iter().map(|run| run.id.to_string()));
         let Some(cursor) = page.next else { break };
-        store.append(vec![run(&format!("late{late}"), function, 300)]).await.unwrap();
+        store.append(vec![run(&format!("late{late}"), function, 300)].into()).await.unwrap();
         page = store.list(RunFilter { cursor: Some(cursor), ..filter.clone() }).await.unwrap();
     }
     seen.sort();

@@ -1,5 +1,7 @@
 //! The history in memory: runs in the order of their start.
 
+use std::sync::Arc;
+
 use alula_model::{InvocationId, Run, Timestamp};
 
 use super::{MemoryStore, State};
@@ -10,8 +12,8 @@ use crate::{BoxFuture, History, Result, RunFilter, RunPage};
 pub(super) type Place = (Timestamp, u64);
 
 impl History for MemoryStore {
-    fn append(&self, runs: Vec<Run>) -> BoxFuture<'_, Result<()>> {
-        self.state().append(runs);
+    fn append(&self, runs: Arc<[Run]>) -> BoxFuture<'_, Result<()>> {
+        self.state().append(&runs);
         Box::pin(async { Ok(()) })
     }
 
@@ -33,14 +35,14 @@ impl History for MemoryStore {
 }
 
 impl State {
-    fn append(&mut self, runs: Vec<Run>) {
+    fn append(&mut self, runs: &[Run]) {
         for run in runs {
             self.last_run += 1;
             let place = (run.started_at, self.last_run);
             if let Some(replaced) = self.run_places.insert((run.id.clone(), run.attempt), place) {
                 self.runs.remove(&replaced);
             }
-            self.runs.insert(place, run);
+            self.runs.insert(place, run.clone());
         }
     }
 

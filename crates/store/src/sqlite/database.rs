@@ -61,8 +61,7 @@ impl Database {
         let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         connection.pragma_update(None, "max_page_count", options.file_bytes_max / page_bytes)?;
 
-        let readers = (0..options.readers.max(1)).map(|_| open_reader(path)).collect::<Result<_>>()?;
-        Ok(Self { readers: Readers::new(readers), writer: Writer::start(connection)? })
+        Ok(Self { readers: Readers::new(path, options.readers), writer: Writer::start(connection)? })
     }
 
     /// Runs `work` inside the next group commit; durable when this returns. All of `work` happens or nothing.
@@ -82,7 +81,7 @@ impl Database {
     }
 }
 
-fn open_reader(path: &Path) -> Result<Connection> {
+pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(path, flags)?;

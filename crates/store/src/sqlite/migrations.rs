@@ -1,15 +1,24 @@
 //! Versions of a database file's tables.
 //!
-//! A migration is a numbered script that makes version `n` of version `n - 1`. Scripts are never changed once they
-//! were released; they run in one transaction with the note that they ran, so an interrupted upgrade starts anew.
+//! A migration is a numbered step, a script or code, that makes version `n` of version `n - 1`. Steps are never changed
+//! once they were released; they run in one transaction with the note that they ran, so an interrupted upgrade starts
+//! anew.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use crate::{Error, Result};
 
-/// All scripts of one file; the first makes version 1.
+/// All steps of one file; the first makes version 1.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Migrations(pub(super) &'static [&'static str]);
+pub(super) struct Migrations(pub(super) &'static [Step]);
+
+/// What makes a version of the one before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step {
+    Script(&'static str),
+    /// For what SQL cannot say.
+    Code(fn(&Connection) -> Result<()>),
+}
 
 impl Migrations {
     /// Brings the file to the newest version, or fails with [`Error::TooNew`].
@@ -25,8 +34,11 @@ impl Migrations {
         if found > known {
             return Err(Error::TooNew { found, known });
         }
-        for script in self.0.iter().skip(found as usize) {
-            transaction.execute_batch(script)?;
+        for step in self.0.iter().skip(found as usize) {
+            match step {
+                Step::Script(script) => transaction.execute_batch(script)?,
+                Step::Code(run) => run(&transaction)?,
+            }
         }
         if found < known {
             transaction.execute("DELETE FROM schema_version", [])?;
@@ -50,12 +62,15 @@ mod tests {
     #[test]
     fn an_older_file_is_upgraded_and_a_newer_one_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
-        Migrations(&[ONE]).apply(&mut connection).unwrap();
+        Migrations(&[Step::Script(ONE)]).apply(&mut connection).unwrap();
         for _ in 0..2 {
-            Migrations(&[ONE, TWO]).apply(&mut connection).unwrap();
+            Migrations(&[Step::Script(ONE), Step::Script(TWO)]).apply(&mut connection).unwrap();
             assert_eq!(sum(&connection), 8);
         }
-        assert_eq!(Migrations(&[ONE]).apply(&mut connection), Err(Error::TooNew { found: 2, known: 1 }));
+        assert_eq!(
+            Migrations(&[Step::Script(ONE)]).apply(&mut connection),
+            Err(Error::TooNew { found: 2, known: 1 })
+        );
         assert_eq!(sum(&connection), 8);
     }
 
@@ -63,9 +78,9 @@ mod tests {
     fn a_script_that_fails_leaves_the_old_version() {
         const BROKEN: &str = "ALTER TABLE a ADD COLUMN y INTEGER; SELECT no_such_function();";
         let mut connection = Connection::open_in_memory().unwrap();
-        Migrations(&[ONE]).apply(&mut connection).unwrap();
-        assert!(Migrations(&[ONE, BROKEN]).apply(&mut connection).is_err());
-        Migrations(&[ONE, TWO]).apply(&mut connection).unwrap();
+        Migrations(&[Step::Script(ONE)]).apply(&mut connection).unwrap();
+        assert!(Migrations(&[Step::Script(ONE), Step::Script(BROKEN)]).apply(&mut connection).is_err());
+        Migrations(&[Step::Script(ONE), Step::Script(TWO)]).apply(&mut connection).unwrap();
         assert_eq!(sum(&connection), 8);
     }
 }

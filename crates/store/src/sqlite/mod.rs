@@ -20,10 +20,9 @@ mod writer;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use database::{Database, Survives};
-use migrations::Migrations;
+use migrations::{Migrations, Step};
 
 use crate::{DataDir, Result};
 
@@ -38,7 +37,7 @@ pub struct SqliteOptions {
 }
 
 impl Default for SqliteOptions {
-    /// 32 GiB hold some fifty million runs; two readers keep a list from waiting for a slow search.
+    /// 32 GiB hold some hundred million runs; two readers keep a list from waiting for a slow search.
     fn default() -> Self {
         Self { file_bytes_max: 32 * 1024 * 1024 * 1024, readers: 2 }
     }
@@ -51,14 +50,12 @@ pub struct SqliteStore {
     /// Records and queue.
     main: Arc<Database>,
     history: Arc<Database>,
-    /// Tells runs apart that started in the same millisecond.
-    last_run: Arc<AtomicI64>,
     /// Keeps other processes out for as long as the files are open; last, so that it is dropped last.
     _dir: DataDir,
 }
 
-const RECORDS_MIGRATIONS: Migrations = Migrations(&[include_str!("migrations/records/0001.sql")]);
-const HISTORY_MIGRATIONS: Migrations = Migrations(&[include_str!("migrations/history/0001.sql")]);
+const RECORDS_MIGRATIONS: Migrations =
+    Migrations(&[Step::Script(include_str!("migrations/records/0001.sql"))]);
 
 /// Opens the store of a data directory, making or upgrading its files as needed. Blocks while it does.
 ///
@@ -67,11 +64,6 @@ const HISTORY_MIGRATIONS: Migrations = Migrations(&[include_str!("migrations/his
 pub fn open_sqlite(dir: &DataDir, options: &SqliteOptions) -> Result<SqliteStore> {
     let main =
         Database::open(&dir.path().join("alula.db"), RECORDS_MIGRATIONS, Survives::PowerLoss, options)?;
-    let (history, last_run) = history::open(&dir.path().join("history.db"), options)?;
-    Ok(SqliteStore {
-        main: Arc::new(main),
-        history: Arc::new(history),
-        last_run: Arc::new(AtomicI64::new(last_run)),
-        _dir: dir.clone(),
-    })
+    let history = history::open(&dir.path().join("history.db"), options)?;
+    Ok(SqliteStore { main: Arc::new(main), history: Arc::new(history), _dir: dir.clone() })
 }

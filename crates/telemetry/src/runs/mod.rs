@@ -9,13 +9,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alula_model::{Clock, Run};
 use alula_store::History;
-use crossbeam_queue::ArrayQueue;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -68,7 +68,9 @@ pub struct RunService {
 
 #[derive(Debug)]
 struct Shared {
-    waiting: ArrayQueue<Run>,
+    /// Locked to push one run or to take a batch. It grows with what gathers: room for the most that may wait would
+    /// be megabytes that an idle platform holds for nothing.
+    waiting: Mutex<VecDeque<Run>>,
     /// Whether the service has been told that something waits.
     is_told: AtomicBool,
     wake: Notify,
@@ -90,7 +92,7 @@ pub fn start(
 ) -> (RunService, RunRecorder) {
     let (settled, receiver) = watch::channel(0);
     let shared = Arc::new(Shared {
-        waiting: ArrayQueue::new(WAITING_MAX),
+        waiting: Mutex::default(),
         is_told: AtomicBool::new(false),
         wake: Notify::new(),
         hurry: Notify::new(),
@@ -101,11 +103,38 @@ pub fn start(
     (RunService { options, history, clock, shared: Arc::clone(&shared), settled }, RunRecorder { shared })
 }
 
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Run>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was room.
+    fn push(&self, run: Run) -> bool {
+        let mut waiting = self.waiting();
+        let has_room = waiting.len() < WAITING_MAX;
+        if has_room {
+            waiting.push_back(run);
+        }
+        has_room
+    }
+
+    fn take_batch(&self) -> Arc<[Run]> {
+        let mut waiting = self.waiting();
+        let batch = if waiting.len() > BATCH_LEN_MAX {
+            waiting.drain(..BATCH_LEN_MAX).collect()
+        } else {
+            std::mem::take(&mut *waiting)
+        };
+        drop(waiting);
+        batch.into_iter().collect()
+    }
+}
+
 impl RunRecorder {
     /// Takes a run. Never waits: when the queue is full the run is dropped and counted.
     pub fn record(&self, run: Run) {
         let shared = &self.shared;
-        if shared.waiting.push(run).is_err() {
+        if !shared.push(run) {
             shared.dropped.inc();
             return;
         }
@@ -158,24 +187,28 @@ impl RunService {
         // Cleared before the queue is emptied: a run that comes later tells the service again.
         self.shared.is_told.store(false, Ordering::Release);
         loop {
-            let batch: Vec<Run> =
-                std::iter::from_fn(|| self.shared.waiting.pop()).take(BATCH_LEN_MAX).collect();
-            if batch.is_empty() {
+            let batch = self.shared.take_batch();
+            let length = batch.len();
+            if length > 0 {
+                let count = length as u64;
+                if !self.append(batch, cancel).await {
+                    self.shared.dropped.inc_by(count);
+                }
+                self.settled.send_modify(|settled| *settled += count);
+            }
+            // What came during the append gathers anew: going on until nothing is left would be, under load, an append
+            // for every few runs.
+            if length < BATCH_LEN_MAX {
                 return;
             }
-            let length = batch.len() as u64;
-            if !self.append(batch, cancel).await {
-                self.shared.dropped.inc_by(length);
-            }
-            self.settled.send_modify(|settled| *settled += length);
         }
     }
 
     /// Tries until the store takes the batch, refuses it for good, or the platform has to end. Whether it was taken.
-    async fn append(&self, batch: Vec<Run>, cancel: &CancellationToken) -> bool {
+    async fn append(&self, batch: Arc<[Run]>, cancel: &CancellationToken) -> bool {
         let mut last_tries = 0;
         loop {
-            let Err(error) = self.history.append(batch.clone()).await else { return true };
+            let Err(error) = self.history.append(Arc::clone(&batch)).await else { return true };
             tracing::error!(%error, runs = batch.len(), "runs could not be appended to the history");
             last_tries += u32::from(cancel.is_cancelled());
             if !error.is_retryable() || last_tries >= LAST_TRIES_MAX {

@@ -46,7 +46,7 @@ struct Flaky {
 }
 
 impl History for Flaky {
-    fn append(&self, runs: Vec<Run>) -> BoxFuture<'_, alula_store::Result<()>> {
+    fn append(&self, runs: Arc<[Run]>) -> BoxFuture<'_, alula_store::Result<()>> {
         let error = self.errors.lock().unwrap().pop();
         self.batches.lock().unwrap().push(runs.len());
         match error {
@@ -98,6 +98,43 @@ async fn runs_gather_and_are_appended_together() {
         assert_eq!(history.batches.lock().unwrap().len(), round as usize + 1);
     }
     assert_eq!(ids(&history).await.len(), 20);
+    running.abort();
+}
+
+/// A history under load: while it appends, the next run comes.
+#[derive(Debug, Default)]
+struct Busy {
+    recorder: std::sync::OnceLock<RunRecorder>,
+    appends: AtomicU64,
+}
+
+impl History for Busy {
+    fn append(&self, runs: Arc<[Run]>) -> BoxFuture<'_, alula_store::Result<()>> {
+        self.appends.fetch_add(1, Ordering::Relaxed);
+        self.recorder.get().unwrap().record(runs[0].clone());
+        Box::pin(async { Ok(()) })
+    }
+    fn get(&self, _: &InvocationId) -> BoxFuture<'_, alula_store::Result<Vec<Run>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn list(&self, _: RunFilter) -> BoxFuture<'_, alula_store::Result<RunPage>> {
+        Box::pin(async { Ok(RunPage::default()) })
+    }
+    fn prune(&self, _: Timestamp, _: u64) -> BoxFuture<'_, alula_store::Result<u64>> {
+        Box::pin(async { Ok(0) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_during_an_append_gathers_for_the_next_one() {
+    let history = Arc::new(Busy::default());
+    let (service, recorder) =
+        start(RunOptions::default(), Arc::clone(&history) as _, Arc::new(FixedClock(1_000)));
+    history.recorder.set(recorder.clone()).unwrap();
+    let running = tokio::spawn(service.run(CancellationToken::new()));
+    recorder.record(run(1));
+    sleep(GATHER * 10 + GATHER / 2).await;
+    assert_eq!(history.appends.load(Ordering::Relaxed), 10);
     running.abort();
 }
 
