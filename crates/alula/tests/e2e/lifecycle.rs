@@ -82,6 +82,33 @@ fn a_kill_loses_nothing_and_leaves_nothing() {
 }
 
 #[test]
+fn without_its_spawner_the_platform_ends_with_an_error_and_the_next_start_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let mut first = Platform::start_in(&data_dir);
+    deploy(&first, "hello.py", HELLO);
+    assert_eq!(get(&first, "/function/hello").0, 200);
+    let processes = descendants(first.pid());
+    let named = |pid: &&u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "alula-spawner")
+    };
+    let spawner = processes.iter().find(named).unwrap();
+    assert!(Command::new("kill").args(["-9", &spawner.to_string()]).status().unwrap().success());
+
+    assert!(!first.wait(), "a service manager must see a failure");
+    assert!(first.log().contains("spawner") && first.log().contains("start it again"), "{}", first.log());
+    eventually("every process is gone", || processes.iter().all(|pid| !is_alive(*pid)).then_some(()));
+
+    let second = Platform::start_in(&data_dir);
+    let (status, answer) = get(&second, "/function/hello");
+    assert_eq!(status, 200, "{answer}");
+    assert!(second.alula_ok(&["logs", "hello"]).contains("said hello"));
+    let mine = groups().len();
+    drop(second);
+    eventually("the groups are gone", || (groups().len() < mine || mine == 0).then_some(()));
+}
+
+#[test]
 fn terminating_lets_running_calls_finish() {
     let mut platform = Platform::start();
     let slow = "import time\n\ndef handler(event, context):\n    time.sleep(1.5)\n    return 'finished'\n";
