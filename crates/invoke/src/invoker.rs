@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alula_control::Catalog;
-use alula_model::{Clock, Fault};
+use alula_model::{Clock, ErrorCode, Fault};
 use alula_pool::{Lease, Pool, Released};
 use alula_runtime::{Answer, Call, CallEvents, VersionPlan};
 use tokio::time::Instant;
@@ -69,7 +69,12 @@ impl Invoker {
         let call = self.call(invocation, spec.timeout_ms, &mut finisher);
         match lease.instance.call(call).await {
             Ok(answer) => Ok(finish(answer, lease, finisher).await),
-            Err(fault) => Err(finisher.fail(fault)),
+            Err(fault) => {
+                if fault.code == ErrorCode::FunctionTimeout {
+                    keep_until_settled(lease);
+                }
+                Err(finisher.fail(fault))
+            }
         }
     }
 
@@ -90,6 +95,11 @@ impl Invoker {
             events: CallEvents::default(),
         }
     }
+}
+
+/// Gives the slot back when the instance has stopped what it was told to stop: the caller need not wait for that.
+fn keep_until_settled(lease: Lease) {
+    tokio::spawn(async move { lease.instance.settled().await });
 }
 
 /// Arranges that the slot is given back and the run recorded when the answer has been passed on.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use super::flights::{Flight, Reply, Stage};
 use super::link::{Cancelling, Link};
@@ -16,6 +17,10 @@ use super::{AbortOnDrop, Modes, answer};
 use crate::buffers::{Reserved, request_fault};
 use crate::frames::{BODY_BYTES_MAX, CancelReason, Flags, FrameWriter, Head, Kind, META_BYTES_MAX};
 use crate::{Answer, Body, Call};
+
+/// How much later than at its deadline a call is answered at the most, so that the answer has the last log lines of
+/// user code that stops when it is told to.
+const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// Runs `call` and gives its answer, the body of which may still be coming.
 pub(super) async fn run(link: &Arc<Link>, modes: Modes, mut call: Call) -> Result<Answer, Fault> {
@@ -39,10 +44,11 @@ pub(super) async fn run(link: &Arc<Link>, modes: Modes, mut call: Call) -> Resul
         }
         Ok(Err(_)) => Err(link.room.fault(ErrorCode::Internal, "the platform lost track of the call")),
         Err(_) => {
-            // The caller may go away while the guest has its grace, so that must not end the cancelling.
+            // The guest has its grace behind the answer, so neither the answer nor its end may end the cancelling.
             let number = flight.number();
             if let Some(link) = flight.disarm() {
-                let _ = tokio::spawn(link.cancel(number, CancelReason::Deadline)).await;
+                let cancelling = tokio::spawn(link.cancel(number, CancelReason::Deadline));
+                let _ = timeout(LAST_WORDS, cancelling).await;
             }
             Err(link.room.timed_out())
         }

@@ -272,9 +272,13 @@ impl Link {
     /// the next one waiting behind it.
     pub(super) async fn wait_for_abandoned(&self) {
         let is_blocked_by_a_call = self.room.language.manifest.cancel == Cancel::Signal;
-        if !is_blocked_by_a_call || self.room.plan.spec.concurrency > 1 {
-            return;
+        if is_blocked_by_a_call && self.room.plan.spec.concurrency == 1 {
+            self.settled().await;
         }
+    }
+
+    /// Waits until the guest works on no call that nobody wants.
+    pub(super) async fn settled(&self) {
         loop {
             let ended = self.abandoned_ended.notified();
             let mut ended = std::pin::pin!(ended);

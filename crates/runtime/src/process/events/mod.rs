@@ -173,6 +173,10 @@ impl Guest for Events {
         self.link.set_waiting(waiting > 0);
     }
 
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.settled())
+    }
+
     fn finish(&self, grace: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let grace_ms = u16::try_from(grace.as_millis()).unwrap_or(u16::MAX);
