@@ -109,6 +109,30 @@ fn without_its_spawner_the_platform_ends_with_an_error_and_the_next_start_serves
 }
 
 #[test]
+fn a_mistake_in_the_code_is_refused_with_its_line_and_the_old_version_serves_on() {
+    let platform = Platform::start();
+    let folder = tempfile::tempdir().unwrap();
+    let deploy = |file: &str, source: &str| {
+        let file = folder.path().join(file);
+        std::fs::write(&file, source).unwrap();
+        platform.alula(&["deploy", file.to_str().unwrap()])
+    };
+    assert!(deploy("wrong.py", HELLO).status.success());
+    let refused = deploy("wrong.py", "def handler(event, context):\n    return (\n");
+    assert!(!refused.status.success());
+    let said = text(&refused.stderr);
+    assert!(said.contains("wrong.py:2") && said.contains("invalid_package"), "{said}");
+    let (status, answer) = get(&platform, "/function/wrong");
+    assert!(status == 200 && answer.contains("hello"), "{answer}");
+    if Path::new("/usr/bin/node").exists() {
+        assert!(deploy("right.mjs", "export const handler = async () => 'hello';\n").status.success());
+        let refused = deploy("script.js", "exports.handler = async () => 1;\nconst a = ;\n");
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("script.js:2"), "{said}");
+    }
+}
+
+#[test]
 fn terminating_lets_running_calls_finish() {
     let mut platform = Platform::start();
     let slow = "import time\n\ndef handler(event, context):\n    time.sleep(1.5)\n    return 'finished'\n";

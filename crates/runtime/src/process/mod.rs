@@ -33,6 +33,7 @@ use crate::{
     VersionPlan,
 };
 
+pub use events::check_command;
 pub(crate) use room::{Room, Running};
 
 /// Starts instances as processes in cells.
