@@ -121,8 +121,6 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
             draining: draining.clone(),
         },
     );
-    let (log_service, run_service, metrics) =
-        (telemetry.log_service, telemetry.run_service, telemetry.metrics);
     Ok(Platform {
         config,
         token,
@@ -134,9 +132,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         launcher,
         spawner,
         languages,
-        log_service,
-        run_service,
-        metrics,
+        log_service: telemetry.log_service,
+        run_service: telemetry.run_service,
+        metrics: telemetry.metrics,
         draining,
     })
 }
