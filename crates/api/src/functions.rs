@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alula_control::FunctionEntry;
-use alula_model::{ErrorCode, Fault, FunctionSpec, Name, Run};
+use alula_model::{ErrorCode, Fault, Function, FunctionSpec, Name, Run};
 use alula_store::RunFilter;
 use alula_wire::{
     ErrorAnswer, ErrorInfo, FunctionDetail, FunctionPage, FunctionSummary, RecentRuns, Version, query,
@@ -38,14 +38,23 @@ pub(crate) async fn list(
     let namespace = extract::namespace(query.namespace.as_deref())?;
     let limit = extract::limit(query.limit, query::LIMIT_MAX)?;
     let cursor = query.cursor.as_deref().map(|text| extract::name("cursor", text)).transpose()?;
+    let (entries, has_more) = {
+        let snapshot = api.parts.control.catalog().load();
+        let is_behind =
+            |entry: &&Arc<FunctionEntry>| cursor.as_ref().is_none_or(|cursor| entry.function.name > *cursor);
+        let mut rest = snapshot.functions(&namespace).filter(is_behind);
+        let entries: Vec<_> = rest.by_ref().take(limit).cloned().collect();
+        (entries, rest.next().is_some())
+    };
+    let next = entries.last().filter(|_| has_more).map(|last| last.function.name.to_string());
     let instances = instances_by_function(&api, &namespace);
-    let snapshot = api.parts.control.catalog().load();
-    let is_behind =
-        |entry: &&Arc<FunctionEntry>| cursor.as_ref().is_none_or(|cursor| entry.function.name > *cursor);
-    let mut rest = snapshot.functions(&namespace).filter(is_behind);
-    let functions: Vec<_> =
-        rest.by_ref().take(limit).filter_map(|entry| summary(&api, entry, &instances)).collect();
-    let next = rest.next().and_then(|_| functions.last().map(|last| last.name.clone()));
+    api.parts.recorder.flush().await;
+    let mut functions = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        if let Some(look) = look(&api, entry).await? {
+            functions.push(look.summary(&api, &instances));
+        }
+    }
     Ok(Json(FunctionPage { functions, next }))
 }
 
@@ -73,24 +82,21 @@ pub(crate) async fn describe(
         let snapshot = api.parts.control.catalog().load();
         snapshot.function(&namespace, &name).cloned().ok_or_else(|| not_found(&namespace, &name))?
     };
-    let instances = instances_by_function(&api, &namespace);
-    let spec = latest_spec(&entry).ok_or_else(|| not_found(&namespace, &name))?;
-    let function = summary(&api, &entry, &instances).ok_or_else(|| not_found(&namespace, &name))?;
-    let runs = recent_runs(&api, namespace.clone(), name.clone()).await?;
-    let obstacle = not_invocable(&api, spec).or_else(|| failed_start(&runs, entry.function.latest));
-    let function = FunctionSummary { invocable: obstacle.is_none(), ..function };
+    api.parts.recorder.flush().await;
+    let look = look(&api, &entry).await?.ok_or_else(|| not_found(&namespace, &name))?;
+    let function = look.summary(&api, &instances_by_function(&api, &namespace));
     let versions = entry.versions.keys().rev().filter_map(|number| entry.version(*number));
     let views = api.parts.pool.instances().into_iter();
     Ok(Json(FunctionDetail {
         function,
-        spec: spec.into(),
-        not_invocable: obstacle.map(|fault| ErrorInfo::from(&fault)),
+        spec: look.spec.into(),
+        not_invocable: look.obstacle.as_ref().map(ErrorInfo::from),
         versions: versions.map(|version| Version::new(&version, &entry.function)).collect(),
         instances: views
             .filter(|view| view.key.namespace == namespace && view.key.function == name)
             .map(|view| instance_info(&view))
             .collect(),
-        recent: RecentRuns::of(&runs),
+        recent: RecentRuns::of(&look.runs),
     }))
 }
 
@@ -130,22 +136,42 @@ pub(crate) fn function_url(api: &Api, namespace: &Name, name: &Name) -> String {
 }
 
 /// One function in one line, as it is now.
-pub(crate) fn summary_of(api: &Api, namespace: &Name, name: &Name) -> Result<FunctionSummary, Fault> {
-    let instances = instances_by_function(api, namespace);
-    let snapshot = api.parts.control.catalog().load();
-    let entry = snapshot.function(namespace, name);
-    entry.and_then(|entry| summary(api, entry, &instances)).ok_or_else(|| not_found(namespace, name))
+pub(crate) async fn summary_of(api: &Api, namespace: &Name, name: &Name) -> Result<FunctionSummary, Fault> {
+    let entry = api.parts.control.catalog().load().function(namespace, name).cloned();
+    let entry = entry.ok_or_else(|| not_found(namespace, name))?;
+    api.parts.recorder.flush().await;
+    let look = look(api, &entry).await?.ok_or_else(|| not_found(namespace, name))?;
+    Ok(look.summary(api, &instances_by_function(api, namespace)))
 }
 
-fn summary(api: &Api, entry: &FunctionEntry, instances: &HashMap<Name, u64>) -> Option<FunctionSummary> {
-    let spec = latest_spec(entry)?;
-    let function = &entry.function;
-    Some(FunctionSummary {
-        url: function_url(api, &function.namespace, &function.name),
-        invocable: not_invocable(api, spec).is_none(),
-        instances: instances.get(&function.name).copied().unwrap_or(0),
-        ..FunctionSummary::new(function, spec)
-    })
+/// A function as it is found now.
+struct Look<'a> {
+    entry: &'a FunctionEntry,
+    spec: &'a FunctionSpec,
+    /// Its last runs, newest first.
+    runs: Vec<Run>,
+    /// Why it cannot be called.
+    obstacle: Option<Fault>,
+}
+
+/// Looks at a function and at its last runs; those that are still being recorded must have been flushed.
+async fn look<'a>(api: &Api, entry: &'a FunctionEntry) -> Result<Option<Look<'a>>, Fault> {
+    let Some(spec) = latest_spec(entry) else { return Ok(None) };
+    let runs = recent_runs(api, &entry.function).await?;
+    let obstacle = not_invocable(api, spec).or_else(|| failed_start(&runs, entry.function.latest));
+    Ok(Some(Look { entry, spec, runs, obstacle }))
+}
+
+impl Look<'_> {
+    fn summary(&self, api: &Api, instances: &HashMap<Name, u64>) -> FunctionSummary {
+        let function = &self.entry.function;
+        FunctionSummary {
+            url: function_url(api, &function.namespace, &function.name),
+            invocable: self.obstacle.is_none(),
+            instances: instances.get(&function.name).copied().unwrap_or(0),
+            ..FunctionSummary::new(function, self.spec)
+        }
+    }
 }
 
 fn latest_spec(entry: &FunctionEntry) -> Option<&FunctionSpec> {
@@ -187,11 +213,10 @@ fn failed_start(runs: &[Run], latest: u64) -> Option<Fault> {
 }
 
 /// The last runs of a function, newest first.
-async fn recent_runs(api: &Api, namespace: Name, name: Name) -> Result<Vec<Run>, Fault> {
-    api.parts.recorder.flush().await;
+async fn recent_runs(api: &Api, function: &Function) -> Result<Vec<Run>, Fault> {
     let filter = RunFilter {
-        namespace: Some(namespace),
-        function: Some(name),
+        namespace: Some(function.namespace.clone()),
+        function: Some(function.name.clone()),
         limit: RECENT_RUNS,
         ..RunFilter::default()
     };

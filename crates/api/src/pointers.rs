@@ -36,7 +36,7 @@ pub(crate) async fn rollback(
 ) -> Answer<axum::Json<FunctionSummary>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
     api.parts.control.rollback(actor.as_str(), &namespace, &name, request.to).await?;
-    Ok(axum::Json(summary_of(&api, &namespace, &name)?))
+    Ok(axum::Json(summary_of(&api, &namespace, &name).await?))
 }
 
 /// Sets an alias
@@ -66,7 +66,7 @@ pub(crate) async fn set_alias(
 ) -> Answer<axum::Json<FunctionSummary>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
     api.parts.control.set_alias(actor.as_str(), &namespace, &name, alias, request.version).await?;
-    Ok(axum::Json(summary_of(&api, &namespace, &name)?))
+    Ok(axum::Json(summary_of(&api, &namespace, &name).await?))
 }
 
 /// Removes an alias
@@ -94,5 +94,5 @@ pub(crate) async fn remove_alias(
 ) -> Answer<axum::Json<FunctionSummary>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
     api.parts.control.remove_alias(actor.as_str(), &namespace, &name, alias).await?;
-    Ok(axum::Json(summary_of(&api, &namespace, &name)?))
+    Ok(axum::Json(summary_of(&api, &namespace, &name).await?))
 }

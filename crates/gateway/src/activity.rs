@@ -62,6 +62,10 @@ pub(crate) struct Activity {
     awaits_headers: AtomicBool,
     /// Whether the connection carries several requests at once, so that bytes say nothing about requests.
     is_multiplexed: AtomicBool,
+    /// Whether a request was begun whose response is not wholly out, or somebody else writes on the connection.
+    owes_response: AtomicBool,
+    /// Whether the connection's bytes are no longer HTTP.
+    is_handed_over: AtomicBool,
     /// Since when the peer has taken no byte that waits for it: milliseconds since `origin` plus one, 0 for never.
     blocked_since_ms: AtomicU64,
 }
@@ -74,6 +78,8 @@ impl Activity {
             since_ms: AtomicU64::new(0),
             awaits_headers: AtomicBool::new(true),
             is_multiplexed: AtomicBool::new(false),
+            owes_response: AtomicBool::new(false),
+            is_handed_over: AtomicBool::new(false),
             blocked_since_ms: AtomicU64::new(0),
         }
     }
@@ -84,8 +90,28 @@ impl Activity {
             self.is_multiplexed.store(true, Relaxed);
         }
         self.awaits_headers.store(false, Relaxed);
+        self.owes_response.store(true, Relaxed);
         self.running.fetch_add(1, Relaxed);
         Running(Arc::clone(self))
+    }
+
+    /// From now on the connection carries another protocol.
+    pub(crate) fn hand_over(&self) {
+        self.is_handed_over.store(true, Relaxed);
+    }
+
+    /// Whether what is written belongs to a request that was begun, or is no HTTP.
+    pub(crate) fn owes_response(&self) -> bool {
+        self.owes_response.load(Relaxed)
+    }
+
+    /// All bytes that were written are out. Tells whether no response is owed now.
+    pub(crate) fn settle(&self) -> bool {
+        let is_settled = self.running.load(Relaxed) == 0 && !self.is_handed_over.load(Relaxed);
+        if is_settled {
+            self.owes_response.store(false, Relaxed);
+        }
+        is_settled
     }
 
     pub(crate) fn find(&self, patience: &Patience) -> Finding {

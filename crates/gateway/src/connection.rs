@@ -21,15 +21,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::activity::{Activity, Finding, Patience, Watched};
+use crate::explain::{Explained, Refusal};
 use crate::options::{HEADERS_MAX_DEFAULT, Options};
 use crate::peer::Peer;
 use crate::ports::{Invoke, Observe, Parts, Routes};
-use crate::request;
 use crate::respond::LogTail;
 use crate::upgrade::Joint;
+use crate::{ids, request};
 
 /// What hyper may hold of the response of one HTTP/2 stream: a few frames, enough to keep a fast peer busy.
 const H2_SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// How much more than is allowed HTTP/2 lets through, so that what is a little too large is refused with a reason.
+const H2_HEADER_ROOM: usize = 2;
 
 /// What all connections of one listener share.
 #[derive(Debug)]
@@ -62,7 +66,9 @@ pub(crate) fn server(options: &Options) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .enable_connect_protocol()
         .max_concurrent_streams(options.h2_streams_max)
-        .max_header_list_size(u32::try_from(options.header_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(
+            u32::try_from(options.header_bytes_max.saturating_mul(H2_HEADER_ROOM)).unwrap_or(u32::MAX),
+        )
         .max_pending_accept_reset_streams(options.h2_reset_streams_max)
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
         .keep_alive_interval(millis(options.h2_ping_interval_ms))
@@ -126,7 +132,13 @@ impl<I: Invoke, R: Routes> Connection<I, R> {
     {
         let shared = Arc::clone(&self.shared);
         let activity = Arc::clone(&self.activity);
-        let stream = TokioIo::new(Watched { stream, witness: Arc::clone(&activity) });
+        let stream = Watched { stream, witness: Arc::clone(&activity) };
+        let explainer = Arc::clone(&shared);
+        let explain = move |refusal: Refusal| {
+            let id = ids::invocation_id(explainer.parts.clock.now(), (explainer.parts.random)());
+            refusal.explain(&explainer.options, &id)
+        };
+        let stream = TokioIo::new(Explained::new(stream, Arc::clone(&activity), explain));
         let service = service_fn(move |request| {
             let connection = Arc::clone(&self);
             async move { Ok::<_, Infallible>(request::answer(connection, request).await) }
@@ -167,6 +179,7 @@ impl<I: Invoke, R: Routes> Connection<I, R> {
 
     /// Copies between the two ends of an upgraded connection in a task of its own.
     pub(crate) fn join(self: &Arc<Self>, joint: Joint) {
+        self.activity.hand_over();
         let connection = Arc::clone(self);
         self.shared.tasks.spawn(async move {
             let idle = std::time::Duration::from_millis(connection.shared.options.upgrade_idle_timeout_ms);

@@ -24,6 +24,7 @@ mod activity;
 mod answer;
 mod body;
 mod connection;
+mod explain;
 mod headers;
 mod ids;
 mod options;

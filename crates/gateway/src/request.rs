@@ -20,7 +20,7 @@ use crate::ports::{Invoke, Routes};
 use crate::respond::refused;
 use crate::target::Target;
 use crate::upgrade::Upgrade;
-use crate::{answer, body, headers, ids, respond, target, upgrade};
+use crate::{answer, body, explain, headers, ids, respond, target, upgrade};
 
 /// When a request came and what it is called.
 #[derive(Debug)]
@@ -56,6 +56,9 @@ async fn serve<I: Invoke, R: Routes>(
     mut request: Request<Incoming>,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Failure> {
+    if request.version() == Version::HTTP_2 {
+        explain::check_h2(&request, &connection.shared.options).map_err(refused)?;
+    }
     check_host(&request).map_err(refused)?;
     let upgrade = upgrade::asked_by(&mut request);
     if request.method() == Method::CONNECT {

@@ -18,18 +18,17 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::{Invocation, RunSink};
+use crate::{Invocation, OpenRun, RunSink};
 
 /// Records the run of one call, once.
 #[derive(Debug)]
 pub(crate) struct Finisher {
-    sink: Arc<dyn RunSink>,
     in_flight: Arc<AtomicUsize>,
     request_bytes: Arc<AtomicU64>,
     received: Instant,
     leased_at: Option<Instant>,
-    /// Taken when it is recorded.
-    run: Option<Run>,
+    /// What is known so far and who takes it; taken when it is recorded.
+    open: Option<(Run, OpenRun)>,
     key: VersionKey,
 }
 
@@ -59,12 +58,11 @@ impl Finisher {
             response_bytes: 0,
         };
         Self {
-            sink: Arc::clone(sink),
             in_flight: Arc::clone(in_flight),
             request_bytes: Arc::default(),
             received: invocation.received,
             leased_at: None,
-            run: Some(run),
+            open: Some((run, sink.begin(key))),
             key: key.clone(),
         }
     }
@@ -75,7 +73,7 @@ impl Finisher {
 
     pub(crate) fn leased(&mut self, lease: &Lease) {
         self.leased_at = Some(Instant::now());
-        if let Some(run) = &mut self.run {
+        if let Some((run, _)) = &mut self.open {
             run.tier = lease.tier;
             run.instance = Some(lease.instance.id().clone());
             run.phases.queue_us = micros(lease.queue);
@@ -87,13 +85,13 @@ impl Finisher {
     /// The call lay behind another one for a while, which was not its own time.
     pub(crate) fn waited(&mut self, waited: Duration) {
         self.leased_at = self.leased_at.map(|leased_at| leased_at + waited);
-        if let Some(run) = &mut self.run {
+        if let Some((run, _)) = &mut self.open {
             run.phases.queue_us += micros(waited);
         }
     }
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
-        if let Some(run) = &mut self.run {
+        if let Some((run, _)) = &mut self.open {
             run.http_status = Some(status.as_u16());
         }
     }
@@ -101,7 +99,7 @@ impl Finisher {
     /// The phases with the running time up to now.
     pub(crate) fn phases_so_far(&self) -> Phases {
         let now = Instant::now();
-        let mut phases = self.run.as_ref().map_or_else(Phases::default, |run| run.phases);
+        let mut phases = self.open.as_ref().map_or_else(Phases::default, |(run, _)| run.phases);
         phases.run_us =
             self.leased_at.map_or(0, |leased_at| micros(now.saturating_duration_since(leased_at)));
         phases.total_us = micros(now.duration_since(self.received));
@@ -113,7 +111,9 @@ impl Finisher {
         // There is no lease to tell the tier where the start itself failed.
         let failed_to_start =
             matches!(fault.code, ErrorCode::InitFailed | ErrorCode::InitTimeout | ErrorCode::SandboxFailed);
-        if let Some(run) = self.run.as_mut().filter(|run| failed_to_start && run.instance.is_none()) {
+        if let Some((run, _)) =
+            self.open.as_mut().filter(|(run, _)| failed_to_start && run.instance.is_none())
+        {
             run.tier = Tier::Cold;
         }
         self.settle(status_of(fault.code), Some(&fault), 0);
@@ -127,7 +127,7 @@ impl Finisher {
 
     fn settle(&mut self, status: RunStatus, fault: Option<&Fault>, response_bytes: u64) {
         let phases = self.phases_so_far();
-        let Some(mut run) = self.run.take() else { return };
+        let Some((mut run, open)) = self.open.take() else { return };
         run.phases = phases;
         run.status = status;
         run.error = fault.map(|fault| fault.code);
@@ -135,13 +135,13 @@ impl Finisher {
         run.request_bytes = self.request_bytes.load(Ordering::Relaxed);
         run.response_bytes = response_bytes;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.sink.record(run);
+        open.close(run);
     }
 }
 
 impl Drop for Finisher {
     fn drop(&mut self) {
-        if self.run.is_some() {
+        if self.open.is_some() {
             let fault = Fault::new(ErrorCode::CallerGone, "the caller went away before the answer");
             self.settle(RunStatus::Cancelled, Some(&fault), 0);
         }

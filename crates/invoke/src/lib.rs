@@ -85,8 +85,31 @@ pub struct Failure {
     pub retry_after_ms: Option<u64>,
 }
 
-/// Takes finished runs. Must not block: over its capacity it drops and counts.
+/// Is told of every call that begins and takes its run when it has ended. Must not block: over its capacity it drops
+/// and counts.
 pub trait RunSink: Send + Sync + std::fmt::Debug {
-    /// Takes one run.
-    fn record(&self, run: Run);
+    /// A call of this version has begun; its run goes to what is returned, whatever becomes of it.
+    fn begin(&self, key: &VersionKey) -> OpenRun;
+}
+
+/// Takes the run of one call that has begun.
+pub struct OpenRun(Box<dyn FnOnce(Run) + Send + Sync>);
+
+impl OpenRun {
+    /// Hands the run to `close`.
+    #[must_use]
+    pub fn new(close: impl FnOnce(Run) + Send + Sync + 'static) -> Self {
+        Self(Box::new(close))
+    }
+
+    /// The call has ended as `run` says.
+    pub fn close(self, run: Run) {
+        (self.0)(run);
+    }
+}
+
+impl std::fmt::Debug for OpenRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenRun").finish_non_exhaustive()
+    }
 }

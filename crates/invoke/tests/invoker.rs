@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alula_control::{Control, DryRun, Options, Overrides, Parts, Upload};
-use alula_invoke::{Invocation, Invoker, RunSink};
+use alula_invoke::{Invocation, Invoker, OpenRun, RunSink};
 use alula_model::{
-    Clock, ErrorCode, Fault, InvocationId, Name, Run, RunStatus, Tier, Timestamp, TriggerKind,
+    Clock, ErrorCode, Fault, InvocationId, Name, Run, RunStatus, Tier, Timestamp, TriggerKind, VersionKey,
 };
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::bare::BareLauncher;
@@ -32,11 +32,12 @@ impl Clock for FixedClock {
 }
 
 #[derive(Debug, Default)]
-struct Recorded(Mutex<Vec<Run>>);
+struct Recorded(Arc<Mutex<Vec<Run>>>);
 
 impl RunSink for Recorded {
-    fn record(&self, run: Run) {
-        self.0.lock().unwrap().push(run);
+    fn begin(&self, _key: &VersionKey) -> OpenRun {
+        let runs = Arc::clone(&self.0);
+        OpenRun::new(move |run| runs.lock().unwrap().push(run))
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use alula_control::Control;
 use alula_gateway::Observe;
-use alula_invoke::RunSink;
-use alula_model::{Fault, InstanceId, Run, SpecError};
+use alula_invoke::{OpenRun, RunSink};
+use alula_model::{Fault, InstanceId, SpecError, VersionKey};
 use alula_runtime::{Backend, BoxFuture, Started, VersionPlan};
 use alula_telemetry::metrics::{Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
@@ -44,7 +44,7 @@ impl<B: Backend> Backend for UnpackFirst<B> {
     }
 }
 
-/// Hands finished runs to the metrics and to the history.
+/// Counts running calls, and hands finished runs to the metrics and to the history.
 #[derive(Debug)]
 pub(crate) struct RunFanOut {
     pub(crate) metrics: Metrics,
@@ -52,8 +52,64 @@ pub(crate) struct RunFanOut {
 }
 
 impl RunSink for RunFanOut {
-    fn record(&self, run: Run) {
-        self.metrics.function(&run.key.namespace, &run.key.function).record(&run);
-        self.recorder.record(run);
+    fn begin(&self, key: &VersionKey) -> OpenRun {
+        let function = self.metrics.function(&key.namespace, &key.function);
+        let (in_flight, recorder) = (function.begin(), self.recorder.clone());
+        OpenRun::new(move |run| {
+            function.record(&run);
+            drop(in_flight);
+            recorder.record(run);
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alula_model::{InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp, TriggerKind};
+    use alula_telemetry::runs::{self, RunOptions};
+
+    fn run(key: &VersionKey) -> Run {
+        Run {
+            id: InvocationId::new("call-1").unwrap(),
+            key: key.clone(),
+            qualifier: "latest".to_owned(),
+            trigger: TriggerKind::Http,
+            attempt: 1,
+            status: RunStatus::Done,
+            http_status: None,
+            error: None,
+            message: None,
+            started_at: Timestamp(0),
+            phases: Phases::default(),
+            tier: Tier::Warm,
+            instance: None,
+            request_bytes: 0,
+            response_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_call_is_in_flight_until_its_run_is_recorded_or_nobody_will() {
+        let history = Arc::new(alula_store::MemoryStore::new());
+        let (_service, recorder) =
+            runs::start(RunOptions::default(), history, Arc::new(crate::clock::SystemClock));
+        let sink = RunFanOut { metrics: Metrics::new(), recorder };
+        let shows = |count: usize| {
+            let text = sink.metrics.render();
+            let line = format!("in_flight{{namespace=\"default\",function=\"hello\"}} {count}");
+            assert!(text.contains(&line), "{text}");
+        };
+        let key = VersionKey {
+            namespace: Name::default_namespace(),
+            function: Name::new("hello").unwrap(),
+            version: 1,
+        };
+        let (one, other) = (sink.begin(&key), sink.begin(&key));
+        shows(2);
+        one.close(run(&key));
+        shows(1);
+        drop(other);
+        shows(0);
     }
 }

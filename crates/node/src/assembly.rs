@@ -10,7 +10,7 @@ use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink};
+use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
 use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
@@ -49,6 +49,7 @@ pub(crate) struct Platform {
     pub(crate) pool: Pool,
     pub(crate) control: Control,
     pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) spawner: SpawnerWatch,
     pub(crate) languages: Arc<Languages>,
     pub(crate) log_service: LogService,
     pub(crate) run_service: RunService,
@@ -75,7 +76,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let store = Arc::new(store);
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
 
-    let launcher = connect(&config, spawner, &data_plane).await?;
+    let sandbox = connect(&config, spawner, &data_plane).await?;
+    let spawner = sandbox.watch();
+    let launcher: Arc<dyn Launcher> = Arc::new(sandbox);
     let processes = ProcessBackend {
         launcher: Arc::clone(&launcher),
         languages: Arc::clone(&languages),
@@ -118,8 +121,6 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
             draining: draining.clone(),
         },
     );
-    let (log_service, run_service, metrics) =
-        (telemetry.log_service, telemetry.run_service, telemetry.metrics);
     Ok(Platform {
         config,
         token,
@@ -129,10 +130,11 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         pool,
         control,
         launcher,
+        spawner,
         languages,
-        log_service,
-        run_service,
-        metrics,
+        log_service: telemetry.log_service,
+        run_service: telemetry.run_service,
+        metrics: telemetry.metrics,
         draining,
     })
 }
@@ -161,7 +163,7 @@ async fn connect(
     config: &Config,
     spawner: SpawnerLink,
     data_plane: &tokio::runtime::Handle,
-) -> Result<Arc<dyn Launcher>, Error> {
+) -> Result<Sandbox, Error> {
     let allow = config.sandbox.egress_allow.iter().map(|subnet| subnet.parse());
     let allow =
         allow.collect::<Result<Vec<_>, _>>().map_err(Error::component("sandbox.egress_allow is wrong"))?;
@@ -169,7 +171,7 @@ async fn connect(
     // The sandbox's sockets belong to the runtime that serves calls.
     let connecting = data_plane.spawn(Sandbox::connect(spawner, policy));
     let sandbox = connecting.await.map_err(Error::component("the sandbox was not set up"))?;
-    Ok(Arc::new(sandbox.map_err(Error::system("the sandbox cannot be set up"))?))
+    sandbox.map_err(Error::system("the sandbox cannot be set up"))
 }
 
 fn telemetry(

@@ -1,7 +1,8 @@
 //! Serving, and stopping in order.
 //!
 //! The order of the end: no new connections; running calls finish within their own timeouts; deploys that have begun
-//! finish; instances stop; logs and runs are written. A second signal cuts it short.
+//! finish; instances stop; logs and runs are written. A second signal cuts it short. The end of the spawner is answered in
+//! the same way, but is an error: a start is what makes everything well again.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -32,8 +33,8 @@ const GARBAGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(600
 /// How often the gauges of instances are set.
 const GAUGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Serves until a signal, then drains.
-pub(crate) async fn serve(platform: Platform) -> Result<(), Error> {
+/// Serves until a signal, or until no function can be started any more; then drains.
+pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     let data_plane_listener = bind(platform.config.listen.data_plane, "data plane").await?;
     let control_listener = bind(platform.config.listen.control, "control API").await?;
@@ -59,8 +60,16 @@ pub(crate) async fn serve(platform: Platform) -> Result<(), Error> {
     let router = platform.api.router();
     let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
 
-    signals.next().await;
-    tracing::info!("draining: running calls finish within their timeouts; a second signal stops at once");
+    let end = tokio::select! {
+        () = signals.next() => {
+            tracing::info!("draining: running calls finish within their timeouts; a second signal stops at once");
+            Ok(())
+        }
+        () = platform.spawner.gone() => {
+            tracing::error!("the spawner has ended, and all sandboxes with it: the platform stops");
+            Err(Error::SpawnerGone)
+        }
+    };
     platform.draining.cancel();
     stop.cancel();
     let drained = async {
@@ -83,7 +92,7 @@ pub(crate) async fn serve(platform: Platform) -> Result<(), Error> {
     drop(runs.await);
     drop(logs.await);
     tracing::info!("stopped");
-    Ok(())
+    end
 }
 
 /// Lets go of instances that nothing can reach any more, whenever the catalog changes.

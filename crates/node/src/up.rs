@@ -42,6 +42,9 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The process that makes sandboxes has ended, and all sandboxes with it.
+    #[error("the spawner, which makes all sandboxes, has ended, so the platform has stopped")]
+    SpawnerGone,
 }
 
 impl Error {
@@ -58,6 +61,10 @@ impl Error {
             }
             Self::System { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
                 "stop the program that uses the port, or choose others with --listen and --control-listen",
+            ),
+            Self::SpawnerGone => Some(
+                "start it again, best by a service manager that restarts it; it was killed, perhaps for want of memory: \
+                 see the kernel's log",
             ),
             Self::System { .. } | Self::Component { .. } => {
                 Some("`alula doctor` shows what this machine lacks")

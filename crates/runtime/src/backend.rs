@@ -5,8 +5,8 @@
 //! - An instance runs one version for its whole life and no other.
 //! - At most `spec.concurrency` calls are given to it at once; the pool counts, the instance may rely on it.
 //! - A call that fails leaves the instance usable unless [`Instance::is_gone`] says otherwise afterwards.
-//! - At the deadline of a call the instance answers [`ErrorCode::FunctionTimeout`](alula_model::ErrorCode) and no
-//!   user code of that call runs on; where it cannot stop it otherwise it is gone.
+//! - At the deadline of a call the instance answers [`ErrorCode::FunctionTimeout`](alula_model::ErrorCode). User code
+//!   may run on until [`Instance::settled`] returns and no longer; where it cannot be stopped the instance is gone.
 //! - Dropping the future of a call cancels the call in the same way.
 //! - Faults name whose fault it is: what user code did is never reported as the platform's.
 
@@ -60,6 +60,11 @@ pub trait Instance: Send + Sync + std::fmt::Debug {
 
     /// Says that calls are queued for a slot of this instance, so that it may poll instead of sleeping.
     fn hint_waiting(&self, _waiting: usize) {}
+
+    /// Waits until no user code runs of a call that has been answered already: until then its slot is not free.
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// What it uses now.
     fn usage(&self) -> Usage;

@@ -42,6 +42,6 @@ mod seccomp;
 mod spawner;
 mod sys;
 
-pub use client::{Sandbox, inspect};
+pub use client::{Sandbox, SpawnerWatch, inspect};
 pub use egress::{EgressPolicy, Subnet, SubnetError};
 pub use spawner::{CELLS_MAX, SpawnerError, SpawnerLink, SpawnerOptions, UID_BASE_DEFAULT, fork_spawner};

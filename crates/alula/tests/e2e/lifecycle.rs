@@ -82,6 +82,57 @@ fn a_kill_loses_nothing_and_leaves_nothing() {
 }
 
 #[test]
+fn without_its_spawner_the_platform_ends_with_an_error_and_the_next_start_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let mut first = Platform::start_in(&data_dir);
+    deploy(&first, "hello.py", HELLO);
+    assert_eq!(get(&first, "/function/hello").0, 200);
+    let processes = descendants(first.pid());
+    let named = |pid: &&u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "alula-spawner")
+    };
+    let spawner = processes.iter().find(named).unwrap();
+    assert!(Command::new("kill").args(["-9", &spawner.to_string()]).status().unwrap().success());
+
+    assert!(!first.wait(), "a service manager must see a failure");
+    assert!(first.log().contains("spawner") && first.log().contains("start it again"), "{}", first.log());
+    eventually("every process is gone", || processes.iter().all(|pid| !is_alive(*pid)).then_some(()));
+
+    let second = Platform::start_in(&data_dir);
+    let (status, answer) = get(&second, "/function/hello");
+    assert_eq!(status, 200, "{answer}");
+    assert!(second.alula_ok(&["logs", "hello"]).contains("said hello"));
+    let mine = groups().len();
+    drop(second);
+    eventually("the groups are gone", || (groups().len() < mine || mine == 0).then_some(()));
+}
+
+#[test]
+fn a_mistake_in_the_code_is_refused_with_its_line_and_the_old_version_serves_on() {
+    let platform = Platform::start();
+    let folder = tempfile::tempdir().unwrap();
+    let deploy = |file: &str, source: &str| {
+        let file = folder.path().join(file);
+        std::fs::write(&file, source).unwrap();
+        platform.alula(&["deploy", file.to_str().unwrap()])
+    };
+    assert!(deploy("wrong.py", HELLO).status.success());
+    let refused = deploy("wrong.py", "def handler(event, context):\n    return (\n");
+    assert!(!refused.status.success());
+    let said = text(&refused.stderr);
+    assert!(said.contains("wrong.py:2") && said.contains("invalid_package"), "{said}");
+    let (status, answer) = get(&platform, "/function/wrong");
+    assert!(status == 200 && answer.contains("hello"), "{answer}");
+    if Path::new("/usr/bin/node").exists() {
+        assert!(deploy("right.mjs", "export const handler = async () => 'hello';\n").status.success());
+        let refused = deploy("script.js", "exports.handler = async () => 1;\nconst a = ;\n");
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("script.js:2"), "{said}");
+    }
+}
+
+#[test]
 fn terminating_lets_running_calls_finish() {
     let mut platform = Platform::start();
     let slow = "import time\n\ndef handler(event, context):\n    time.sleep(1.5)\n    return 'finished'\n";

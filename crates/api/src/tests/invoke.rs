@@ -195,3 +195,23 @@ async fn the_platform_shows_itself() {
     assert_eq!(world.get("/v1/doctor").await.json()["complete"], false);
     assert!(!world.get("/v1/templates").await.json()["templates"].as_array().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn the_list_and_the_description_agree_that_a_start_failed() {
+    let world = hello().await;
+    let is_ready = async || {
+        let listed = world.get("/v1/functions").await.json()["functions"][0]["invocable"].as_bool().unwrap();
+        let described =
+            world.get("/v1/functions/hello").await.json()["function"]["invocable"].as_bool().unwrap();
+        assert_eq!(listed, described);
+        listed
+    };
+    assert!(is_ready().await);
+    let fault = Fault::new(ErrorCode::InitFailed, "SyntaxError");
+    world.backend.change(|script| script.start_faults.push_back(fault));
+    assert_eq!(post(&world, INVOKE, "text/plain", "").await.status, 502);
+    assert!(!is_ready().await);
+    // A new version has failed nowhere.
+    world.deploy_hello("two").await;
+    assert!(is_ready().await);
+}

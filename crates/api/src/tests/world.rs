@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use alula_control::Control;
-use alula_invoke::{Invoker, RunSink};
-use alula_model::{Clock, InvocationId, Run, Timestamp};
+use alula_invoke::{Invoker, OpenRun, RunSink};
+use alula_model::{Clock, InvocationId, Timestamp, VersionKey};
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::FakeBackend;
@@ -40,8 +40,9 @@ impl Clock for TestClock {
 struct Recorder(RunRecorder);
 
 impl RunSink for Recorder {
-    fn record(&self, run: Run) {
-        self.0.record(run);
+    fn begin(&self, _key: &VersionKey) -> OpenRun {
+        let recorder = self.0.clone();
+        OpenRun::new(move |run| recorder.record(run))
     }
 }
 

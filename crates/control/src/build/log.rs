@@ -12,7 +12,7 @@ const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const TAIL_LINES: usize = 40;
 
 /// The log of a running build.
-pub(super) struct BuildLog<F> {
+pub(crate) struct BuildLog<F> {
     show: F,
     /// The line that has not ended yet.
     unfinished: Vec<u8>,
@@ -23,12 +23,12 @@ pub(super) struct BuildLog<F> {
 
 impl<F: FnMut(&str)> BuildLog<F> {
     /// `show` is given every line as soon as it has ended.
-    pub(super) fn new(show: F) -> Self {
+    pub(crate) fn new(show: F) -> Self {
         Self { show, unfinished: Vec::new(), kept: String::new(), left_out: 0, tail: VecDeque::new() }
     }
 
     /// Takes what the build wrote, wherever lines begin and end in it.
-    pub(super) fn write(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.gather(&bytes[..end]);
             self.end_line();
@@ -38,19 +38,19 @@ impl<F: FnMut(&str)> BuildLog<F> {
     }
 
     /// Ends a last line that has no end.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if !self.unfinished.is_empty() {
             self.end_line();
         }
     }
 
     /// The last lines.
-    pub(super) fn tail(&self) -> Vec<String> {
+    pub(crate) fn tail(&self) -> Vec<String> {
         self.tail.iter().cloned().collect()
     }
 
     /// All that is kept.
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         let mut text = self.kept;
         if self.left_out > 0 {
             let ended = self.tail.len().min(usize::try_from(self.left_out).unwrap_or(usize::MAX));

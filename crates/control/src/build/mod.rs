@@ -28,7 +28,8 @@ use crate::control::Control;
 use crate::deploy::{Reporter, Scratch};
 use crate::error;
 use crate::upload::Stage;
-use log::BuildLog;
+pub(crate) use log::BuildLog;
+pub(crate) use run::{CODE_DIR, drain, listen, pipes};
 
 /// The result of a build, as it is remembered under its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

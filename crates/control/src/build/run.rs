@@ -18,7 +18,7 @@ use crate::archive::{ArchiveError, EntryKind, Limits, walk};
 use crate::code::blocking;
 
 /// Where the source is inside; the same path as when it runs, since builds write paths into their results.
-const CODE_DIR: &str = "/code";
+pub(crate) const CODE_DIR: &str = "/code";
 /// Processes and threads of a build: compilers and package managers start one a core and more.
 const PROCESSES_MAX: u32 = 4_096;
 /// A build gives way to running functions, whose weight is 100.
@@ -143,7 +143,7 @@ fn check_size(folder: &Path, limits: Limits) -> Result<(), ArchiveError> {
 }
 
 /// The reading end of one pipe for both outputs, and the descriptors of the process.
-fn pipes() -> io::Result<(pipe::Receiver, Vec<OwnedFd>)> {
+pub(crate) fn pipes() -> io::Result<(pipe::Receiver, Vec<OwnedFd>)> {
     let (reader, writer) = io::pipe()?;
     let nothing = File::open("/dev/null")?;
     let errors = writer.try_clone()?;
@@ -152,7 +152,7 @@ fn pipes() -> io::Result<(pipe::Receiver, Vec<OwnedFd>)> {
 }
 
 /// Passes on what the build writes until its command has ended.
-async fn listen<F: FnMut(&str) + Send>(
+pub(crate) async fn listen<F: FnMut(&str) + Send>(
     output: &mut pipe::Receiver,
     process: &dyn Process,
     log: &mut BuildLog<F>,
@@ -171,7 +171,7 @@ async fn listen<F: FnMut(&str) + Send>(
 }
 
 /// What is still in the pipe once nobody is left who could write.
-async fn drain<F: FnMut(&str) + Send>(output: &mut pipe::Receiver, log: &mut BuildLog<F>) {
+pub(crate) async fn drain<F: FnMut(&str) + Send>(output: &mut pipe::Receiver, log: &mut BuildLog<F>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count) = output.try_read(&mut buffer) {
         if count == 0 {

@@ -16,6 +16,7 @@ mod intake;
 mod publish;
 mod reporter;
 mod scratch;
+mod syntax;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

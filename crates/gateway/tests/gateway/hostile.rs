@@ -3,12 +3,23 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::support::{Gateway, Reply, get, get_once};
+use alula_runtime::{Answer, Body};
+
+use crate::support::{Gateway, Reply, echo, get, get_once, outcome};
 
 /// How many responses came, and the status of the first.
 fn responses(text: &str) -> (usize, u16) {
     let count = text.matches("HTTP/1.1 ").count() + text.matches("HTTP/1.0 ").count();
     (count, if count == 0 { 0 } else { Reply::parse(text).status })
+}
+
+/// Whatever is refused is refused with a reason and an id.
+fn is_explained(text: &str, code: &str) {
+    let reply = Reply::parse(text);
+    let (id, json) = (&reply.headers["x-alula-invocation-id"], reply.json());
+    assert_eq!(json["error"]["code"], code, "{text}");
+    assert_eq!(json["error"]["invocation_id"], id.as_str(), "{text}");
+    assert_eq!(reply.headers["x-alula-error"], code, "{text}");
 }
 
 async fn still_serves(gateway: &Gateway) {
@@ -64,6 +75,7 @@ async fn framing_that_can_be_read_in_two_ways_is_refused() {
         let request = format!("POST /function/hello HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\nhello{SMUGGLED}");
         let text = gateway.exchange(request).await;
         assert_eq!(responses(&text), (1, 400), "{lines:?} -> {text}");
+        is_explained(&text, "invalid_request");
     }
     still_serves(&gateway).await;
 }
@@ -105,16 +117,69 @@ async fn what_is_too_long_is_refused_with_a_status() {
     let gateway = Gateway::echo().await;
     let long = "x".repeat(70_000);
     let many: String = (0..101).map(|n| format!("X-{n}: 1\r\n")).collect();
-    for (request, expect) in [
-        (format!("GET /function/hello HTTP/1.1\r\nHost: a\r\nX-Long: {long}\r\n\r\n"), 431),
-        (format!("GET /function/hello HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
-        (format!("GET /function/hello/{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 431),
-        (format!("{} /function/hello HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(70_000)), 431),
+    for (request, limit, value) in [
+        (
+            format!("GET /function/hello HTTP/1.1\r\nHost: a\r\nX-Long: {long}\r\n\r\n"),
+            "header_bytes_max",
+            65_536,
+        ),
+        (format!("GET /function/hello HTTP/1.1\r\nHost: a\r\n{many}\r\n"), "headers_max", 100),
+        (format!("GET /function/hello/{long} HTTP/1.1\r\nHost: a\r\n\r\n"), "header_bytes_max", 65_536),
+        (
+            format!("{} /function/hello HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(70_000)),
+            "header_bytes_max",
+            65_536,
+        ),
     ] {
         let text = gateway.exchange(request).await;
-        assert_eq!(responses(&text), (1, expect), "{text}");
+        assert_eq!(responses(&text), (1, 431), "{text}");
+        is_explained(&text, "headers_too_large");
+        let named = &Reply::parse(&text).json()["error"]["limit"];
+        assert_eq!((named["name"].as_str(), named["value"].as_u64()), (Some(limit), Some(value)), "{text}");
     }
     still_serves(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_target_that_no_uri_may_have_is_refused_as_such() {
+    let options = alula_gateway::Options { header_bytes_max: 128 * 1024, ..Default::default() };
+    let gateway = Gateway::start(options, echo).await;
+    let long = "x".repeat(70_000);
+    let text = gateway.exchange(format!("GET /function/hello/{long} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    assert_eq!(responses(&text), (1, 414), "{text}");
+    is_explained(&text, "headers_too_large");
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_good_request_is_explained_too() {
+    let gateway = Gateway::echo().await;
+    let mut raw = gateway.connect().await;
+    raw.send(get("/function/hello")).await;
+    assert_eq!(raw.response().await.status, 200);
+    raw.send("No HTTP\r\n\r\n").await;
+    let text = raw.remainder().await;
+    assert_eq!(responses(&text), (1, 400), "{text}");
+    is_explained(&text, "invalid_request");
+    // The same with both on their way at once.
+    let text = gateway.exchange(format!("{}No HTTP\r\n\r\n", get("/function/hello"))).await;
+    assert_eq!(responses(&text), (2, 200), "{text}");
+    let (_, refusal) = text.split_once("GET / ").unwrap();
+    assert_eq!(responses(refusal), (1, 400), "{text}");
+    is_explained(refusal, "invalid_request");
+}
+
+#[tokio::test]
+async fn what_a_function_says_is_never_mistaken_for_a_refusal() {
+    const LOOKALIKE: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let gateway = Gateway::start(alula_gateway::Options::default(), |_| async {
+        let pieces = [LOOKALIKE, LOOKALIKE].map(|piece| Ok(http_body::Frame::data(piece.into())));
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(pieces));
+        Ok(outcome(Answer::new(http::StatusCode::OK, http::HeaderMap::new(), Body::stream(body))))
+    })
+    .await;
+    let text = gateway.exchange(get_once("/function/hello")).await;
+    assert_eq!(text.matches(LOOKALIKE).count(), 2, "{text}");
+    assert!(!text.contains("invalid_request"), "{text}");
 }
 
 #[tokio::test]

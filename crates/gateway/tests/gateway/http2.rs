@@ -118,7 +118,22 @@ async fn plain_connect_is_refused_and_big_headers_too() {
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     let mut big = request(Method::GET, "http://a/function/hello", "");
     big.headers_mut().insert("x-big", "x".repeat(10_000).parse().unwrap());
-    let result = within(client.send_request(big)).await;
+    let mut many = request(Method::GET, "http://a/function/hello", "");
+    for number in 0..101 {
+        many.headers_mut().append("x-many", number.into());
+    }
+    for (refused, limit) in [(big, "header_bytes_max"), (many, "headers_max")] {
+        let (head, body) = within(client.send_request(refused)).await.unwrap().into_parts();
+        assert_eq!(head.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert!(head.headers.contains_key("x-alula-invocation-id"));
+        let json: serde_json::Value =
+            serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        assert_eq!(json["error"]["limit"]["name"], limit);
+    }
+    // What is far too large is refused below, without a word but with the status.
+    let mut huge = request(Method::GET, "http://a/function/hello", "");
+    huge.headers_mut().insert("x-huge", "x".repeat(20_000).parse().unwrap());
+    let result = within(client.send_request(huge)).await;
     assert!(
         result.is_err() || result.is_ok_and(|r| r.status() == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
     );

@@ -229,6 +229,7 @@ impl Suite<'_> {
 
     /// After a failure an instance either works or says that it is gone, and a new one works.
     async fn is_usable_or_gone(&self, instance: Arc<dyn Instance>) {
+        tokio::time::timeout(PATIENCE, instance.settled()).await.expect("what was answered ends");
         if instance.is_gone() {
             tokio::time::timeout(PATIENCE, instance.gone()).await.expect("a gone instance ends");
             let next = self.start().await;

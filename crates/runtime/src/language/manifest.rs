@@ -33,6 +33,11 @@ pub struct Manifest {
     /// `{folder}` (of the shim, on the host) are filled in. A failure only costs time at each start of an instance.
     #[serde(default)]
     pub precompile: Vec<String>,
+    /// Program and arguments that look for mistakes in the file of a handler when it is deployed, in a sandbox without
+    /// network; `{interpreter}` and `{file}` (below the code's folder) are filled in. Where it ends with a status other
+    /// than 0, what it wrote is the reason for refusing the deploy.
+    #[serde(default)]
+    pub check: Vec<String>,
     /// Environment variables that a function may override.
     #[serde(default)]
     pub env: BTreeMap<String, String>,

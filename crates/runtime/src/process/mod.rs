@@ -33,6 +33,7 @@ use crate::{
     VersionPlan,
 };
 
+pub use events::check_command;
 pub(crate) use room::{Room, Running};
 
 /// Starts instances as processes in cells.
@@ -67,6 +68,11 @@ pub(crate) trait Guest: Send + Sync + std::fmt::Debug {
 
     /// See [`Instance::hint_waiting`].
     fn hint_waiting(&self, _waiting: usize) {}
+
+    /// See [`Instance::settled`].
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Asks the guest to end by itself within `grace`, where its protocol has words for it. Returns when it has
     /// ended or need not be waited for; the room is destroyed afterwards in any case.
@@ -161,6 +167,10 @@ impl Instance for ProcessInstance {
 
     fn hint_waiting(&self, waiting: usize) {
         self.guest.hint_waiting(waiting);
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        self.guest.settled()
     }
 
     fn usage(&self) -> Usage {

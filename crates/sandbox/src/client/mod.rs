@@ -12,6 +12,8 @@ use std::sync::Arc;
 use alula_model::{ErrorCode, Fault, Network};
 use alula_runtime::{BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount};
 
+use tokio::sync::watch;
+
 use crate::cgroup::Layout;
 use crate::egress::EgressPolicy;
 use crate::link::ANSWER_BYTES_MAX;
@@ -38,6 +40,23 @@ struct Shared {
     egress: Arc<EgressPolicy>,
     /// Reads the spawner's answers.
     reader: tokio::task::AbortHandle,
+    /// Closed when the spawner answers no more.
+    alive: watch::Receiver<()>,
+}
+
+/// Watches over a spawner, without keeping it up.
+#[derive(Debug)]
+pub struct SpawnerWatch {
+    alive: watch::Receiver<()>,
+}
+
+impl SpawnerWatch {
+    /// Waits until the spawner is gone. All its cells end with it, and no new one can be made: who started it has to
+    /// start again.
+    pub async fn gone(&mut self) {
+        // Nothing is ever sent: a change is the end.
+        while self.alive.changed().await.is_ok() {}
+    }
 }
 
 impl Drop for Shared {
@@ -57,8 +76,21 @@ impl Sandbox {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the spawner ended while it was set up"));
         };
         let listener = Arc::clone(&spawner);
-        let reader = tokio::spawn(async move { listener.listen(|_| ()).await }).abort_handle();
-        Ok(Self { shared: Arc::new(Shared { spawner, facts, groups, egress: Arc::new(egress), reader }) })
+        let (living, alive) = watch::channel(());
+        let listen = async move {
+            listener.listen(|_| ()).await;
+            drop(living);
+        };
+        let reader = tokio::spawn(listen).abort_handle();
+        Ok(Self {
+            shared: Arc::new(Shared { spawner, facts, groups, egress: Arc::new(egress), reader, alive }),
+        })
+    }
+
+    /// A watch over the spawner.
+    #[must_use]
+    pub fn watch(&self) -> SpawnerWatch {
+        SpawnerWatch { alive: self.shared.alive.clone() }
     }
 }
 
@@ -124,7 +156,10 @@ impl Shared {
     /// Asks the spawner; a refusal is a fault.
     async fn ask(&self, request: Request) -> Result<(Reply, Vec<OwnedFd>), Fault> {
         let answered = self.spawner.ask(self.spawner.next_number(), request, &[]).await;
-        let received = answered.map_err(|error| failed(&format!("the spawner is gone: {error}")))?;
+        let received = answered.map_err(|error| {
+            let why = "the spawner, which makes all sandboxes, has ended; the platform must be started again";
+            failed(&format!("{why}: {error}"))
+        })?;
         match received.message {
             Reply::Failed { reason } if self.facts.cell_error.is_some() => {
                 Err(failed(&format!("{reason}; {}", report::NAMESPACE_REMEDY)))

@@ -27,6 +27,10 @@ const AHEAD_PATIENCE: Duration = Duration::from_millis(5);
 /// How often the turn of a call is looked at that could not be taken back, since the guest hears nothing.
 const AHEAD_LOOK: Duration = Duration::from_millis(50);
 
+/// How much later than at its deadline a call is answered at the most, so that the answer has the last log lines of
+/// user code that stops when it is told to.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+
 /// Runs `call` and gives its answer, the body of which may still be coming.
 pub(super) async fn run(link: &Arc<Link>, modes: Modes, mut call: Call) -> Result<Answer, Fault> {
     let deadline = call.deadline;
@@ -119,10 +123,11 @@ fn answered(link: &Link, reply: Received, mut flight: Cancelling) -> Result<Answ
 
 /// Ends a call whose time is over.
 async fn overdue(link: &Link, mut flight: Cancelling) -> Fault {
-    // The caller may go away while the guest has its grace, so that must not end the cancelling.
+    // The guest has its grace behind the answer, so neither the answer nor its end may end the cancelling.
     let number = flight.number();
     if let Some(link) = flight.disarm() {
-        let _ = tokio::spawn(link.cancel(number, CancelReason::Deadline)).await;
+        let cancelling = tokio::spawn(link.cancel(number, CancelReason::Deadline));
+        let _ = timeout(LAST_WORDS, cancelling).await;
     }
     link.room.timed_out()
 }

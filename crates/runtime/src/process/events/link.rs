@@ -295,8 +295,13 @@ impl Link {
     pub(super) async fn wait_for_abandoned(&self) {
         let is_blocked_by_a_call = self.room.language.manifest.cancel == Cancel::Signal;
         if is_blocked_by_a_call && self.room.plan.spec.concurrency == 1 {
-            self.wait_until(|flights| !flights.has_abandoned()).await;
+            self.settled().await;
         }
+    }
+
+    /// Waits until the guest works on no call that nobody wants.
+    pub(super) async fn settled(&self) {
+        self.wait_until(|flights| !flights.has_abandoned()).await;
     }
 
     /// Waits until a call that is sent begins at once.

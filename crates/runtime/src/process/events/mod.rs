@@ -82,6 +82,26 @@ fn handler(plan: &VersionPlan, language: &Language) -> Option<String> {
     })
 }
 
+/// Program and arguments that look for mistakes in the handler's file, to be run in the code's folder; `None` where the
+/// language has no such program or the handler is in no file of its own.
+#[must_use]
+pub fn check_command(plan: &VersionPlan, language: &Language) -> Option<Vec<String>> {
+    if language.manifest.check.is_empty() {
+        return None;
+    }
+    let handler = handler(plan, language)?;
+    // A handler may name the file alone.
+    let stem = handler.rsplit_once('.').map_or(&*handler, |(stem, _name)| stem);
+    let stems = [stem.to_owned(), stem.replace('.', "/")];
+    let files = stems.iter().flat_map(|stem| {
+        language.manifest.extensions.iter().map(move |extension| format!("{stem}.{extension}"))
+    });
+    let file = files.into_iter().find(|file| plan.code.join(file).is_file())?;
+    let interpreter = language.interpreter.as_ref()?.to_string_lossy();
+    let fill = |part: &String| part.replace("{interpreter}", &interpreter).replace("{file}", &file);
+    Some(language.manifest.check.iter().map(fill).collect())
+}
+
 /// The one file of the code that is a function in this language, for a function that is a single file.
 fn only_file(plan: &VersionPlan, language: &Language) -> Option<String> {
     let is_ours = |name: &String| {
@@ -181,6 +201,10 @@ impl Guest for Events {
 
     fn hint_waiting(&self, waiting: usize) {
         self.link.set_waiting(waiting > 0);
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.settled())
     }
 
     fn finish(&self, grace: Duration) -> BoxFuture<'_, ()> {

@@ -132,6 +132,7 @@ async fn code_that_does_not_stop_takes_its_instance_along() {
         let mut late = call(target, Body::empty());
         late.deadline = Instant::now() + SHORT;
         assert_eq!(instance.call(late).await.unwrap_err().code, ErrorCode::FunctionTimeout);
+        instance.settled().await;
         assert!(instance.is_gone(), "{runtime}");
         tokio::time::timeout(Duration::from_secs(30), instance.gone()).await.unwrap();
     }
