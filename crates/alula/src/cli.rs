@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Up(up::Arguments),
     /// Look whether this machine has what functions need
     Doctor(doctor::Arguments),
+    /// Compile a WebAssembly component from the standard input to the standard output: what the platform starts in a
+    /// sandbox when a component is deployed
+    #[command(name = alula_wasm::COMPILE_COMMAND, hide = true)]
+    WasmCompile,
     /// The commands that run inside the command line's own runtime.
     #[command(flatten)]
     Task(Task),

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             let machine = command::doctor::look_at_machine(&session);
             block_on(command::doctor::run(arguments, &session, machine))
         }
+        Command::WasmCompile => return command::wasm_compile::run(),
         Command::Task(task) => run(task, &session),
     };
     match outcome {

@@ -37,6 +37,11 @@ pub const CONCURRENCY_DEFAULT: u32 = 1;
 /// Most calls at once in one instance.
 pub const CONCURRENCY_MAX: u32 = 1_000;
 
+/// Calls of one WebAssembly guest where the spec names none: each call has memory of its own.
+pub const CALLS_PER_GUEST_DEFAULT: u32 = 1;
+/// Most calls of one guest: memory that guests lose comes back some time.
+pub const CALLS_PER_GUEST_MAX: u32 = 1_000_000;
+
 /// Instances of one version on one node where the spec names none.
 pub const INSTANCES_DEFAULT: u32 = 20;
 /// Most instances of one version that a spec may ask for.

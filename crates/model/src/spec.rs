@@ -37,6 +37,10 @@ pub struct FunctionSpec {
     /// Calls that one instance takes at once.
     #[serde(default = "defaults::concurrency")]
     pub concurrency: u32,
+    /// Calls that one guest of a `wasm` function runs, one after another, before it is replaced by a fresh one. With 1
+    /// no call finds what an earlier one left in memory.
+    #[serde(default = "defaults::calls_per_guest")]
+    pub calls_per_guest: u32,
     /// Most instances of one version on one node.
     #[serde(default = "defaults::max_instances")]
     pub max_instances: u32,
@@ -139,6 +143,7 @@ impl FunctionSpec {
             timeout_ms: limits::TIMEOUT_MS_DEFAULT,
             init_timeout_ms: limits::INIT_TIMEOUT_MS_DEFAULT,
             concurrency: limits::CONCURRENCY_DEFAULT,
+            calls_per_guest: limits::CALLS_PER_GUEST_DEFAULT,
             max_instances: limits::INSTANCES_DEFAULT,
             idle_timeout_ms: limits::IDLE_TIMEOUT_MS_DEFAULT,
             class: Class::default(),
@@ -165,6 +170,7 @@ impl FunctionSpec {
         within("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
         within("init_timeout_ms", self.init_timeout_ms, 1, limits::INIT_TIMEOUT_MS_MAX)?;
         within("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
+        within("calls_per_guest", self.calls_per_guest.into(), 1, limits::CALLS_PER_GUEST_MAX.into())?;
         within("max_instances", self.max_instances.into(), 1, limits::INSTANCES_MAX.into())?;
         within("request_bytes_max", self.request_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
         within("response_bytes_max", self.response_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
@@ -226,6 +232,9 @@ mod defaults {
     }
     pub(super) fn init_timeout_ms() -> u64 {
         limits::INIT_TIMEOUT_MS_DEFAULT
+    }
+    pub(super) fn calls_per_guest() -> u32 {
+        limits::CALLS_PER_GUEST_DEFAULT
     }
     pub(super) fn concurrency() -> u32 {
         limits::CONCURRENCY_DEFAULT

@@ -1,5 +1,6 @@
 //! Where one component's port meets another component's handle.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alula_control::Control;
@@ -26,14 +27,18 @@ impl Observe for GatewayMetrics {
 
 /// A back end whose versions have their code unpacked before they start.
 #[derive(Debug)]
-pub(crate) struct UnpackFirst<B> {
+pub(crate) struct UnpackFirst {
     pub(crate) control: Control,
-    pub(crate) inner: B,
+    pub(crate) inner: Arc<dyn Backend>,
 }
 
-impl<B: Backend> Backend for UnpackFirst<B> {
+impl Backend for UnpackFirst {
     fn validate(&self, plan: &VersionPlan) -> Result<(), SpecError> {
         self.inner.validate(plan)
+    }
+
+    fn prepare<'a>(&'a self, plan: &'a VersionPlan) -> BoxFuture<'a, Result<(), Fault>> {
+        self.inner.prepare(plan)
     }
 
     fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
@@ -41,6 +46,35 @@ impl<B: Backend> Backend for UnpackFirst<B> {
             self.control.ensure_code(&plan).await?;
             self.inner.start(plan, id).await
         })
+    }
+}
+
+/// Picks the back end by the name of the runtime.
+#[derive(Debug)]
+pub(crate) struct ByRuntime {
+    /// By canonical names.
+    pub(crate) engines: BTreeMap<&'static str, Arc<dyn Backend>>,
+    /// What every other runtime is run by.
+    pub(crate) others: Arc<dyn Backend>,
+}
+
+impl ByRuntime {
+    fn of(&self, plan: &VersionPlan) -> &dyn Backend {
+        &**self.engines.get(plan.spec.runtime.as_str()).unwrap_or(&self.others)
+    }
+}
+
+impl Backend for ByRuntime {
+    fn validate(&self, plan: &VersionPlan) -> Result<(), SpecError> {
+        self.of(plan).validate(plan)
+    }
+
+    fn prepare<'a>(&'a self, plan: &'a VersionPlan) -> BoxFuture<'a, Result<(), Fault>> {
+        self.of(plan).prepare(plan)
+    }
+
+    fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
+        self.of(&plan).start(plan, id)
     }
 }
 

@@ -10,14 +10,15 @@ use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
+use alula_sandbox::{CheckedEgress, EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
 use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunService};
+use alula_wasm::{CellCompiler, WasmBackend};
 use tokio_util::sync::CancellationToken;
 
-use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
+use crate::adapters::{ByRuntime, GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
@@ -37,6 +38,8 @@ pub(crate) struct Prepared {
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) build_env: std::collections::BTreeMap<String, String>,
     pub(crate) build_tools: Vec<std::path::PathBuf>,
+    /// The file of this program.
+    pub(crate) program: std::path::PathBuf,
 }
 
 /// The assembled platform, not yet serving.
@@ -68,7 +71,7 @@ struct Telemetry {
 
 /// Makes everything.
 pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
-    let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env, build_tools } =
+    let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env, build_tools, program } =
         prepared;
     let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
     let store = open_sqlite(&data_dir, &SqliteOptions::default())
@@ -76,7 +79,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let store = Arc::new(store);
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
 
-    let sandbox = connect(&config, spawner, &data_plane).await?;
+    let policy = egress_policy(&config)?;
+    let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
     let spawner = sandbox.watch();
     let launcher: Arc<dyn Launcher> = Arc::new(sandbox);
     let processes = ProcessBackend {
@@ -87,8 +91,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
     };
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
-    let control = open_control(options, &data_dir, store.clone(), &processes).await?;
-    let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: processes });
+    let inner = by_runtime(&processes, policy, program, &data_dir);
+    let control = open_control(options, &data_dir, store.clone(), &processes, Arc::clone(&inner)).await?;
+    let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner });
     let pool = {
         let _in_data_plane = data_plane.enter();
         Pool::new(pool_options(&config), backend, format!("{:x}", clock.now().as_millis()))
@@ -145,12 +150,13 @@ async fn open_control(
     data_dir: &DataDir,
     records: Arc<alula_store::SqliteStore>,
     processes: &ProcessBackend,
+    backend: Arc<dyn Backend>,
 ) -> Result<Control, Error> {
     let packages = DiskPackages::open(data_dir).map_err(Error::component("the packages cannot be opened"))?;
     let parts = alula_control::Parts {
         records,
         packages: Arc::new(packages),
-        backend: Arc::new(processes.clone()),
+        backend,
         launcher: Arc::clone(&processes.launcher),
         languages: Arc::clone(&processes.languages),
         clock: Arc::clone(&processes.clock),
@@ -159,15 +165,36 @@ async fn open_control(
     opening.map_err(Error::component("what is deployed cannot be read"))
 }
 
-async fn connect(
-    config: &Config,
-    spawner: SpawnerLink,
-    data_plane: &tokio::runtime::Handle,
-) -> Result<Sandbox, Error> {
+/// Every back end, each under the runtimes that it runs.
+fn by_runtime(
+    processes: &ProcessBackend,
+    policy: EgressPolicy,
+    program: std::path::PathBuf,
+    data_dir: &DataDir,
+) -> Arc<dyn Backend> {
+    let wasm = WasmBackend::new(alula_wasm::Parts {
+        dir: data_dir.path().join("wasm"),
+        compiler: Arc::new(CellCompiler { launcher: Arc::clone(&processes.launcher), program }),
+        log: Arc::clone(&processes.log),
+        clock: Arc::clone(&processes.clock),
+        egress: Arc::new(CheckedEgress::new(policy)),
+    });
+    let engines: [(_, Arc<dyn Backend>); 1] = [(alula_wasm::RUNTIME, Arc::new(wasm))];
+    Arc::new(ByRuntime { engines: engines.into(), others: Arc::new(processes.clone()) })
+}
+
+fn egress_policy(config: &Config) -> Result<EgressPolicy, Error> {
     let allow = config.sandbox.egress_allow.iter().map(|subnet| subnet.parse());
     let allow =
         allow.collect::<Result<Vec<_>, _>>().map_err(Error::component("sandbox.egress_allow is wrong"))?;
-    let policy = EgressPolicy { allow };
+    Ok(EgressPolicy { allow })
+}
+
+async fn connect(
+    spawner: SpawnerLink,
+    policy: EgressPolicy,
+    data_plane: &tokio::runtime::Handle,
+) -> Result<Sandbox, Error> {
     // The sandbox's sockets belong to the runtime that serves calls.
     let connecting = data_plane.spawn(Sandbox::connect(spawner, policy));
     let sandbox = connecting.await.map_err(Error::component("the sandbox was not set up"))?;

@@ -114,6 +114,7 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
     let prepared = Prepared {
         build_env: crate::machine::passed_env(&config.build.pass_env, environment).collect(),
         build_tools: build_tools(&config, environment),
+        program: std::env::current_exe().map_err(Error::system("this program's own file cannot be found"))?,
         config,
         data_dir,
         languages: Arc::new(languages),

@@ -23,6 +23,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// the answer is the canonical name of the runtime (`python` becomes `python3.11`).
     fn validate(&self, plan: &VersionPlan) -> Result<(), SpecError>;
 
+    /// Makes at publish what every start would otherwise wait for, such as machine code. `plan` has passed
+    /// [`validate`](Self::validate); a fault refuses the deploy.
+    fn prepare<'a>(&'a self, _plan: &'a VersionPlan) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Starts an instance of `plan` and waits until it is ready or has failed. Dropping the future stops it.
     fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>>;
 }

@@ -16,8 +16,10 @@ mod call;
 mod cell;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod egress;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+pub mod faults;
 pub mod frames;
 pub mod language;
 mod log_sink;
@@ -32,9 +34,12 @@ pub use cell::{
     Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec,
     Protection,
 };
+pub use egress::{Egress, EgressError, NoEgress};
 pub use log_sink::{InstanceLog, LogSink, NullLog};
 pub use plan::VersionPlan;
-pub use process::{ProcessBackend, check_command};
+pub use process::{
+    FLOOD_PAUSE, Lines, Output, ProcessBackend, build_without_processes, check_command, validate_environment,
+};
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

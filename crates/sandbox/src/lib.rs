@@ -43,5 +43,5 @@ mod spawner;
 mod sys;
 
 pub use client::{Sandbox, SpawnerWatch, inspect};
-pub use egress::{EgressPolicy, Subnet, SubnetError};
+pub use egress::{CheckedEgress, EgressPolicy, Subnet, SubnetError};
 pub use spawner::{CELLS_MAX, SpawnerError, SpawnerLink, SpawnerOptions, UID_BASE_DEFAULT, fork_spawner};

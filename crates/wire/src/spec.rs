@@ -51,6 +51,9 @@ pub struct FunctionSpec {
     pub init_timeout_ms: u64,
     /// Calls that one instance takes at once.
     pub concurrency: u32,
+    /// Calls that one guest of a `wasm` function runs before it is replaced by a fresh one.
+    #[serde(default = "one")]
+    pub calls_per_guest: u32,
     /// Most instances of one version on one node.
     pub max_instances: u32,
     /// Idle time after which an instance goes, in milliseconds.
@@ -94,6 +97,11 @@ pub struct BuildSpec {
     pub timeout_ms: u64,
 }
 
+/// What a platform from before the setting does.
+fn one() -> u32 {
+    1
+}
+
 impl From<&alula_model::FunctionSpec> for FunctionSpec {
     fn from(spec: &alula_model::FunctionSpec) -> Self {
         Self {
@@ -105,6 +113,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             timeout_ms: spec.timeout_ms,
             init_timeout_ms: spec.init_timeout_ms,
             concurrency: spec.concurrency,
+            calls_per_guest: spec.calls_per_guest,
             max_instances: spec.max_instances,
             idle_timeout_ms: spec.idle_timeout_ms,
             class: spec.class.into(),

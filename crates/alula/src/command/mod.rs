@@ -19,3 +19,4 @@ pub(crate) mod rollback;
 pub(crate) mod runs;
 pub(crate) mod up;
 pub(crate) mod versions;
+pub(crate) mod wasm_compile;

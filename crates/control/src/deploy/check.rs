@@ -68,7 +68,9 @@ impl Control {
         let (backend, to_check) = (Arc::clone(&self.shared.parts.backend), Arc::clone(&plan));
         let validated = blocking("check the source", move || Ok(backend.validate(&to_check))).await?;
         validated.map_err(|error| error::spec(name, &error))?;
-        self.check_syntax(name, &plan).await
+        self.check_syntax(name, &plan).await?;
+        let prepared = self.shared.parts.backend.prepare(&plan).await;
+        prepared.map_err(|fault| Fault { message: format!("function {name}: {}", fault.message), ..fault })
     }
 }
 

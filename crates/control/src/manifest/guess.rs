@@ -29,6 +29,7 @@ pub(crate) fn complete(draft: &mut Draft, folder: &Path, languages: &Languages) 
     let files = files(folder).map_err(|error| crate::error::file("read the unpacked source", &error))?;
     let (language, file) = language_of(&files, folder, languages)?;
     draft.fields.insert("runtime".to_owned(), Value::from(language.name.clone()));
+    set_concurrency(draft, &language);
     set_entry(draft, &language, &file);
     Ok(())
 }
@@ -46,6 +47,7 @@ pub(crate) fn name_from(file_name: &str) -> Option<Name> {
 fn complete_handler(draft: &mut Draft, folder: &Path, languages: &Languages) -> Result<(), Fault> {
     let runtime = draft.fields.get("runtime").and_then(Value::as_str).unwrap_or_default();
     let Some(language) = languages.get(runtime) else { return Ok(()) };
+    set_concurrency(draft, &language);
     let files = files(folder).map_err(|error| crate::error::file("read the unpacked source", &error))?;
     if let Some(file) = entry_file(&language, &files) {
         set_entry(draft, &language, &file);
@@ -53,6 +55,14 @@ fn complete_handler(draft: &mut Draft, folder: &Path, languages: &Languages) -> 
         set_entry(draft, &language, only);
     }
     Ok(())
+}
+
+fn set_concurrency(draft: &mut Draft, language: &Language) {
+    if let Some(concurrency) = language.manifest.concurrency
+        && !draft.has("concurrency")
+    {
+        draft.fields.insert("concurrency".to_owned(), Value::from(concurrency));
+    }
 }
 
 fn set_entry(draft: &mut Draft, language: &Language, file: &Path) {

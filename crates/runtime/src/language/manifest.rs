@@ -44,6 +44,9 @@ pub struct Manifest {
     /// Folders of the package where the build puts programs; they come first in `PATH`.
     #[serde(default)]
     pub programs: Vec<String>,
+    /// Calls at once in one instance of a function that says nothing; 1 where this says nothing either.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
     /// Extensions, without the dot, of files that are functions in this language.
     #[serde(default)]
     pub extensions: Vec<String>,
@@ -76,6 +79,8 @@ pub enum Protocol {
     Http,
     /// An executable that speaks the AWS Lambda Runtime API.
     Provided,
+    /// None: a WebAssembly component, which an engine inside the platform runs.
+    Component,
 }
 
 /// How user code is stopped in the middle of a call.

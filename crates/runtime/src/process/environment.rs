@@ -37,8 +37,20 @@ pub(super) fn build(plan: &VersionPlan, language: &Language, id: &InstanceId) ->
     env
 }
 
+/// The environment of a guest that an engine runs inside this process: no paths of programs, no proxy, and none of
+/// what only the libraries of another platform read.
+#[must_use]
+pub fn build_without_processes(plan: &VersionPlan, id: &InstanceId) -> Variables {
+    let defaults = [("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC")];
+    let mut env: Variables = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    env.extend(plan.spec.env.clone());
+    env.extend(told(plan).into_iter().filter(|(name, _)| name.starts_with("ALULA_")));
+    env.insert("ALULA_INSTANCE".to_owned(), id.to_string());
+    env
+}
+
 /// Refuses a spec that sets what only the platform sets.
-pub(super) fn validate(plan: &VersionPlan) -> Result<(), SpecError> {
+pub fn validate(plan: &VersionPlan) -> Result<(), SpecError> {
     let told = told(plan);
     let is_reserved = |name: &str| {
         let prefixed = name.starts_with("ALULA_") || name.starts_with("AWS_LAMBDA_");

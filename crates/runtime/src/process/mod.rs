@@ -33,7 +33,9 @@ use crate::{
     VersionPlan,
 };
 
+pub use environment::{build_without_processes, validate as validate_environment};
 pub use events::check_command;
+pub use pipes::{FLOOD_PAUSE, Lines, Output};
 pub(crate) use room::{Room, Running};
 
 /// Starts instances as processes in cells.
@@ -92,6 +94,10 @@ impl Backend for ProcessBackend {
             Protocol::Exec => exec::validate(plan, &language),
             Protocol::Http => command::resolve(plan, &language, http::DEFAULT_PROGRAMS).map(drop),
             Protocol::Provided => command::resolve(plan, &language, lambda::DEFAULT_PROGRAMS).map(drop),
+            Protocol::Component => Err(SpecError {
+                field: "runtime",
+                reason: format!("{} is not run as processes", plan.spec.runtime),
+            }),
         }
     }
 
@@ -126,6 +132,10 @@ async fn greet(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
         Protocol::Exec => exec::start(room),
         Protocol::Http => http::start(room).await,
         Protocol::Provided => lambda::start(room).await,
+        Protocol::Component => {
+            let message = format!("{} is not run as processes", room.plan.spec.runtime);
+            Err(Fault::new(ErrorCode::RuntimeUnavailable, message))
+        }
     }
 }
 

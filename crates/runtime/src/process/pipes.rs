@@ -37,7 +37,7 @@ const BURST_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 /// What a line costs beyond its text, so that a flood of empty lines is one as well.
 const LINE_OVERHEAD_BYTES: f64 = 64.0;
 /// Pause after a read while over the budget: the writer is held to about 13 MB/s by its own full pipe.
-const FLOOD_PAUSE: Duration = Duration::from_millis(5);
+pub const FLOOD_PAUSE: Duration = Duration::from_millis(5);
 /// A read of so many bytes may hold thousands of lines; after it another task has its turn.
 const LARGE_READ_BYTES: usize = 16 * 1024;
 /// Bytes read at once: the capacity of a pipe.
@@ -45,7 +45,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Takes what one instance writes.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub struct Output {
     log: InstanceLog,
     attribution: Attribution,
     /// The last lines, each with the call that it was given to.
@@ -132,7 +132,9 @@ impl Budget {
 }
 
 impl Output {
-    pub(super) fn new(log: InstanceLog) -> Self {
+    /// Writes to `log`, with a whole budget.
+    #[must_use]
+    pub fn new(log: InstanceLog) -> Self {
         Self {
             log,
             attribution: Attribution::default(),
@@ -147,7 +149,7 @@ impl Output {
     }
 
     /// Takes one line, within the budget. Without an invocation it is given to the only call that runs.
-    pub(crate) fn line(&self, id: Option<&InvocationId>, stream: LogStream, level: LogLevel, text: String) {
+    pub fn line(&self, id: Option<&InvocationId>, stream: LogStream, level: LogLevel, text: String) {
         let verdict = self.budget().spend(text.len(), Instant::now());
         let id = id.cloned().or_else(|| self.attribution.only());
         // Also what is dropped: a crash is explained by its last lines, and most of all in a flood.
@@ -161,7 +163,7 @@ impl Output {
     }
 
     /// Says something about this instance in the platform's name.
-    pub(crate) fn platform(&self, level: LogLevel, text: String) {
+    pub fn platform(&self, level: LogLevel, text: String) {
         self.log.line(None, LogStream::Platform, level, text);
     }
 
@@ -171,15 +173,23 @@ impl Output {
     }
 
     /// The last lines of all calls and of none, oldest first.
-    pub(crate) fn tail(&self) -> Vec<String> {
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
         self.lock_tail().iter().map(|(_, text)| text.clone()).collect()
     }
 
     /// The last lines without those that are known to be another call's: what one caller is told must not hold
     /// what was logged for the next.
-    pub(crate) fn tail_of(&self, id: &InvocationId) -> Vec<String> {
+    #[must_use]
+    pub fn tail_of(&self, id: &InvocationId) -> Vec<String> {
         let is_told = |owner: &Option<InvocationId>| owner.as_ref().is_none_or(|owner| owner == id);
         self.lock_tail().iter().filter(|(owner, _)| is_told(owner)).map(|(_, text)| text.clone()).collect()
+    }
+
+    /// Whether a line had to be dropped since this was asked last: whoever writes should be slowed down.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        std::mem::take(&mut self.budget().has_dropped)
     }
 
     /// Reads `pipe` to its end in a task of its own. `id` says whose lines they are, where that is known.
@@ -216,8 +226,7 @@ impl Output {
     /// Called after `read_bytes` were read from an instance and taken in: slows the reading down where lines had
     /// to be dropped since the last time, and lets others run after every large read.
     pub(crate) async fn hold_back_flood(&self, read_bytes: usize) {
-        let has_dropped = std::mem::take(&mut self.budget().has_dropped);
-        if has_dropped {
+        if self.is_flooded() {
             tokio::time::sleep(FLOOD_PAUSE).await;
         } else if read_bytes >= LARGE_READ_BYTES {
             tokio::task::yield_now().await;
@@ -247,6 +256,32 @@ impl Output {
 
     fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Cuts what is written to one stream into lines.
+#[derive(Debug, Default)]
+pub struct Lines {
+    gathered: BytesMut,
+}
+
+impl Lines {
+    /// Takes what was written, wherever lines begin and end in it.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    /// The next complete line, or a piece of one that is too long.
+    #[must_use]
+    pub fn next_line(&mut self) -> Option<String> {
+        next_line(&mut self.gathered)
+    }
+
+    /// What is left without an end, where there is something.
+    #[must_use]
+    pub fn rest(&mut self) -> Option<String> {
+        let rest = std::mem::take(&mut self.gathered);
+        (!rest.is_empty()).then(|| to_text(&rest))
     }
 }
 

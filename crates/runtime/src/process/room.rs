@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pipes::{self, Output};
 use super::{ProcessBackend, environment};
+use crate::faults;
 use crate::language::{Language, Protocol, SHIM_DIR};
 use crate::{Buffers, Cell, CellSpec, InstanceLog, Mount, Process, ProcessExit, ProcessSpec, VersionPlan};
 
@@ -240,10 +241,7 @@ impl Room {
 
     /// The fault of a call that took longer than it may.
     pub(crate) fn timed_out(&self) -> Fault {
-        let value = self.plan.spec.timeout_ms;
-        let message = format!("the function did not answer within {value} ms");
-        Fault::limit(ErrorCode::FunctionTimeout, message, "timeout_ms", value, "timeout_ms in alula.toml")
-            .with_log_tail(self.output.tail())
+        faults::timed_out(&self.plan.spec).with_log_tail(self.output.tail())
     }
 
     /// A fault with the last log lines.
@@ -268,11 +266,7 @@ impl Room {
 
     /// The fault of a call that was killed because the cell was over its memory.
     pub(crate) fn out_of_memory(&self) -> Fault {
-        let value = self.plan.spec.memory_mb;
-        let message = format!("the function was killed because it used more than {value} MB of memory");
-        let name = "memory_mb";
-        Fault::limit(ErrorCode::OutOfMemory, message, name, value.into(), "memory_mb in alula.toml")
-            .with_log_tail(self.output.tail())
+        faults::out_of_memory(&self.plan.spec).with_log_tail(self.output.tail())
     }
 }
 
@@ -308,7 +302,7 @@ fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
     let mut mounts = vec![read_only(&plan.code, CODE_DIR)];
     let listeners = match language.protocol() {
         Protocol::Provided => vec![super::lambda::API_PORT],
-        Protocol::Frames | Protocol::Exec | Protocol::Http => Vec::new(),
+        Protocol::Frames | Protocol::Exec | Protocol::Http | Protocol::Component => Vec::new(),
     };
     mounts.extend(language.shim_dir().map(|shim| read_only(shim, SHIM_DIR)));
     CellSpec {

@@ -9,6 +9,31 @@ mod head;
 mod policy;
 mod proxy;
 
+use std::sync::Arc;
+
+use alula_runtime::{BoxFuture, Egress, EgressError};
+use tokio::net::TcpStream;
+
 pub(crate) use proxy::serve;
 
 pub use policy::{EgressPolicy, Subnet, SubnetError};
+
+/// The same way out for guests without a cell.
+#[derive(Debug, Clone)]
+pub struct CheckedEgress {
+    policy: Arc<EgressPolicy>,
+}
+
+impl CheckedEgress {
+    /// Keeps to `policy`.
+    #[must_use]
+    pub fn new(policy: EgressPolicy) -> Self {
+        Self { policy: Arc::new(policy) }
+    }
+}
+
+impl Egress for CheckedEgress {
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
+        Box::pin(proxy::connect(host, port, &self.policy))
+    }
+}

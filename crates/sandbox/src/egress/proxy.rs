@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use alula_runtime::EgressError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::EgressPolicy;
-use super::head::{self, Kind, Target};
+use super::head::{self, Kind};
 use crate::sys;
 
 /// Connections of one cell at once: what a client library's pool opens at most.
@@ -27,14 +28,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes copied at once, for each direction.
 const COPY_BYTES: usize = 16 * 1024;
-
-/// Why a request is not carried out.
-enum Refusal {
-    /// By a rule, which is named: 403.
-    Rule(&'static str),
-    /// The other side does not answer: 502.
-    Unreachable(io::Error),
-}
 
 /// Serves one cell's proxy until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, policy: Arc<EgressPolicy>) {
@@ -65,15 +58,15 @@ async fn serve_one(mut client: TcpStream, policy: &EgressPolicy) -> io::Result<(
         Ok(Some(read)) => read,
         Ok(None) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return refuse(&mut client, "unknown", &Refusal::Rule("header_bytes")).await;
+            return refuse(&mut client, "unknown", &EgressError::Refused("header_bytes")).await;
         }
         Err(error) => return Err(error),
     };
     let target = match head::parse(&head) {
         Ok(target) => target,
-        Err(rule) => return refuse(&mut client, "unknown", &Refusal::Rule(rule)).await,
+        Err(rule) => return refuse(&mut client, "unknown", &EgressError::Refused(rule)).await,
     };
-    match connect(&target, policy).await {
+    match connect(&target.host, target.port, policy).await {
         Ok(mut server) => {
             if target.kind == Kind::Tunnel {
                 client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
@@ -87,14 +80,14 @@ async fn serve_one(mut client: TcpStream, policy: &EgressPolicy) -> io::Result<(
 }
 
 /// Resolves the host, checks every address and connects to one that was checked.
-async fn connect(target: &Target, policy: &EgressPolicy) -> Result<TcpStream, Refusal> {
-    let lookup = timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((target.host.as_str(), target.port))).await;
-    let found = lookup.map_err(io::Error::from).and_then(|found| found).map_err(Refusal::Unreachable)?;
+pub(super) async fn connect(host: &str, port: u16, policy: &EgressPolicy) -> Result<TcpStream, EgressError> {
+    let lookup = timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+    let found = lookup.map_err(io::Error::from).and_then(|found| found).map_err(EgressError::Unreachable)?;
     let addresses: Vec<SocketAddr> = found.collect();
-    let own = sys::interface_addresses().map_err(Refusal::Unreachable)?;
+    let own = sys::interface_addresses().map_err(EgressError::Unreachable)?;
     // One bad address refuses the name: an honest name has none, and which one is used must not be luck.
     for address in &addresses {
-        policy.check(address.ip(), &own).map_err(Refusal::Rule)?;
+        policy.check(address.ip(), &own).map_err(EgressError::Refused)?;
     }
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses.into_iter().take(ADDRESSES_MAX) {
@@ -107,20 +100,20 @@ async fn connect(target: &Target, policy: &EgressPolicy) -> Result<TcpStream, Re
             Err(elapsed) => last = elapsed.into(),
         }
     }
-    Err(Refusal::Unreachable(last))
+    Err(EgressError::Unreachable(last))
 }
 
 /// Answers with the reason as JSON and closes.
-async fn refuse(client: &mut TcpStream, host: &str, refusal: &Refusal) -> io::Result<()> {
+async fn refuse(client: &mut TcpStream, host: &str, refusal: &EgressError) -> io::Result<()> {
     let (status, body) = match refusal {
-        Refusal::Rule(rule) => {
+        EgressError::Refused(rule) => {
             let message = format!("functions may not reach `{host}`: rule `{rule}`");
             (
                 "403 Forbidden",
                 serde_json::json!({"error": "egress_refused", "rule": rule, "message": message}),
             )
         }
-        Refusal::Unreachable(error) => {
+        EgressError::Unreachable(error) => {
             let message = format!("`{host}` cannot be reached: {error}");
             ("502 Bad Gateway", serde_json::json!({"error": "egress_unreachable", "message": message}))
         }

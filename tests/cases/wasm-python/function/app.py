@@ -1,0 +1,25 @@
+import wit_world.exports
+from componentize_py_types import Err, Ok
+from wit_world.imports.types import Fields, OutgoingBody, OutgoingResponse, ResponseOutparam
+
+
+def read(request):
+    content = b""
+    stream = request.consume().stream()
+    try:
+        while True:
+            content += stream.blocking_read(65536)
+    except Err:
+        return content
+
+
+class IncomingHandler(wit_world.exports.IncomingHandler):
+    def handle(self, request, response_out):
+        path = request.path_with_query() or "/"
+        content = read(request) if path.startswith("/echo") else b"hello from Python\n"
+        response = OutgoingResponse(Fields())
+        body = response.body()
+        ResponseOutparam.set(response_out, Ok(response))
+        with body.write() as stream:
+            stream.blocking_write_and_flush(content)
+        OutgoingBody.finish(body, None)
