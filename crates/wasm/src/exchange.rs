@@ -200,14 +200,17 @@ impl GuestBody {
             polled = Pin::new(&mut self.body).poll_frame(cx);
         }
         match polled {
-            Poll::Ready(next) => {
-                if next.is_none()
-                    && let Some(guest) = self.exchange.reusable.take()
-                {
+            // A guest that broke down has not said that this is the whole body.
+            Poll::Ready(None) if self.exchange.ending.is_some() => {
+                Poll::Ready(Some(Err(WasiError::ConnectionTerminated)))
+            }
+            Poll::Ready(None) => {
+                if let Some(guest) = self.exchange.reusable.take() {
                     self.exchange.loaded.keep(guest);
                 }
-                Poll::Ready(next)
+                Poll::Ready(None)
             }
+            Poll::Ready(next) => Poll::Ready(next),
             Poll::Pending => {
                 let ending = ready!(self.exchange.poll_cut(cx));
                 self.exchange.ending = Some(ending);
