@@ -112,7 +112,7 @@ impl Exchange {
     /// Runs the guest until it waits. Ready once it has ended; what went wrong is kept.
     fn poll_guest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(guest) = &mut self.guest else { return Poll::Ready(()) };
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let polled = guest.as_mut().poll(cx);
         let took = began.elapsed().as_nanos();
         self.loaded.cpu_ns.fetch_add(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);

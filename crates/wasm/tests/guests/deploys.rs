@@ -70,12 +70,15 @@ fn a_spec_that_a_component_cannot_have_is_refused() {
 }
 
 #[test]
-fn the_template_is_what_its_source_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest/wasm/templates/hello");
-    let source = wat::parse_file(format!("{folder}/main.wat")).unwrap();
-    let component = format!("{folder}/main.wasm");
-    if std::env::var_os("UPDATE_TEMPLATE").is_some() {
-        std::fs::write(&component, &source).unwrap();
+#[allow(clippy::disallowed_methods, reason = "the test is told by the environment whether to write the components")]
+fn the_components_in_the_source_tree_are_what_their_text_says() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let made = wat::parse_file(format!("{root}/guest/wasm/templates/hello/main.wat")).unwrap();
+    for component in ["guest/wasm/templates/hello/main.wasm", "bench/functions/wasm-hello/main.wasm"] {
+        let path = format!("{root}/{component}");
+        if std::env::var_os("UPDATE_COMPONENTS").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        assert!(std::fs::read(&path).unwrap() == made, "{component}: run this test with UPDATE_COMPONENTS=1");
     }
-    assert!(std::fs::read(&component).unwrap() == source, "run this test with UPDATE_TEMPLATE=1");
 }
