@@ -21,7 +21,7 @@ STARTS = 10
 def warm(seconds):
     """Requests a second, p50 and p99 of the smallest handler, ours and the peers'."""
     rows = []
-    for language in ("python", "node"):
+    for language in ("python", "node", "wasm"):
         with Platform() as platform:
             platform.deploy(FUNCTIONS / f"{language}-hello")
             rows += [dict(row, language=language, who="Alula") for row in points(platform.url(f"{language}-hello"), seconds)]
@@ -67,7 +67,7 @@ def server_timing(header):
 def cold(_seconds):
     """The first call of a function that has no instance: a new version for each sample."""
     rows = []
-    for function in ("exec-hello", "python-hello", "node-hello", "http-hello", "provided-hello"):
+    for function in ("exec-hello", "python-hello", "node-hello", "http-hello", "provided-hello", "wasm-hello"):
         with Platform() as platform, tempfile.TemporaryDirectory() as folder:
             samples, phases = [], []
             for number in range(COLD_CALLS):

@@ -123,7 +123,10 @@ impl WasmBackend {
         machine.cache.forget(&digest);
         let path = self.compile(machine, &component, &digest).await?;
         let pre = machine.load(&path).map_err(|error| {
-            tracing::error!(error = format!("{error:#}"), "a component that was just compiled cannot be loaded");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "a component that was just compiled cannot be loaded"
+            );
             Fault::new(ErrorCode::Internal, "the platform cannot load what it has compiled")
         })?;
         Ok((machine, pre))
@@ -190,7 +193,10 @@ impl Shared {
         }
         let made = Machine::new(&self.parts.dir).map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "the WebAssembly engine cannot be set up");
-            Fault::new(ErrorCode::RuntimeUnavailable, "the WebAssembly engine cannot be set up on this machine")
+            Fault::new(
+                ErrorCode::RuntimeUnavailable,
+                "the WebAssembly engine cannot be set up on this machine",
+            )
         })?;
         Ok(self.machine.get_or_init(|| made))
     }
@@ -220,7 +226,8 @@ impl Backend for WasmBackend {
         validate_environment(plan)?;
         let (memory_mb, memory_mb_max) = (u64::from(plan.spec.memory_mb), MEMORY_BYTES_MAX >> 20);
         if memory_mb > memory_mb_max {
-            let reason = format!("{memory_mb} is out of bounds, a WebAssembly guest has at most {memory_mb_max}");
+            let reason =
+                format!("{memory_mb} is out of bounds, a WebAssembly guest has at most {memory_mb_max}");
             return Err(SpecError { field: "memory_mb", reason });
         }
         let refuse = |reason: String| Err(SpecError { field: "command", reason });

@@ -68,7 +68,9 @@ impl Cache {
             match parse(&entry.path(), &engine) {
                 Some((component, content)) => {
                     let (path, bytes) = (entry.path(), entry.metadata()?.len());
-                    files.by_component.insert(component, File { path, content, bytes, used: 0, is_checked: false });
+                    files
+                        .by_component
+                        .insert(component, File { path, content, bytes, used: 0, is_checked: false });
                 }
                 None => fs::remove_file(entry.path())?,
             }
@@ -122,8 +124,7 @@ impl Cache {
         fs::rename(&unfinished, &path)?;
         let mut files = self.files();
         files.uses += 1;
-        let file =
-            File { path, content, bytes: compiled.len() as u64, used: files.uses, is_checked: true };
+        let file = File { path, content, bytes: compiled.len() as u64, used: files.uses, is_checked: true };
         files.by_component.insert(component.to_owned(), file);
         files.trim();
         Ok(())

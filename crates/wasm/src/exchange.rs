@@ -17,8 +17,8 @@ use http::{Method, Response, header};
 use http_body::{Body as HttpBody, Frame};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as GuestError;
+use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
 use crate::fault::{self, Ending};
 use crate::instance::{Ended, Loaded, Running, Warm};

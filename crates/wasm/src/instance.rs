@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alula_model::{Fault, FunctionSpec, InstanceId, InvocationId, LogLevel};
-use alula_runtime::{Answer, BodyError, BoxFuture, Call, Egress, Instance, Output, StopGrace, Usage, VersionPlan};
+use alula_runtime::{
+    Answer, BodyError, BoxFuture, Call, Egress, Instance, Output, StopGrace, Usage, VersionPlan,
+};
 use http::{HeaderName, HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, oneshot};

@@ -24,7 +24,8 @@ async fn what_cannot_be_called_is_refused_with_the_reason() {
     let mut torn = program();
     torn.truncate(torn.len() / 2);
     assert!(refusal(&torn).await.contains("cannot be compiled"));
-    let text = include_str!("../fixtures/conformance.wat").replace("wasi:cli/stderr@0.2.0", "my:own/stderr@1.0.0");
+    let text =
+        include_str!("../fixtures/conformance.wat").replace("wasi:cli/stderr@0.2.0", "my:own/stderr@1.0.0");
     let said = refusal(&wat::parse_str(text).unwrap()).await;
     assert!(said.contains("my:own/stderr"), "{said}");
 }
@@ -47,7 +48,8 @@ async fn compiled_code_that_is_gone_or_torn_is_compiled_again() {
     let world = World::new();
     let plan = world.plan(&program(), |_| {});
     world.backend.prepare(&plan).await.unwrap();
-    let compiled = std::fs::read_dir(world.dir.path().join("compiled")).unwrap().next().unwrap().unwrap().path();
+    let compiled =
+        std::fs::read_dir(world.dir.path().join("compiled")).unwrap().next().unwrap().unwrap().path();
     std::fs::remove_file(&compiled).unwrap();
     world.backend.start(plan, InstanceId::new("one")).await.unwrap();
     assert_eq!(world.compiler.compiled.load(Ordering::Relaxed), 2);
@@ -70,7 +72,10 @@ fn a_spec_that_a_component_cannot_have_is_refused() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "the test is told by the environment whether to write the components")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the test is told by the environment whether to write the components"
+)]
 fn the_components_in_the_source_tree_are_what_their_text_says() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let made = wat::parse_file(format!("{root}/guest/wasm/templates/hello/main.wat")).unwrap();
