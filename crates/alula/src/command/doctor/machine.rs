@@ -128,6 +128,15 @@ fn runtimes(folders: &[PathBuf]) -> Vec<Check> {
 
 fn runtime(language: &Language) -> Check {
     let name = format!("runtime {}", language.name);
+    if language.name == alula_wasm::RUNTIME {
+        return match alula_wasm::inspect() {
+            Ok(detail) => Check::new(name, State::Ok, detail),
+            Err(reason) => Check::new(name, State::Warn, reason).remedy(
+                "give the platform four terabytes of addresses: no limit of address space (ulimit -v), and \
+                 vm.overcommit_memory not 2",
+            ),
+        };
+    }
     let wanted = language.manifest.interpreter.as_ref().filter(|_| language.interpreter.is_none());
     match wanted {
         Some(wanted) => Check::new(name, State::Warn, "not installed").remedy(wanted.remedy.as_str()),
