@@ -273,14 +273,14 @@ class Shim {
     this.server = null;
     this.shutdownGrace = -1;
     this.isAwaited = false; // whether the call that runs was sent while another one waited
-    this.ahead = null; // the call that lies behind the one that runs
+    this.ahead = []; // calls that lie behind the one that runs
     this.maySpin = false; // on one core, looking out would take the time from the platform
   }
 
   dispatch(kind, flags, aux, call, meta, body) {
     switch (kind) {
       case INVOKE:
-        if (flags & AHEAD && this.running.size) this.ahead = { call, flags, meta: Buffer.from(meta), body: Buffer.from(body) };
+        if (flags & AHEAD && this.running.size) this.ahead.push({ call, flags, meta: Buffer.from(meta), body: Buffer.from(body) });
         else if (flags & MORE && !this.server.streams) this.gatherer.begin(call, meta, flags, body);
         else this.run(call, flags, meta, body);
         break;
@@ -321,16 +321,16 @@ class Shim {
   }
 
   dropAhead(call, failClass) {
-    if (this.ahead?.call !== call) return;
-    this.ahead = null;
+    const at = this.ahead.findIndex((waiting) => waiting.call === call);
+    if (at < 0) return;
+    this.ahead.splice(at, 1);
     this.link.send(frame(FAIL, call, failClass, 0, null, Buffer.from("{}")));
   }
 
   runAhead() {
-    const { ahead } = this;
-    if (!ahead || this.running.size) return;
-    this.ahead = null;
-    this.run(ahead.call, ahead.flags, ahead.meta, ahead.body);
+    if (this.running.size || !this.ahead.length) return;
+    const { call, flags, meta, body } = this.ahead.shift();
+    this.run(call, flags, meta, body);
   }
 
   run(call, flags, meta, body) {
@@ -350,7 +350,7 @@ class Shim {
   ended(call, data) {
     this.running.delete(call);
     this.link.send(data);
-    if (this.ahead) this.runAhead();
+    if (this.ahead.length) this.runAhead();
     else if (this.isAwaited) this.link.lookOut();
     if (this.shutdownGrace >= 0) this.shutDown();
   }
@@ -381,7 +381,7 @@ class Shim {
 
   // Nobody knows which call threw, and the state of the code is unknown: all of them fail and the process ends.
   crash(error) {
-    if (this.ahead) this.dropAhead(this.ahead.call, FAIL_NOT_BEGUN);
+    for (const { call } of [...this.ahead]) this.dropAhead(call, FAIL_NOT_BEGUN);
     for (const call of this.running.keys()) fail(this.link, call, error);
     if (!this.running.size) this.link.log(STDERR, ERROR, Buffer.from(`uncaught: ${describe(error).stackTrace.join("\n")}\n`));
     this.link.flush();
@@ -389,7 +389,7 @@ class Shim {
   }
 
   shutDown() {
-    if (this.running.size || this.ahead) return;
+    if (this.running.size || this.ahead.length) return;
     if (process.listenerCount("SIGTERM")) process.emit("SIGTERM", "SIGTERM");
     this.link.send(frame(BYE, 0, 0, 0, null, EMPTY));
     process.exit(0);

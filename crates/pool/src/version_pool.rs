@@ -361,11 +361,10 @@ impl State {
         } else if entry.taken < concurrency {
             Some(Place::Slot)
         } else {
-            let is_ahead_worth_it = entry.taken == 1
+            let takes_another = entry.taken - concurrency < self.observed.ahead_max()
                 && !entry.is_held_up
-                && self.observed.is_worth_sending_ahead()
                 && entry.instance.takes_ahead();
-            is_ahead_worth_it.then_some(Place::Ahead)
+            takes_another.then_some(Place::Ahead)
         }
     }
 

@@ -219,13 +219,16 @@ async fn a_full_line_is_refused_at_once_and_names_the_limit() {
     assert_eq!(refused.limit.map(|hit| (hit.name, hit.value)), Some(("waiting_max".to_owned(), 3)));
 }
 
-/// A pool with one instance whose calls are known to be short, and which takes one ahead.
+/// A pool with one instance whose calls are known to be short enough for one to lie behind another.
 async fn short_calls() -> (Pool, FakeBackend, Arc<VersionPlan>) {
     let ahead = Some(Duration::from_millis(5));
     let (pool, backend) = pool(Script { ahead, ..slow_start() }, PoolOptions::default());
     let plan = plan(|spec| spec.max_instances = 2);
-    drop(pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap());
-    drop(pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap());
+    for _ in 0..2 {
+        let lease = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+        advance(Duration::from_millis(1)).await;
+        drop(lease);
+    }
     (pool, backend, plan)
 }
 

@@ -6,13 +6,18 @@
 //!
 //! ```text
 //! call ---- outbox ----> socket ----> shim          outbox   frames out, in order, with what the socket refused
-//!   ^                                   |           link     who waits for what; cancelling; the reading task
+//!   ^                                   |           link     who waits for what; the reading task
 //!   +---- flights <---- reader <--------+           stream   bodies that come or go in pieces
+//!                                                   cancel   calls that end early or are taken back
 //! ```
+//!
+//! A guest that runs one call at a time, and says so, is given the next ones while one runs: they lie ready on its side
+//! of the socket, so that neither side sleeps between two calls. What does not come to its turn soon is taken back.
 //!
 //! Not here: log lines once they are cut out of their frames, how a process is started, why it died (`room`).
 
 mod answer;
+mod cancel;
 mod flights;
 mod invoke;
 mod link;
