@@ -1,13 +1,14 @@
 //! The connection to one guest: what goes out, what comes back, and what happens when either breaks.
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, LogLevel, LogStream};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::pipe;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -48,22 +49,24 @@ enum Violation {
 }
 
 impl Link {
-    /// The link over `socket`, and the half to give to [`Link::read`]. `ready` is told how the start went.
+    /// The link over `socket`, which must not block, and what to give to [`Link::read`]. `ready` is told how the start
+    /// went.
     pub(super) fn open(
         room: Arc<Room>,
         socket: UnixStream,
         ready: oneshot::Sender<Result<Modes, Fault>>,
-    ) -> (Arc<Self>, OwnedReadHalf) {
-        let (reader, writer) = socket.into_split();
+    ) -> io::Result<(Arc<Self>, pipe::Receiver)> {
+        // The end of a pipe, since of tokio's types only that is watched for reading alone. See `Outbox` for writing.
+        let reader = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?.into())?;
         let link = Self {
             flights: Mutex::new(Flights::new(Arc::clone(&room))),
             room,
-            outbox: Outbox::new(writer),
+            outbox: Outbox::new(socket),
             ready: Mutex::new(Some(ready)),
             call_ended: Notify::new(),
             is_waiting: AtomicBool::new(false),
         };
-        (Arc::new(link), reader)
+        Ok((Arc::new(link), reader))
     }
 
     /// Remembers for the next call whether others are queued.
@@ -81,7 +84,7 @@ impl Link {
     }
 
     /// Reads frames until the guest is gone, then ends every call that is left.
-    pub(super) async fn read(self: Arc<Self>, mut socket: OwnedReadHalf) {
+    pub(super) async fn read(self: Arc<Self>, mut socket: pipe::Receiver) {
         let ended = {
             let mut reading = std::pin::pin!(self.read_frames(&mut socket));
             tokio::select! {
@@ -105,7 +108,7 @@ impl Link {
         self.call_ended.notify_waiters();
     }
 
-    async fn read_frames(self: &Arc<Self>, socket: &mut OwnedReadHalf) -> Result<(), Violation> {
+    async fn read_frames(self: &Arc<Self>, socket: &mut pipe::Receiver) -> Result<(), Violation> {
         let mut decoder = Decoder::new();
         loop {
             // A socket that cannot be read has ended, whatever the reason.

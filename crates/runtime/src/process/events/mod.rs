@@ -127,11 +127,10 @@ pub(super) async fn start(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
     };
     let (ours, inside) = std::os::unix::net::UnixStream::pair().map_err(no_socket)?;
     ours.set_nonblocking(true).map_err(no_socket)?;
-    let ours = tokio::net::UnixStream::from_std(ours).map_err(no_socket)?;
     let init = init_frame(room)?;
     room.launch(room.language.command(), vec![inside.into()]).await?;
     let (told, ready) = oneshot::channel();
-    let (link, reader) = Link::open(Arc::clone(room), ours, told);
+    let (link, reader) = Link::open(Arc::clone(room), ours, told).map_err(no_socket)?;
     link.outbox.send(|out| out.extend_from_slice(&init));
     let reader = AbortOnDrop(tokio::spawn(Arc::clone(&link).read(reader)));
     let died = |_| room.fault(ErrorCode::InitFailed, "the function's process ended before it was ready");
