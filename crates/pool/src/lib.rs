@@ -17,9 +17,11 @@
 //! with paused time.
 
 mod demand;
+pub mod keep_alive;
 mod lease;
 mod options;
 mod pool;
+pub mod simulate;
 mod version_pool;
 mod view;
 
