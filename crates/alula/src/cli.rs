@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     alias, audit, completions, config, deploy, describe, dev, diff, doctor, instances, invoke, list, logs,
-    new, remove, rollback, runs, up, versions,
+    new, remove, rollback, runs, simulate, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -70,6 +70,8 @@ pub(crate) enum Task {
     Config(config::Arguments),
     /// Show who changed what
     Audit(audit::Arguments),
+    /// Try the policy of keeping instances on a trace of calls
+    Simulate(simulate::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -94,6 +96,7 @@ impl Task {
             Self::Remove(arguments) => remove::run(arguments, session).await,
             Self::Config(arguments) => config::run(arguments, session),
             Self::Audit(arguments) => audit::run(arguments, session).await,
+            Self::Simulate(arguments) => simulate::run(arguments, session),
             Self::Completions(arguments) => completions::run(arguments),
         }
     }

@@ -17,5 +17,6 @@ pub(crate) mod new;
 pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod runs;
+pub(crate) mod simulate;
 pub(crate) mod up;
 pub(crate) mod versions;
