@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::population::Like;
 use super::scale::{BINS, bin_of};
 
@@ -58,6 +60,54 @@ pub(crate) struct Expected {
     pub(crate) until_s: f32,
     /// Share of the idle times near the beat that are on it.
     pub(crate) share: f32,
+}
+
+/// A history as it is written down: the occupied bins, and what else it knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryRecord {
+    counts: Vec<(u8, u8)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<u8>,
+    #[serde(default)]
+    usual: f32,
+    #[serde(default)]
+    period_s: f32,
+    #[serde(default)]
+    deviation_s: f32,
+    #[serde(default)]
+    hits: u8,
+}
+
+impl From<&History> for HistoryRecord {
+    fn from(history: &History) -> Self {
+        let occupied = history.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        Self {
+            counts: occupied.filter_map(|(bin, count)| Some((u8::try_from(bin).ok()?, *count))).collect(),
+            last: history.recent.map(|recent| recent.last),
+            usual: history.recent.map_or(0.0, |recent| recent.usual),
+            period_s: history.beat.period_s,
+            deviation_s: history.beat.deviation_s,
+            hits: history.beat.hits,
+        }
+    }
+}
+
+/// What is out of bounds in a record is left out.
+impl From<&HistoryRecord> for History {
+    fn from(record: &HistoryRecord) -> Self {
+        let mut history = Self::default();
+        for (bin, count) in record.counts.iter().filter(|(bin, _)| usize::from(*bin) < BINS) {
+            history.add((*bin).into(), *count);
+        }
+        let last = record.last.filter(|bin| usize::from(*bin) < BINS);
+        let usual = record.usual.clamp(0.0, (BINS - 1) as f32);
+        history.recent = last.map(|last| Recent { last, usual });
+        let (period_s, deviation_s) = (record.period_s, record.deviation_s);
+        if period_s.is_finite() && deviation_s.is_finite() && period_s > 0.0 && deviation_s >= 0.0 {
+            history.beat = Beat { period_s, deviation_s, hits: record.hits.min(BEAT_HITS_MAX) };
+        }
+        history
+    }
 }
 
 impl Default for History {
@@ -177,6 +227,12 @@ mod tests {
         let often = |idle_s| history.counts[bin_of(Duration::from_secs(idle_s))];
         assert!(often(7_200) > often(60), "{} and {}", often(7_200), often(60));
         assert!(history.remembered() < REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn a_record_brings_everything_back() {
+        let history = after(&[60, 900, 900, 900, 12, 7_200, 900]);
+        assert_eq!(History::from(&HistoryRecord::from(&history)), history);
     }
 
     #[test]

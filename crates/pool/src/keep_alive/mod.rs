@@ -26,7 +26,7 @@ mod windows;
 
 use std::time::Duration;
 
-pub use history::History;
+pub use history::{History, HistoryRecord};
 pub use windows::{Span, Windows};
 
 use plan::Terms;

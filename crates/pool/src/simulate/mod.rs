@@ -24,7 +24,7 @@ pub use trace::{Trace, Traits};
 pub const FIXED_MINUTES: [u32; 3] = [1, 5, 10];
 
 /// Replays of one search for the price: each one comes closer.
-const SEARCH_MAX: usize = 12;
+const SEARCH_MAX: usize = 14;
 /// How much less memory than allowed is close enough.
 const SEARCH_TOLERANCE: f64 = 0.005;
 /// Below this price everything is held for as long as the bounds allow.
@@ -33,7 +33,7 @@ const PRICE_MIN: f32 = 1e-9;
 const PRICE_MAX: f32 = 1e3;
 /// How far a search jumps at the most and at the least while it knows one side only.
 const PRICE_STEP: f64 = 8.0;
-const PRICE_STEP_MIN: f64 = 1.01;
+const PRICE_STEP_MIN: f64 = 1.1;
 /// Functions from which on prices are first sought for a sample of so many.
 const SAMPLE: usize = 20_000;
 
