@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, completions, config, deploy, describe, dev, diff, doctor, instances, invoke, list, logs,
-    new, remove, rollback, runs, simulate, up, versions,
+    alias, audit, completions, config, deploy, describe, dev, diff, doctor, explain, instances, invoke, list,
+    logs, new, remove, rollback, runs, simulate, top, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -51,6 +51,10 @@ pub(crate) enum Task {
     Describe(describe::Arguments),
     /// List the instances that run now
     Instances(instances::Arguments),
+    /// Watch functions with their instances, memory, CPU and running calls
+    Top(top::Arguments),
+    /// Tell what was decided about a function's instances, when and why
+    Explain(explain::Arguments),
     /// Show what functions logged
     Logs(logs::Arguments),
     /// Show what became of calls
@@ -87,6 +91,8 @@ impl Task {
             Self::List(arguments) => list::run(arguments, session).await,
             Self::Describe(arguments) => describe::run(arguments, session).await,
             Self::Instances(arguments) => instances::run(arguments, session).await,
+            Self::Top(arguments) => top::run(arguments, session).await,
+            Self::Explain(arguments) => explain::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,
