@@ -93,13 +93,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &processes).await?;
     let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: processes });
-    let pool = {
-        let _in_data_plane = data_plane.enter();
-        Pool::new(pool_options(&config, clock.now()), backend, format!("{:x}", clock.now().as_millis()))
-    };
+    let pool = make_pool(pool_options(&config, clock.now()), &data_plane, backend);
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
-    let histories = Histories::new(&data_dir);
-    histories.load(&pool);
+    let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
     let gateway = alula_gateway::Parts {
@@ -214,6 +210,13 @@ fn control_options(config: &Config, data_dir: &DataDir) -> alula_control::Option
         builds_at_once: config.build.at_once,
         ..alula_control::Options::new(data_dir.path())
     }
+}
+
+/// Instances live on the runtime that serves calls.
+fn make_pool(options: PoolOptions, data_plane: &tokio::runtime::Handle, backend: Arc<dyn Backend>) -> Pool {
+    let _in_data_plane = data_plane.enter();
+    let id_prefix = format!("{:x}", options.started_at.as_millis());
+    Pool::new(options, backend, id_prefix)
 }
 
 fn pool_options(config: &Config, now: alula_model::Timestamp) -> PoolOptions {

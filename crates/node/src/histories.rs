@@ -20,12 +20,14 @@ pub(crate) struct Histories {
 }
 
 impl Histories {
-    pub(crate) fn new(data_dir: &DataDir) -> Self {
-        Self { path: data_dir.path().join("histories.json") }
+    /// Gives the pool what an earlier run has learned.
+    pub(crate) fn load_into(pool: &Pool, data_dir: &DataDir) -> Self {
+        let histories = Self { path: data_dir.path().join("histories.json") };
+        histories.load(pool);
+        histories
     }
 
-    /// Gives the pool what an earlier run has learned.
-    pub(crate) fn load(&self, pool: &Pool) {
+    fn load(&self, pool: &Pool) {
         let read = std::fs::read(&self.path).and_then(|record| Ok(pool.load_history(&record)?));
         match read {
             Ok(functions) => tracing::debug!(functions, "histories of calls loaded"),

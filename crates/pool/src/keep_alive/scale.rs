@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn every_start_is_in_its_own_bin_and_the_moment_before_is_not() {
-        for bin in 0..BINS {
-            let start = Duration::from_secs(STARTS_S[bin].into());
+        for (bin, start_s) in STARTS_S[..BINS].iter().enumerate() {
+            let start = Duration::from_secs((*start_s).into());
             assert_eq!(bin_of(start), bin);
             if bin > 0 {
                 assert_eq!(bin_of(start - Duration::from_millis(1)), bin - 1);
