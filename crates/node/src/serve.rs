@@ -44,7 +44,8 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let (stop, stop_telemetry) = (CancellationToken::new(), CancellationToken::new());
     let logs = tokio::spawn(platform.log_service.run(stop_telemetry.clone()));
     let runs = tokio::spawn(platform.run_service.run(stop_telemetry.clone()));
-    platform.data_plane.spawn(platform.pool.clone().run());
+    // It asks the kernel what every instance uses, which must not hold up calls.
+    let housekeeping = tokio::spawn(platform.pool.clone().run());
     let retiring = tokio::spawn(retire_on_change(platform.control.clone(), platform.pool.clone()));
     let showing = tokio::spawn(show_instances(platform.pool.clone(), platform.metrics));
     let remembering = tokio::spawn(platform.histories.clone().run(platform.pool.clone()));
@@ -89,6 +90,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     retiring.abort();
     collecting.abort();
     remembering.abort();
+    housekeeping.abort();
     platform.histories.save(&platform.pool);
     showing.abort();
     stop_telemetry.cancel();
