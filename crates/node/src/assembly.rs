@@ -7,6 +7,7 @@ use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
 use alula_invoke::Invoker;
 use alula_model::InvocationId;
+use alula_pool::keep_alive::KeepAliveOptions;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
@@ -21,6 +22,8 @@ use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
+use crate::histories::Histories;
+use crate::machine;
 use crate::token::AdminToken;
 use crate::up::Error;
 
@@ -47,6 +50,7 @@ pub(crate) struct Platform {
     pub(crate) gateway: alula_gateway::Parts<Invoker, Catalog>,
     pub(crate) api: Api,
     pub(crate) pool: Pool,
+    pub(crate) histories: Histories,
     pub(crate) control: Control,
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) spawner: SpawnerWatch,
@@ -89,11 +93,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &processes).await?;
     let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: processes });
-    let pool = {
-        let _in_data_plane = data_plane.enter();
-        Pool::new(pool_options(&config), backend, format!("{:x}", clock.now().as_millis()))
-    };
+    let pool = make_pool(pool_options(&config, clock.now()), &data_plane, backend);
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
+    let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
     let gateway = alula_gateway::Parts {
@@ -128,6 +130,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         gateway,
         api,
         pool,
+        histories,
         control,
         launcher,
         spawner,
@@ -209,7 +212,14 @@ fn control_options(config: &Config, data_dir: &DataDir) -> alula_control::Option
     }
 }
 
-fn pool_options(config: &Config) -> PoolOptions {
+/// Instances live on the runtime that serves calls.
+fn make_pool(options: PoolOptions, data_plane: &tokio::runtime::Handle, backend: Arc<dyn Backend>) -> Pool {
+    let _in_data_plane = data_plane.enter();
+    let id_prefix = format!("{:x}", options.started_at.as_millis());
+    Pool::new(options, backend, id_prefix)
+}
+
+fn pool_options(config: &Config, now: alula_model::Timestamp) -> PoolOptions {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let starts_at_once = match config.pool.starts_at_once {
         0 => cores * 2,
@@ -218,6 +228,20 @@ fn pool_options(config: &Config) -> PoolOptions {
     PoolOptions {
         starts_at_once,
         instances_max: config.pool.instances_max,
+        namespace_instances_max: match config.pool.namespace_instances_max {
+            0 => usize::MAX,
+            set => set,
+        },
+        memory_bytes_max: match config.pool.memory_mb_max {
+            0 => machine::memory_bytes() / 5 * 4,
+            megabytes => megabytes.saturating_mul(1024 * 1024),
+        },
+        keep_alive: KeepAliveOptions {
+            min: Duration::from_millis(config.pool.keep_alive_min_ms),
+            max: Duration::from_millis(config.pool.keep_alive_max_ms),
+            ..KeepAliveOptions::default()
+        },
+        started_at: now,
         waiting_max: config.pool.waiting_max,
         stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
         ..PoolOptions::default()

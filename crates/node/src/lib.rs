@@ -16,6 +16,7 @@ mod announce;
 mod assembly;
 mod clock;
 mod config;
+mod histories;
 mod machine;
 mod serve;
 mod token;

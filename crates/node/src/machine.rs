@@ -41,6 +41,12 @@ pub(crate) fn rust_toolchain(home: &Path) -> Option<PathBuf> {
     candidates.filter(is_named).find(|path| path.join("bin/cargo").exists())
 }
 
+/// The machine's memory in bytes.
+pub(crate) fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
 /// A name for the control groups of a data directory: the same at every start, different for every directory.
 pub(crate) fn group_name(data_dir: &Path) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};

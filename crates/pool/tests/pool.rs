@@ -168,7 +168,7 @@ async fn an_instance_that_ends_is_replaced_for_those_who_wait() {
 #[tokio::test(start_paused = true)]
 async fn idle_instances_go_and_busy_ones_stay() {
     let (pool, backend) = pool(slow_start(), PoolOptions::default());
-    let plan = plan(|spec| spec.idle_timeout_ms = 10_000);
+    let plan = plan(|spec| spec.idle_timeout_ms = Some(10_000));
     tokio::spawn(pool.clone().run());
     let both = futures_util::future::join_all(ask(&pool, &plan, 2)).await;
     let mut both = both.into_iter().map(|lease| lease.unwrap().unwrap());

@@ -93,8 +93,17 @@ pub struct Control {
 pub struct Pool {
     /// Starts that run at once; further ones wait their turn. Zero means two for every core.
     pub starts_at_once: usize,
-    /// Instances of all functions together. When a further one is needed, the one idle longest gives way.
+    /// Instances of all functions together. When a further one is needed, an idle one gives way.
     pub instances_max: usize,
+    /// Instances of the functions of one namespace. Zero means no limit but that of all.
+    pub namespace_instances_max: usize,
+    /// Memory that instances may take together, in megabytes. When a further one does not fit, idle ones give way. Zero
+    /// means four fifths of the machine's memory.
+    pub memory_mb_max: u64,
+    /// An instance is kept for at least this long after a call, in milliseconds.
+    pub keep_alive_min_ms: u64,
+    /// An instance is held idle for at most this long in one go, in milliseconds.
+    pub keep_alive_max_ms: u64,
     /// Calls that may wait for a slot of one version; the next is answered 429.
     pub waiting_max: usize,
     /// How long an instance may take to end by itself when it is let go.
@@ -103,7 +112,16 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { starts_at_once: 0, instances_max: 1_000, waiting_max: 5_000, stop_grace_ms: 2_000 }
+        Self {
+            starts_at_once: 0,
+            instances_max: 1_000,
+            namespace_instances_max: 0,
+            memory_mb_max: 0,
+            keep_alive_min_ms: 10_000,
+            keep_alive_max_ms: 4 * 3_600_000,
+            waiting_max: 5_000,
+            stop_grace_ms: 2_000,
+        }
     }
 }
 
