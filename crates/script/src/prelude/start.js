@@ -1,0 +1,27 @@
+// What every other file of the prelude uses. All files are joined into one module, in the order of prelude.rs.
+let native; // the functions of the platform
+const define = (names) => {
+  for (const [name, value] of Object.entries(names)) {
+    Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
+  }
+};
+const tag = (constructor, name = constructor.name) =>
+  Object.defineProperty(constructor.prototype, Symbol.toStringTag, { value: name, configurable: true });
+const utf8 = (text) => native.encode(text) ?? native.encode(text.toWellFormed());
+const isView = (value) => ArrayBuffer.isView(value);
+const toBytes = (value) =>
+  value instanceof Uint8Array ? value
+    : value instanceof ArrayBuffer ? new Uint8Array(value)
+      : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+const joined = (chunks) => {
+  if (chunks.length === 1) return chunks[0];
+  let length = 0;
+  for (const chunk of chunks) length += chunk.length;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+};
