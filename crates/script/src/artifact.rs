@@ -93,9 +93,9 @@ impl Artifact {
         Self::from_bytes(out.into())
     }
 
-    /// A stack trace with the lines of the source, without the engine's own frames.
+    /// A stack trace with the lines of the source, without frames that are not the script's own.
     pub(crate) fn source_lines(&self, stack: &str) -> String {
-        let is_users = |line: &&str| !line.contains(crate::prelude::NAME) && !line.contains("(native)");
+        let is_users = |line: &&str| self.modules.iter().any(|module| line.contains(&module.name));
         let lines: Vec<String> = stack.lines().filter(is_users).map(|line| self.source_line(line)).collect();
         lines.join("\n")
     }

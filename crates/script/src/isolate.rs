@@ -202,7 +202,7 @@ impl Isolate {
             .with::<part::DOMException>()
             .build(&runtime)
             .map_err(broken)?;
-        let bytecode = prelude::bytecode()?;
+        let bytecode = &prelude::bytecode()?.first;
         let hooks = context.with(|ctx| {
             install(&ctx, bytecode, &shared)
                 .catch(&ctx)
@@ -454,6 +454,9 @@ impl rquickjs::loader::Resolver for Imports {
         name: &str,
         _attributes: Option<rquickjs::loader::ImportAttributes<'js>>,
     ) -> rquickjs::Result<String> {
+        if base == prelude::MORE {
+            return Ok(name.to_owned());
+        }
         let modules = &self.0.artifact.modules;
         let from = modules.iter().find(|module| module.name == base);
         let number = from.and_then(|from| from.imports.iter().find(|(specifier, _)| specifier == name));

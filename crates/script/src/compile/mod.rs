@@ -140,7 +140,7 @@ fn bytecode(module: &Compiled, code: &str) -> Result<Bytes, CompileError> {
 }
 
 /// The engine looks for imports when it compiles; which modules they are is only asked when they are loaded.
-struct AnyName;
+pub(crate) struct AnyName;
 
 impl rquickjs::loader::Resolver for AnyName {
     fn resolve<'js>(
@@ -154,7 +154,8 @@ impl rquickjs::loader::Resolver for AnyName {
     }
 }
 
-struct EmptyModule;
+/// What stands for any import while a module is compiled.
+pub(crate) struct EmptyModule;
 
 impl rquickjs::loader::Loader for EmptyModule {
     fn load<'js>(

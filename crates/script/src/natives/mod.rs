@@ -13,7 +13,8 @@ use crate::ScriptError;
 use crate::calls::Head;
 use crate::host::{FetchRequest, Level, Redirect};
 use crate::isolate::{Effect, Shared};
-use crate::loader::copy_bytes;
+use crate::loader::{copy_bytes, load_module};
+use crate::prelude;
 
 /// Timers of one context at once.
 pub(crate) const TIMERS_MAX: u32 = 10_000;
@@ -29,6 +30,13 @@ pub(crate) fn object<'js>(ctx: &Ctx<'js>, shared: &Rc<Shared>) -> rquickjs::Resu
     add_waits(ctx, &natives, shared)?;
     values::add(ctx, &natives, shared)?;
     urls::add(ctx, &natives)?;
+    let load_more = |ctx: Ctx<'js>| {
+        let bytecode =
+            prelude::bytecode().map_err(|error| Exception::throw_internal(&ctx, &error.to_string()))?;
+        let (module, _evaluated_at_once) = load_module(&ctx, &bytecode.more)?.eval()?;
+        module.namespace()
+    };
+    natives.set("loadMore", Function::new(ctx.clone(), load_more)?)?;
     Ok(natives)
 }
 

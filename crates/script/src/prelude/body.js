@@ -10,12 +10,12 @@ const extract = (value) => {
   if (value === null || value === undefined) return [null, null];
   if (value instanceof ArrayBuffer) return [new Uint8Array(value.slice(0)), null];
   if (isView(value)) return [toBytes(value).slice(), null];
-  if (value instanceof URLSearchParams) return [value.toString(), "application/x-www-form-urlencoded;charset=UTF-8"];
-  if (value instanceof ReadableStream) {
-    if (value.locked || streamState(value).isDisturbed) throw new TypeError("the stream was read already");
+  if (loaded !== null && value instanceof loaded.URLSearchParams) return [value.toString(), "application/x-www-form-urlencoded;charset=UTF-8"];
+  if (isStream(value)) {
+    if (value.locked || loaded.streamState(value).isDisturbed) throw new TypeError("the stream was read already");
     return [value, null];
   }
-  if (typeof value === "object" && value[Symbol.asyncIterator]) return [ReadableStream.from(value), null];
+  if (typeof value === "object" && value[Symbol.asyncIterator]) return [more().ReadableStream.from(value), null];
   return [`${value}`, "text/plain;charset=UTF-8"];
 };
 
@@ -30,8 +30,8 @@ class Body {
     if (this[kStream]) return this[kStream];
     const source = this[kSource];
     if (source === null) return null;
-    if (source instanceof ReadableStream) return (this[kStream] = source);
-    this[kStream] = new ReadableStream({
+    if (isStream(source)) return (this[kStream] = source);
+    this[kStream] = new (more().ReadableStream)({
       pull(controller) {
         const bytes = chunkBytes(source);
         if (bytes.length) controller.enqueue(bytes);
@@ -42,7 +42,7 @@ class Body {
   }
 
   get bodyUsed() {
-    return Boolean(this[kUsed] || (this[kStream] && streamState(this[kStream]).isDisturbed));
+    return Boolean(this[kUsed] || (this[kStream] && loaded.streamState(this[kStream]).isDisturbed));
   }
 
   async bytes() {
@@ -76,7 +76,7 @@ class Body {
 const takeWhole = (holder) => {
   if (holder.bodyUsed || (holder[kStream] && holder[kStream].locked)) throw new TypeError("the body was read already");
   const source = holder[kSource];
-  if (source instanceof ReadableStream) return undefined;
+  if (isStream(source)) return undefined;
   holder[kUsed] = source !== null;
   return source;
 };
@@ -90,7 +90,7 @@ const gather = async (stream) => {
 // Two sources of one, for clone().
 const split = (holder) => {
   if (holder.bodyUsed || (holder[kStream] && holder[kStream].locked)) throw new TypeError("the body was read already");
-  if (!(holder[kSource] instanceof ReadableStream)) return holder[kSource];
+  if (!isStream(holder[kSource])) return holder[kSource];
   const [mine, other] = holder[kSource].tee();
   holder[kSource] = mine;
   holder[kStream] = null;

@@ -28,7 +28,7 @@ const begin = (id, method, url, headers, body, isStreamed) => {
 
 // The request's body, asked for piece by piece.
 const bodies = new Map();
-const incoming = (id) => new ReadableStream({
+const incoming = (id) => new (more().ReadableStream)({
   pull: (controller) => new Promise((resolve) => {
     bodies.set(id, { controller, resolve });
     native.readBody(id);
@@ -47,9 +47,11 @@ const bodyPiece = (id, piece, error) => {
 
 const failed = (id, error) => {
   running.delete(id);
+  // The engine throws null where there is no memory left for an error.
+  if (error === null) return native.fail(id, "InternalError", "out of memory", "");
   const isError = error instanceof Error || error instanceof DOMException;
   const name = isError ? String(error.name) : typeof error;
-  const message = isError ? String(error.message) : inspect(error);
+  const message = isError ? String(error.message) : more().format([error]);
   const stack = isError ? native.sourceLines(String(error.stack ?? "").trimEnd()) : "";
   native.fail(id, name, message, stack);
 };
@@ -69,7 +71,7 @@ const answer = (id, request, response) => {
   }
   const { [kHeaders]: held, [kSource]: source } = response;
   const headers = typeof held === "string" ? held : flattenHeaders(held);
-  if (!(source instanceof ReadableStream) && !response[kStream]) {
+  if (!isStream(source) && !response[kStream]) {
     running.delete(id);
     if (!native.respond(id, response.status, headers, source)) {
       native.respond(id, response.status, headers, source.toWellFormed());
@@ -109,8 +111,8 @@ const cancel = (id) => {
   bodies.delete(id);
   if (!entry) return;
   const reason = new DOMException("the call was cancelled", "AbortError");
-  if (entry.request[kSignal]) abortSignal(entry.request[kSignal], reason);
-  if (entry.body) streamState(entry.body).cancel(reason).catch(() => {});
+  if (entry.request[kSignal]) more().abortSignal(entry.request[kSignal], reason);
+  if (entry.body) more().streamState(entry.body).cancel(reason).catch(() => {});
   drained(id);
 };
 
@@ -126,26 +128,20 @@ const choose = (exported, name) => {
 };
 
 // The script's top level runs until the promise is settled; then its handler is known.
-const loaded = (id, promise, exported, name) => {
+const settle = (id, promise, exported, name) => {
   promise.then(() => choose(exported, name)).then(() => native.respond(id, 200, "", null), (error) => failed(id, error));
 };
+
+const LATER = [
+  "AbortController", "AbortSignal", "Event", "EventTarget", "ReadableStream", "TextDecoder", "TextEncoder", "URL",
+  "URLSearchParams", "atob", "btoa", "crypto", "fetch", "structuredClone",
+];
 
 export const install = (functions, variables) => {
   native = functions;
   environment = Object.freeze(Object.fromEntries(variables));
   define({
-    AbortController, AbortSignal, Event, EventTarget, Headers, ReadableStream, Request, Response, TextDecoder,
-    TextEncoder, URL, URLSearchParams, console, crypto, fetch, structuredClone,
-    atob: (text) => {
-      const decoded = native.atob(`${text}`);
-      if (decoded === undefined) throw new DOMException("the text is not base64", "InvalidCharacterError");
-      return decoded;
-    },
-    btoa: (text) => {
-      const encoded = native.btoa(`${text}`);
-      if (encoded === undefined) throw new DOMException("a character is above 255", "InvalidCharacterError");
-      return encoded;
-    },
+    Headers, Request, Response, console,
     queueMicrotask: (callback) => {
       if (typeof callback !== "function") throw new TypeError("a microtask is a function");
       Promise.resolve().then(callback).catch((error) => console.error("uncaught in a microtask:", error));
@@ -156,5 +152,25 @@ export const install = (functions, variables) => {
     clearInterval: stopTimer,
     self: globalThis,
   });
-  return { begin, cancel, loaded, bodyPiece, drained, fireTimer, fetched, fetchedPiece };
+  for (const name of LATER) {
+    Object.defineProperty(globalThis, name, {
+      configurable: true,
+      get() {
+        const value = more()[name];
+        define({ [name]: value });
+        return value;
+      },
+      set(value) { define({ [name]: value }); },
+    });
+  }
+  return {
+    begin, cancel, loaded: settle, bodyPiece, drained, fireTimer,
+    fetched: (...answer) => more().fetched(...answer),
+    fetchedPiece: (...piece) => more().fetchedPiece(...piece),
+  };
+};
+
+export {
+  Body, Headers, NULL_BODY_STATUS, Request, Response, define, flattenHeaders, isView, joined, kHeaders,
+  kSignal, kSource, native, tag, toBytes, utf8,
 };

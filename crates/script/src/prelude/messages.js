@@ -27,7 +27,7 @@ class Request extends Body {
       return;
     }
     const from = input instanceof Request ? input : null;
-    this.url = from ? from.url : new URL(`${input}`).href;
+    this.url = from ? from.url : new (more().URL)(`${input}`).href;
     this.method = methodName(init?.method ?? from?.method ?? "GET");
     this.redirect = init?.redirect ?? from?.redirect ?? "follow";
     this[kHeaders] = new Headers(init?.headers ?? from?.headers);
@@ -48,7 +48,7 @@ class Request extends Body {
   }
 
   get signal() {
-    return (this[kSignal] ??= new AbortSignal());
+    return (this[kSignal] ??= new (more().AbortSignal)());
   }
 
   clone() {
@@ -96,7 +96,7 @@ class Response extends Body {
 
   static redirect(url, status = 302) {
     if (!REDIRECTS.includes(status)) throw new RangeError(`${status} is not a status of redirection`);
-    return new Response(null, { status, headers: { location: new URL(`${url}`).href } });
+    return new Response(null, { status, headers: { location: new (more().URL)(`${url}`).href } });
   }
 
   static error() {

@@ -1,4 +1,5 @@
-// What every other file of the prelude uses. All files are joined into one module, in the order of prelude.rs.
+// What every other file of the prelude uses. The files are joined into two modules, in the order of prelude.rs: one
+// that every context has, and one that is loaded when a script first needs something of it.
 let native; // the functions of the platform
 const define = (names) => {
   for (const [name, value] of Object.entries(names)) {
@@ -25,3 +26,8 @@ const joined = (chunks) => {
   }
   return whole;
 };
+
+let loaded = null;
+const more = () => (loaded ??= native.loadMore());
+// Without the second module no such value can exist.
+const isStream = (value) => loaded !== null && value instanceof loaded.ReadableStream;

@@ -71,6 +71,18 @@ const crypto = {
   },
 };
 
+const atob = (text) => {
+  const decoded = native.atob(`${text}`);
+  if (decoded === undefined) throw new DOMException("the text is not base64", "InvalidCharacterError");
+  return decoded;
+};
+
+const btoa = (text) => {
+  const encoded = native.btoa(`${text}`);
+  if (encoded === undefined) throw new DOMException("a character is above 255", "InvalidCharacterError");
+  return encoded;
+};
+
 const structuredClone = (value) => {
   const seen = new Map();
   const refuse = (what) => {
@@ -160,7 +172,8 @@ const errorText = (error) => {
   return (stack ? `${head}\n${stack}` : head) + cause;
 };
 
-const say = (level) => (...values) => {
+// What one call of console writes.
+const format = (values) => {
   let texts = values;
   if (typeof values[0] === "string" && values[0].includes("%")) {
     let next = 1;
@@ -175,22 +188,5 @@ const say = (level) => (...values) => {
     });
     texts = [filled, ...values.slice(next)];
   }
-  native.log(level, texts.map((value) => inspect(value)).join(" "));
-};
-
-const marks = new Map();
-const console = {
-  debug: say(0),
-  log: say(1),
-  info: say(1),
-  warn: say(2),
-  error: say(3),
-  trace: (...values) => say(0)(...values, `\n${native.sourceLines(new Error().stack)}`),
-  dir: (value) => say(1)(value),
-  assert: (condition, ...values) => condition || say(3)("assertion failed:", ...values),
-  time: (label = "default") => { marks.set(label, performance.now()); },
-  timeEnd: (label = "default") => {
-    if (marks.has(label)) say(1)(`${label}: ${(performance.now() - marks.get(label)).toFixed(3)} ms`);
-    marks.delete(label);
-  },
+  return texts.map((value) => inspect(value)).join(" ");
 };

@@ -94,9 +94,11 @@ fn what_is_thrown_names_the_line_of_the_source() {
 #[test]
 fn anything_that_is_thrown_is_reported() {
     run(async {
-        for (thrown, expected) in
-            [("'text'", "string: text"), ("null", "object: null"), ("{ a: 1 }", "object: { a: 1 }")]
-        {
+        for (thrown, expected) in [
+            ("'text'", "string: text"),
+            ("undefined", "undefined: undefined"),
+            ("{ a: 1 }", "object: { a: 1 }"),
+        ] {
             let source = format!("export default () => {{ throw {thrown} }}");
             let error = world().script(&source).call(get("/")).await.unwrap_err();
             assert_eq!(error.to_string(), expected);
