@@ -403,6 +403,7 @@ const fn number_of(class: FailClass) -> u16 {
         FailClass::Cancelled => 4,
         FailClass::OutOfMemory => 5,
         FailClass::ResultTooLarge => 6,
+        FailClass::NotBegun => 7,
     }
 }
 

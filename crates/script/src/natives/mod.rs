@@ -23,6 +23,8 @@ const LOG_BYTES_MAX: usize = 64 * 1024;
 /// Longest message or stack of an error, in bytes.
 const ERROR_BYTES_MAX: usize = 8 * 1024;
 
+type MakeEffect = fn(u32) -> Effect;
+
 /// All functions, in one object.
 pub(crate) fn object<'js>(ctx: &Ctx<'js>, shared: &Rc<Shared>) -> rquickjs::Result<Object<'js>> {
     let natives = Object::new(ctx.clone())?;
@@ -130,7 +132,7 @@ fn add_waits<'js>(ctx: &Ctx<'js>, natives: &Object<'js>, shared: &Rc<Shared>) ->
         Ok(())
     };
     natives.set("fetch", Function::new(ctx.clone(), fetch)?)?;
-    let simple: [(&str, fn(u32) -> Effect); 4] = [
+    let simple: [(&str, MakeEffect); 4] = [
         ("stopTimer", Effect::StopTimer),
         ("readBody", Effect::ReadBody),
         ("stopFetch", Effect::StopFetch),

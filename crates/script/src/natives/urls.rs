@@ -57,16 +57,19 @@ fn split(ctx: &Ctx<'_>, href: &str) -> rquickjs::Result<Vec<String>> {
 /// Sets one part; what it cannot be is ignored, as the standard has it.
 fn change(ctx: &Ctx<'_>, href: &str, part: &str, value: &str) -> rquickjs::Result<String> {
     let mut url = checked(ctx, href)?;
-    let _ignored_where_it_cannot_be = match part {
-        "protocol" => quirks::set_protocol(&mut url, value),
-        "username" => quirks::set_username(&mut url, value),
-        "password" => quirks::set_password(&mut url, value),
-        "host" => quirks::set_host(&mut url, value),
-        "hostname" => quirks::set_hostname(&mut url, value),
-        "port" => quirks::set_port(&mut url, value),
-        "pathname" => Ok(quirks::set_pathname(&mut url, value)),
-        "search" => Ok(quirks::set_search(&mut url, value)),
-        _ => Ok(quirks::set_hash(&mut url, value)),
-    };
+    match part {
+        "protocol" => ignore(quirks::set_protocol(&mut url, value)),
+        "username" => ignore(quirks::set_username(&mut url, value)),
+        "password" => ignore(quirks::set_password(&mut url, value)),
+        "host" => ignore(quirks::set_host(&mut url, value)),
+        "hostname" => ignore(quirks::set_hostname(&mut url, value)),
+        "port" => ignore(quirks::set_port(&mut url, value)),
+        "pathname" => quirks::set_pathname(&mut url, value),
+        "search" => quirks::set_search(&mut url, value),
+        _ => quirks::set_hash(&mut url, value),
+    }
     Ok(url.into())
 }
+
+/// A part that cannot be what it was set to stays as it was.
+fn ignore(_set: Result<(), ()>) {}
