@@ -28,11 +28,24 @@ struct Open {
 }
 
 /// A task that ends with whoever holds this.
-pub(crate) struct AbortOnDrop(pub(crate) JoinHandle<()>);
+pub(crate) struct AbortOnDrop(Option<JoinHandle<()>>);
+
+impl AbortOnDrop {
+    pub(crate) fn new(task: JoinHandle<()>) -> Self {
+        Self(Some(task))
+    }
+
+    /// Lets the task go on: it is the one that calls this, and ends by itself.
+    pub(crate) fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -52,7 +65,7 @@ impl Fetches {
                 arrived(&isolate, id, answer);
             }
         });
-        self.open.borrow_mut().insert(id, Open { task: Some(AbortOnDrop(task)), body: None });
+        self.open.borrow_mut().insert(id, Open { task: Some(AbortOnDrop::new(task)), body: None });
     }
 
     /// Reads one piece of an answer's body.
@@ -66,7 +79,7 @@ impl Fetches {
             came(&weak, id, body, piece);
         });
         if let Some(open) = self.open.borrow_mut().get_mut(&id) {
-            open.task = Some(AbortOnDrop(task));
+            open.task = Some(AbortOnDrop::new(task));
         }
     }
 
@@ -85,7 +98,7 @@ impl Fetches {
     /// Forgets a request whose own task this is, so that the task is not ended in the middle.
     fn finish(&self, id: u32) {
         let task = self.open.borrow_mut().remove(&id).and_then(|mut open| open.task.take());
-        std::mem::forget(task);
+        task.map(AbortOnDrop::detach);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rquickjs::context::intrinsic as part;
 use rquickjs::{
-    CatchResultExt as _, CaughtError, Context, Ctx, Function, Module, Object, Persistent, Runtime, TypedArray,
+    CatchResultExt as _, CaughtError, Context, Ctx, Function, Object, Persistent, Runtime, TypedArray,
 };
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ use crate::calls::{Calls, Head, next_of};
 use crate::engine::ModuleOptions;
 use crate::fetches::{AbortOnDrop, Fetches};
 use crate::host::FetchRequest;
+use crate::imports::Imports;
 use crate::loader::load_module;
 use crate::message::{BodyStream, Request, RequestBody, Response, ResponseBody};
 use crate::{natives, prelude};
@@ -413,11 +414,11 @@ impl Isolate {
             tokio::time::sleep(wait).await;
             let Some(isolate) = weak.upgrade() else { return };
             isolate.shared.timers.set(isolate.shared.timers.get().saturating_sub(1));
-            // This very task is the one that is kept there, so it must not be ended by being forgotten.
-            std::mem::forget(isolate.timers.borrow_mut().remove(&id));
+            let own = isolate.timers.borrow_mut().remove(&id);
+            own.map(AbortOnDrop::detach);
             isolate.turn(None, None, |ctx, hooks| hooks.fire_timer.clone().restore(ctx)?.call((id,)));
         });
-        self.timers.borrow_mut().insert(id, AbortOnDrop(task));
+        self.timers.borrow_mut().insert(id, AbortOnDrop::new(task));
     }
 
     fn read_body(self: &Rc<Self>, id: u32) {
@@ -441,43 +442,6 @@ fn install(ctx: &Ctx<'_>, bytecode: &[u8], shared: &Rc<Shared>) -> rquickjs::Res
         shared.options.env.iter().map(|(name, value)| vec![name.as_str(), value.as_str()]).collect();
     let exported: Object<'_> = install.call((natives::object(ctx, shared)?, variables))?;
     Hooks::of(ctx, &exported)
-}
-
-/// Finds the modules of an artifact: by the table that was made when it was compiled.
-struct Imports(Rc<ModuleOptions>);
-
-impl rquickjs::loader::Resolver for Imports {
-    fn resolve<'js>(
-        &mut self,
-        _ctx: &Ctx<'js>,
-        base: &str,
-        name: &str,
-        _attributes: Option<rquickjs::loader::ImportAttributes<'js>>,
-    ) -> rquickjs::Result<String> {
-        if base == prelude::MORE {
-            return Ok(name.to_owned());
-        }
-        let modules = &self.0.artifact.modules;
-        let from = modules.iter().find(|module| module.name == base);
-        let number = from.and_then(|from| from.imports.iter().find(|(specifier, _)| specifier == name));
-        let found = number.and_then(|(_, number)| modules.get(*number));
-        found.map(|module| module.name.clone()).ok_or_else(|| {
-            let why = "only what is written out in the source can be imported";
-            rquickjs::Error::new_resolving_message(base, name, why)
-        })
-    }
-}
-
-impl rquickjs::loader::Loader for Imports {
-    fn load<'js>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        name: &str,
-        _attributes: Option<rquickjs::loader::ImportAttributes<'js>>,
-    ) -> rquickjs::Result<Module<'js>> {
-        let module = self.0.artifact.modules.iter().find(|module| module.name == name);
-        load_module(ctx, &module.ok_or_else(|| rquickjs::Error::new_loading(name))?.bytecode)
-    }
 }
 
 /// A call in a context; the script is told when this is dropped before the call has ended.

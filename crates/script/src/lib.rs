@@ -21,6 +21,7 @@ mod engine;
 mod error;
 mod fetches;
 mod host;
+mod imports;
 mod isolate;
 mod loader;
 mod message;

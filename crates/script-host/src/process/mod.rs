@@ -1,5 +1,6 @@
 //! Inside the sandbox: the hidden modes of the platform's binary.
 
+mod call_meta;
 mod compile;
 mod frames_out;
 mod outgoing;

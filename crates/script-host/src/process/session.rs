@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::control::Packet;
 
+use super::call_meta::{CallMeta, latin1, to_bytes};
 use super::frames_out::FramesOut;
 use super::outgoing::{Client, Outgoing};
 
@@ -93,6 +94,15 @@ struct InFlight {
     credit: Option<Rc<Semaphore>>,
 }
 
+/// Ends the calls of a session when it is over, also where it is broken off.
+struct EndCalls(Rc<Session>);
+
+impl Drop for EndCalls {
+    fn drop(&mut self) {
+        self.0.calls.take().into_values().filter_map(|call| call.task).for_each(|task| task.abort());
+    }
+}
+
 /// Lines of one instance, as frames.
 #[derive(Debug)]
 struct Log(Rc<FramesOut>);
@@ -141,6 +151,7 @@ impl Session {
 
     /// Serves until the platform closes the link or asks to end.
     pub(super) async fn run(self: &Rc<Self>) {
+        let _calls_end_with_it = EndCalls(Rc::clone(self));
         let mut decoder = Decoder::new();
         let mut reader = SharedReader(Rc::clone(&self.socket));
         while let Ok(1..) = reader.read(&mut decoder).await {
@@ -151,7 +162,6 @@ impl Session {
                 break;
             }
         }
-        self.calls.take().into_values().filter_map(|call| call.task).for_each(|task| task.abort());
     }
 
     async fn take_frames(self: &Rc<Self>, decoder: &mut Decoder) -> bool {
@@ -417,59 +427,6 @@ fn random(bytes: &mut [u8]) {
         // Fails only before the machine's first randomness is there, and then not for long.
         at += rustix::rand::getrandom(&mut bytes[at..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
-}
-
-/// The fields of an INVOKE that a script sees.
-struct CallMeta<'a> {
-    method: &'a str,
-    target: &'a str,
-    /// The pairs, still joined by NUL.
-    headers: &'a [u8],
-}
-
-impl<'a> CallMeta<'a> {
-    fn parse(meta: &'a [u8]) -> Option<Self> {
-        let mut rest = Some(meta);
-        let mut next = || {
-            let text = rest?;
-            let end = text.iter().position(|byte| *byte == 0);
-            rest = end.map(|end| &text[end + 1..]);
-            Some(&text[..end.unwrap_or(text.len())])
-        };
-        let method = std::str::from_utf8(next()?).ok()?;
-        let target = std::str::from_utf8(next()?).ok()?;
-        let (_remote, _id, _deadline) = (next()?, next()?, next()?);
-        let parameters: usize = std::str::from_utf8(next()?).ok()?.parse().ok()?;
-        for _ in 0..parameters.checked_mul(2)? {
-            next()?;
-        }
-        Some(Self { method, target, headers: rest.unwrap_or_default() })
-    }
-
-    fn url(&self) -> String {
-        let header = |wanted: &[u8]| {
-            let found = pairs(self.headers).flatten().find(|(name, _)| *name == wanted);
-            found.and_then(|(_, value)| std::str::from_utf8(value).ok())
-        };
-        let scheme = if header(b"x-forwarded-proto") == Some("https") { "https" } else { "http" };
-        format!("{scheme}://{}{}", header(b"host").unwrap_or("localhost"), self.target)
-    }
-}
-
-/// Each byte as the character with its number.
-fn latin1(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.is_ascii() => text.to_owned(),
-        _ => bytes.iter().copied().map(char::from).collect(),
-    }
-}
-
-/// Each character as its byte; the engine lets no others into headers.
-fn to_bytes(text: &str) -> Vec<u8> {
-    if text.is_ascii() {
-        return text.as_bytes().to_vec();
-    }
-    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 
 /// Reads from the socket that others write to.
