@@ -98,7 +98,9 @@ impl Fetches {
     /// Forgets a request whose own task this is, so that the task is not ended in the middle.
     fn finish(&self, id: u32) {
         let task = self.open.borrow_mut().remove(&id).and_then(|mut open| open.task.take());
-        task.map(AbortOnDrop::detach);
+        if let Some(task) = task {
+            task.detach();
+        }
     }
 }
 

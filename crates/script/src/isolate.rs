@@ -415,7 +415,9 @@ impl Isolate {
             let Some(isolate) = weak.upgrade() else { return };
             isolate.shared.timers.set(isolate.shared.timers.get().saturating_sub(1));
             let own = isolate.timers.borrow_mut().remove(&id);
-            own.map(AbortOnDrop::detach);
+            if let Some(own) = own {
+                own.detach();
+            }
             isolate.turn(None, None, |ctx, hooks| hooks.fire_timer.clone().restore(ctx)?.call((id,)));
         });
         self.timers.borrow_mut().insert(id, AbortOnDrop::new(task));
