@@ -86,11 +86,14 @@ pub(super) struct Session {
     worked: Notify,
 }
 
+/// Takes the pieces of a streamed request body.
+type PieceSender = mpsc::Sender<Result<Bytes, String>>;
+
 /// What can be told to a call that has not ended.
 #[derive(Default)]
 struct InFlight {
     task: Option<JoinHandle<()>>,
-    body: Option<mpsc::Sender<Result<Bytes, String>>>,
+    body: Option<PieceSender>,
     credit: Option<Rc<Semaphore>>,
 }
 
@@ -247,10 +250,7 @@ impl Session {
         }
     }
 
-    fn request(
-        self: &Rc<Self>,
-        frame: &Frame,
-    ) -> Option<(Request, Option<mpsc::Sender<Result<Bytes, String>>>)> {
+    fn request(self: &Rc<Self>, frame: &Frame) -> Option<(Request, Option<PieceSender>)> {
         let head = CallMeta::parse(frame.meta())?;
         let (body, sender) = if frame.head.flags.has(Flags::MORE) {
             let (sender, receiver) = mpsc::channel(PIECES_MAX);
