@@ -12,6 +12,7 @@ use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
+use alula_script_host::{ScriptBackend, ScriptOptions};
 use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
+use crate::backends::Backends;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
@@ -90,9 +92,10 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
     };
+    let backends = Backends { scripts: scripts(&data_dir, processes.clone())?, processes };
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
-    let control = open_control(options, &data_dir, store.clone(), &processes).await?;
-    let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: processes });
+    let control = open_control(options, &data_dir, store.clone(), &backends).await?;
+    let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: backends });
     let pool = make_pool(pool_options(&config, clock.now()), &data_plane, backend);
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
     let histories = Histories::load_into(&pool, &data_dir);
@@ -142,18 +145,27 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     })
 }
 
+/// Light scripts run in processes of this very binary.
+fn scripts(data_dir: &DataDir, processes: ProcessBackend) -> Result<ScriptBackend, Error> {
+    let program =
+        std::env::current_exe().map_err(Error::system("the platform's own binary cannot be found"))?;
+    let options = ScriptOptions::new(data_dir.path().join("script"), program);
+    ScriptBackend::open(options, processes).map_err(Error::system("script hosts cannot be set up"))
+}
+
 /// Opens the control service over the packages on disk and the backend that its instances will run on.
 async fn open_control(
     options: alula_control::Options,
     data_dir: &DataDir,
     records: Arc<alula_store::SqliteStore>,
-    processes: &ProcessBackend,
+    backends: &Backends,
 ) -> Result<Control, Error> {
+    let processes = &backends.processes;
     let packages = DiskPackages::open(data_dir).map_err(Error::component("the packages cannot be opened"))?;
     let parts = alula_control::Parts {
         records,
         packages: Arc::new(packages),
-        backend: Arc::new(processes.clone()),
+        backend: Arc::new(backends.clone()),
         launcher: Arc::clone(&processes.launcher),
         languages: Arc::clone(&processes.languages),
         clock: Arc::clone(&processes.clock),

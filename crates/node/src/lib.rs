@@ -14,6 +14,7 @@
 mod adapters;
 mod announce;
 mod assembly;
+mod backends;
 mod clock;
 mod config;
 mod histories;

@@ -17,6 +17,9 @@ pub struct Manifest {
     pub description: String,
     /// How the platform talks to the processes.
     pub protocol: Protocol,
+    /// What its processes are.
+    #[serde(default)]
+    pub home: Home,
     /// The names that functions use.
     pub runtime: RuntimeNames,
     /// What must be installed; absent where the code needs nothing.
@@ -62,6 +65,17 @@ pub struct Manifest {
     /// What `alula new` can make, in the folder `templates/<name>`.
     #[serde(default)]
     pub templates: Vec<Template>,
+}
+
+/// What the processes of a language are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Home {
+    /// Processes of a cell, each instance in one of its own.
+    #[default]
+    Cell,
+    /// Contexts in a process that the instances of a namespace share; they need no shim.
+    ScriptHost,
 }
 
 /// How the platform talks to the processes of a language.
@@ -196,6 +210,11 @@ impl Manifest {
 
     fn contradiction(&self) -> Option<&'static str> {
         let by_shim = self.protocol == Protocol::Frames;
+        if self.home == Home::ScriptHost {
+            let is_bare = by_shim && self.shim.is_none() && self.command.is_empty();
+            return (!is_bare)
+                .then_some("a script host speaks the protocol frames, without a shim or a command");
+        }
         if by_shim != self.shim.is_some() {
             return Some("a shim belongs to the protocol frames, and only to it");
         }
