@@ -20,6 +20,8 @@ const BODY_MAX = 65536; // longest body of one frame
 const STACK_MAX = 50; // lines of a stack trace
 const TEXT_MAX = 8192; // characters of an error message or of a line of its stack trace
 const LOG_BUFFER_MAX = 16384; // bytes of log lines that wait for the end of the tick or the reply
+const LOG_BURST = 16; // lines that are sent at once after a quiet time, so that code which blocks right after them loses none
+const LOG_PER_MS = 1; // lines a millisecond that are sent at once; above that, gathering is worth it
 const EMPTY = Buffer.alloc(0);
 const LOOK_OUT_MS = 0.05; // how long to look out for the next call, only where the platform says that one is queued
 
@@ -43,6 +45,8 @@ class Link {
     this.rest = EMPTY;
     this.logs = [];
     this.logsSize = 0;
+    this.logAllowance = LOG_BURST;
+    this.logSentAt = 0;
     this.reads = 0;
     this.socket = new net.Socket({
       fd: LINK_FD,
@@ -102,14 +106,24 @@ class Link {
     if (sent < data.length) this.socket.write(sent ? data.subarray(sent) : data);
   }
 
+  // Sends lines at once where they come slowly. Where they come fast, the rest waits for the end of the tick or the reply.
   log(stream, level, body) {
     const call = currentCall();
     for (let at = 0; at < body.length; at += BODY_MAX) {
       this.logs.push(frame(LOG, call, (stream << 8) | level, 0, null, body.subarray(at, at + BODY_MAX)));
     }
+    if (this.mayLogNow()) return this.flush();
     if (this.logsSize === 0) setImmediate(() => this.flush());
     this.logsSize += body.length;
     if (this.logsSize > LOG_BUFFER_MAX) this.flush();
+  }
+
+  mayLogNow() {
+    const now = performance.now();
+    const allowance = Math.min(LOG_BURST, this.logAllowance + (now - this.logSentAt) * LOG_PER_MS);
+    this.logSentAt = now;
+    this.logAllowance = allowance >= 1 ? allowance - 1 : allowance;
+    return allowance >= 1;
   }
 
   flush() {

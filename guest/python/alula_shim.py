@@ -11,7 +11,7 @@ import sys
 from _thread import allocate_lock, start_new_thread
 from io import RawIOBase, TextIOWrapper
 from struct import Struct
-from time import sleep
+from time import monotonic, sleep
 
 PROTOCOL_VERSION = 1
 INIT, INVOKE, DATA, CREDIT, CANCEL, PING, SHUTDOWN, TAKE_BACK = 1, 2, 3, 4, 5, 6, 7, 8
@@ -25,7 +25,9 @@ BODY_MAX = 65536  # longest body of one frame; also the read size, above which m
 WINDOW = 262144  # bytes of a streamed body that may be sent before the platform grants more
 SPIN = 60  # tries of 0.35 us for the next call, made only where the platform says that one is queued
 LOG_BUFFER_MAX = 16384  # bytes of log lines that wait for the reply
-LOG_DELAY = 0.02  # seconds that they wait at most
+LOG_DELAY = 0.02  # seconds that they wait at most, where other threads can run
+LOG_BURST = 16  # lines that are sent at once after a quiet time, so that code which hangs right after them loses none
+LOG_RATE = 1000  # lines a second that are sent at once; above that, gathering is worth it
 TEXT_MAX = 8192  # characters of an error message or of a line of its stack trace
 STACK_MAX = 50  # entries of a stack trace
 OWN_FOLDER, link, streams = "", None, ()  # set by start
@@ -54,6 +56,7 @@ class Link:
         self.cancellable = 0  # the same while a signal may raise Cancelled
         self.set_aside = []  # frames that came while the answer of another call was being streamed
         self.logs, self.logs_size = [], 0
+        self.log_allowance, self.log_sent_at = LOG_BURST, 0.0
         self.flusher, self.flusher_awake = None, False
         self.poll = select.poll()
         self.poll.register(fd, select.POLLIN)
@@ -118,13 +121,15 @@ class Link:
             if kind == INVOKE and call in wanted:
                 self.buffer = self.buffer[:at] + self.buffer[end:]
                 self.logs.append(frame(FAIL, call, FAIL_NOT_BEGUN))
-        if not self.logs:
-            return
+        if self.logs:
+            self.send_soon()
+
+    def send_soon(self):
+        """Sends what waits. Now, unless the lock is held: this very thread may hold it, further down its stack."""
         if self.lock.acquire(False):
             self.lock.release()
             self.send(b"")
         elif not self.flusher_awake:
-            # This very thread may hold the lock, further down its stack.
             self.wake_flusher()
 
     def send(self, data):
@@ -147,15 +152,23 @@ class Link:
             self.send(frame(DATA, call, flags=END if end >= len(body) else 0, body=body[at:end]))
 
     def log(self, stream, level, text, call=None):
-        """Keeps lines until the next reply, but not longer than LOG_DELAY."""
+        """Sends lines at once where they come slowly. Where they come fast, the rest waits for the next reply, but not
+        longer than LOG_DELAY."""
         call = self.call if call is None else call
         for at in range(0, len(text), BODY_MAX):
             self.logs.append(frame(LOG, call, stream << 8 | level, body=text[at : at + BODY_MAX]))
         self.logs_size += len(text)
-        if self.logs_size > LOG_BUFFER_MAX or stream == STDERR:
-            self.send(b"")
+        if self.logs_size > LOG_BUFFER_MAX or stream == STDERR or self.may_log_now():
+            self.send_soon()
         elif not self.flusher_awake:
             self.wake_flusher()
+
+    def may_log_now(self):
+        now = monotonic()
+        allowance = min(LOG_BURST, self.log_allowance + (now - self.log_sent_at) * LOG_RATE)
+        self.log_sent_at = now
+        self.log_allowance = allowance - 1 if allowance >= 1 else allowance
+        return allowance >= 1
 
     def wake_flusher(self):
         self.flusher_awake = True
@@ -278,7 +291,8 @@ def fail(link, call, error, aux=FAIL_HANDLER):
     kind, message, stack = describe(error)
     if isinstance(error, MemoryError):
         aux = FAIL_MEMORY
-    text = "".join(["Traceback (most recent call last):\n", *stack, f"{kind}: {message}\n"])
+    head = ["Traceback (most recent call last):\n"] if stack else []
+    text = "".join([*head, *stack, f"{kind}: {message}\n"])
     if not isinstance(error, Cancelled):
         link.log(STDOUT, ERROR, text.encode("utf-8", "backslashreplace"), call)
     value = {"errorType": kind, "errorMessage": message, "stackTrace": stack}

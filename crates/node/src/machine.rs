@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use alula_runtime::language::{Host, LanguageError, Languages};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Where data is kept when nothing else is said: what distributions give to services, or the user's own folder.
 #[must_use]
@@ -27,6 +28,14 @@ fn run(argv: &[String]) -> Option<String> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
     let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     output.status.success().then(|| String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Allows this process as many open files as it may have. Service managers give a low limit to begin with, for the sake
+/// of programs that use `select`; with it the server would be full at a thousand connections.
+pub(crate) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised it stays what it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The default Rust toolchain that rustup keeps for a user: a folder with `bin/cargo` in it.
@@ -72,6 +81,13 @@ pub(crate) fn passed_env<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_files_may_be_open_as_are_allowed() {
+        raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
 
     #[test]
     fn builds_get_what_the_patterns_name() {

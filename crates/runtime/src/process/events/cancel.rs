@@ -123,15 +123,22 @@ impl Link {
 
     /// Ends a call with `fault` and tells the guest to stop working on it.
     pub(super) fn refuse(self: Arc<Self>, number: u32, fault: Fault) {
-        let waiter =
-            self.flights().get(number).map(|flight| std::mem::replace(&mut flight.stage, Stage::Over));
-        match waiter {
-            Some(Stage::Waiting(waiter) | Stage::Gathering(waiter, ..)) => drop(waiter.send(Err(fault))),
-            Some(Stage::Streaming { body, .. }) => body.end(Err(BodyError::Disconnected)),
-            Some(Stage::Abandoned { .. } | Stage::Over) | None => return,
-        }
-        // In a task of its own, because cancelling ends the one that sends the body.
+        let stage = {
+            let mut flights = self.flights();
+            let running = flights
+                .get(number)
+                .filter(|flight| !matches!(flight.stage, Stage::Abandoned { .. } | Stage::Over));
+            let Some(flight) = running else { return };
+            std::mem::replace(&mut flight.stage, Stage::Over)
+        };
+        // Cancelled before the caller hears of it, who then asks whether the call has settled; and in a task of its
+        // own, because cancelling ends the one that sends the body.
         tokio::spawn(self.cancel(number, CancelReason::CallerGone));
+        match stage {
+            Stage::Waiting(waiter) | Stage::Gathering(waiter, ..) => drop(waiter.send(Err(fault))),
+            Stage::Streaming { body, .. } => body.end(Err(BodyError::Disconnected)),
+            Stage::Abandoned { .. } | Stage::Over => {}
+        }
     }
 
     /// Ends a streamed answer at its deadline.
