@@ -14,8 +14,8 @@ from struct import Struct
 from time import sleep
 
 PROTOCOL_VERSION = 1
-INIT, INVOKE, DATA, CREDIT, CANCEL, PING, SHUTDOWN, TAKE_BACK = 1, 2, 3, 4, 5, 6, 7, 8
-READY, REPLY, RESULT, FAIL, PONG, BYE, LOG = 0x81, 0x82, 0x83, 0x84, 0x86, 0x87, 0x88
+INIT, INVOKE, DATA, CREDIT, CANCEL, PING, SHUTDOWN, TAKE_BACK, WARM = 1, 2, 3, 4, 5, 6, 7, 8, 9
+READY, REPLY, RESULT, FAIL, PONG, BYE, LOG, WARMED = 0x81, 0x82, 0x83, 0x84, 0x86, 0x87, 0x88, 0x89
 MORE, END, WAITING, AHEAD, EVENT, SKIPPABLE = 0x01, 0x02, 0x08, 0x10, 0x20, 0x80
 FAIL_HANDLER, FAIL_BAD_RESULT, FAIL_INIT, FAIL_CANCELLED, FAIL_MEMORY, FAIL_TOO_LARGE, FAIL_NOT_BEGUN = 1, 2, 3, 4, 5, 6, 7
 DEBUG, INFO, WARN, ERROR = 0, 1, 2, 3
@@ -29,6 +29,8 @@ LOG_DELAY = 0.02  # seconds that they wait at most
 TEXT_MAX = 8192  # characters of an error message or of a line of its stack trace
 STACK_MAX = 50  # entries of a stack trace
 OWN_FOLDER, link, streams = "", None, ()  # set by start
+loaded_ahead = frozenset()  # names of modules that alula_warm imported and this file did not
+standard_path = sys.path[0]  # the first folder of the standard library
 PRIVATE_FD = 250  # out of the way of user code that closes or reuses low descriptors
 
 HEAD = Struct("<IBBHII")
@@ -288,12 +290,16 @@ def fail(link, call, error, aux=FAIL_HANDLER):
     link.send(frame(FAIL, call, aux, body=body))
 
 
+def dict_of(meta):
+    fields = meta.decode("utf-8").split("\0")
+    return dict(zip(fields[::2], fields[1::2]))
+
+
 class Settings:
     """What INIT said."""
 
     def __init__(self, meta):
-        fields = meta.decode("utf-8").split("\0")
-        values = dict(zip(fields[::2], fields[1::2]))
+        values = dict_of(meta)
         self.handler, self.code = values["handler"], os.getcwd()
         self.namespace, self.function, self.version = values["namespace"], values["function"], values["version"]
         self.instance, self.memory_mb = values["instance"], int(values["memory_mb"])
@@ -461,6 +467,7 @@ def ready(link, request, response, ahead="no"):
 def prepare(link, settings):
     """Loads the user's code and gives the function that serves it."""
     sys.path[:] = search_path(settings.code)
+    forget_shadowed()
     target, name = find_handler(settings.handler)
     kind = classify(target, name)
     if "logging" in sys.modules:
@@ -504,11 +511,55 @@ def connect():
         return Link(3)
 
 
+def get_warm():
+    """Does what every function needs, before it is known which one it will be."""
+    sys.path.append(OWN_FOLDER)
+    try:
+        import alula_warm
+    finally:
+        sys.path.remove(OWN_FOLDER)
+    alula_warm.run(link)
+
+
+def become(environment, code):
+    """Makes a process that waited for a function what it would be had it been started for this one."""
+    texts = environment.decode("utf-8", "surrogateescape").split("\0")
+    wanted = dict(zip(texts[::2], texts[1::2]))
+    zone = os.environ.get("TZ")
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if os.environ.get("TZ") != zone:
+        from time import tzset
+
+        tzset()
+    os.chdir(code)
+
+
+def forget_shadowed():
+    """Forgets modules that were loaded ahead and that the function's own files stand before on the search path."""
+    if not loaded_ahead:
+        return
+    own = sys.path[: sys.path.index(standard_path)] if standard_path in sys.path else sys.path[:1]
+    for folder in filter(os.path.isdir, own):
+        for name in loaded_ahead.intersection(entry.partition(".")[0] for entry in os.listdir(folder)):
+            for module in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
+                del sys.modules[module]
+
+
 def main():
-    kind, _, version, _, meta, _ = link.receive()
+    kind, _, version, _, meta, environment = link.receive()
+    if kind == WARM:
+        get_warm()
+        link.send(frame(WARMED))
+        kind, _, version, _, meta, environment = link.receive()
     if kind != INIT or version != PROTOCOL_VERSION:
         exit_now(70)
     try:
+        if environment:
+            become(environment, dict_of(meta)["code"])
         loop = prepare(link, Settings(meta))
     except BaseException as error:
         report_start(error)

@@ -9,7 +9,7 @@ use alula_invoke::Invoker;
 use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
-use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
+use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend, StemOptions, Stems};
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
 use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
@@ -85,6 +85,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         log: Arc::new(telemetry.logs.clone()),
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
+        stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &processes).await?;
@@ -222,6 +223,16 @@ fn pool_options(config: &Config) -> PoolOptions {
         stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
         ..PoolOptions::default()
     }
+}
+
+fn stem_options(config: &Config) -> StemOptions {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let made_at_once = match config.stems.made_at_once {
+        0 => cores.div_ceil(2),
+        set => set,
+    };
+    let crate::config::Stems { per_runtime, per_runtime_max, .. } = config.stems;
+    StemOptions { per_runtime, per_runtime_max, made_at_once }
 }
 
 fn api_options(

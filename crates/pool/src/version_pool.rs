@@ -331,7 +331,7 @@ impl VersionPool {
         fresh: Option<&Started>,
     ) -> Lease {
         let (tier, start, init) = match fresh {
-            Some(started) => (Tier::Cold, started.start.min(waited), started.init.min(waited)),
+            Some(started) => (started.tier, started.start.min(waited), started.init.min(waited)),
             None => (Tier::Warm, Duration::ZERO, Duration::ZERO),
         };
         let queue = waited.saturating_sub(start).saturating_sub(init);

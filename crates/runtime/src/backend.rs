@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alula_model::{Fault, InstanceId, SpecError};
+use alula_model::{Fault, InstanceId, SpecError, Tier};
 
 use crate::{Answer, BoxFuture, Call, VersionPlan};
 
@@ -32,6 +32,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 pub struct Started {
     /// The instance.
     pub instance: Arc<dyn Instance>,
+    /// What it was made from.
+    pub tier: Tier,
     /// Time to make the sandbox and start the process.
     pub start: Duration,
     /// Time to load the function's code.

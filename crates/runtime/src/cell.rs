@@ -25,6 +25,11 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
     /// Makes an empty cell.
     fn prepare(&self, spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>>;
 
+    /// Whether [`Cell::specialise`] works, so that cells can be prepared for nobody in particular.
+    fn can_specialise(&self) -> bool {
+        false
+    }
+
     /// What this machine gives and what is missing.
     fn report(&self) -> LauncherReport;
 }
@@ -64,6 +69,11 @@ pub struct Mount {
 pub trait Cell: Send + Sync + std::fmt::Debug {
     /// Shows a host folder inside. Only before the first process is started, or below an empty mount point.
     fn mount(&self, mount: Mount) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Makes a cell that was prepared for nobody into one that is as if it had been prepared with `spec`: limits,
+    /// network, and those mounts that it does not have. Its listeners must be among those of the cell; the cell's
+    /// others are closed. At most once, where [`Launcher::can_specialise`] says so; after a failure the cell is of no use.
+    fn specialise(&self, spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Starts a process.
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>>;

@@ -34,7 +34,7 @@ pub use cell::{
 };
 pub use log_sink::{InstanceLog, LogSink, NullLog};
 pub use plan::VersionPlan;
-pub use process::{ProcessBackend, check_command};
+pub use process::{ProcessBackend, StemOptions, Stems, check_command};
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -29,6 +29,9 @@ pub(crate) enum Request {
     Prepare(CellPlan),
     /// Show one more host folder in a cell: [`Reply::Done`].
     Mount { cell: u64, mount: MountPlan },
+    /// Give a cell that was prepared for nobody other limits and further mounts: [`Reply::Done`]. Its listeners are
+    /// not looked at.
+    Specialise { cell: u64, plan: CellPlan },
     /// End a cell: [`Reply::Done`] when nothing of it is left.
     Destroy { cell: u64 },
 }

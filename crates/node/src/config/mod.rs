@@ -29,6 +29,8 @@ pub struct Config {
     pub control: Control,
     /// Instances.
     pub pool: Pool,
+    /// Sandboxes that are prepared ahead.
+    pub stems: Stems,
     /// Isolation.
     pub sandbox: Sandbox,
     /// Uploads and build steps.
@@ -104,6 +106,26 @@ pub struct Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self { starts_at_once: 0, instances_max: 1_000, waiting_max: 5_000, stop_grace_ms: 2_000 }
+    }
+}
+
+/// Sandboxes that are prepared before it is known which function runs in them, each with the started process of its
+/// runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stems {
+    /// Kept ready for every runtime that has been used since the start; zero turns them off.
+    pub per_runtime: usize,
+    /// Most that are kept ready for one runtime while starts find none.
+    pub per_runtime_max: usize,
+    /// Made at the same time. Zero means one for every two cores.
+    pub made_at_once: usize,
+}
+
+impl Default for Stems {
+    fn default() -> Self {
+        // Three serve a small burst and cost a few megabytes each; sixteen a large one for a minute.
+        Self { per_runtime: 3, per_runtime_max: 16, made_at_once: 0 }
     }
 }
 

@@ -20,7 +20,9 @@ use alula_model::SpecError;
 
 pub use detect::Host;
 pub use folder::TemplateFile;
-pub use manifest::{Build, BuildTrigger, Cancel, Interpreter, Manifest, Protocol, RuntimeNames, Template};
+pub use manifest::{
+    Build, BuildTrigger, Cancel, Interpreter, Manifest, Protocol, RuntimeNames, StemSupport, Template,
+};
 
 use folder::Folder;
 

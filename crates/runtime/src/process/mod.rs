@@ -18,6 +18,7 @@ mod one_hop;
 mod pipes;
 mod relay;
 mod room;
+mod stems;
 #[cfg(test)]
 mod testing;
 
@@ -35,6 +36,7 @@ use crate::{
 
 pub use events::check_command;
 pub(crate) use room::{Room, Running};
+pub use stems::{StemOptions, Stems};
 
 /// Starts instances as processes in cells.
 #[derive(Debug, Clone)]
@@ -49,6 +51,8 @@ pub struct ProcessBackend {
     pub clock: Arc<dyn Clock>,
     /// The memory for request bodies that are gathered.
     pub buffers: Buffers,
+    /// Cells that are prepared ahead.
+    pub stems: Stems,
 }
 
 /// One way of talking to the processes of an instance. Everything else about an instance is the [`Room`]'s.
@@ -87,6 +91,7 @@ impl Backend for ProcessBackend {
         })?;
         language.check_available()?;
         environment::validate(plan)?;
+        self.stems.expect(&language);
         match language.protocol() {
             Protocol::Frames => events::validate(plan, &language),
             Protocol::Exec => exec::validate(plan, &language),
@@ -114,8 +119,9 @@ impl ProcessBackend {
         };
         let ready = Instant::now();
         let launched = room.launched().unwrap_or(ready);
+        let tier = room.tier;
         let instance = Arc::new(ProcessInstance { room, guest });
-        Ok(Started { instance, start: launched - began, init: ready - launched })
+        Ok(Started { instance, tier, start: launched - began, init: ready - launched })
     }
 }
 

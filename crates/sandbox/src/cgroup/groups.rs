@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Controller, Layout, Limits, Version, v1, v2};
+use super::{Controller, Layout, Limits, Version};
 
 /// How often the clean-up at the start looks whether killed processes and the previous spawner have ended,
 /// ten seconds in all: killing is immediate, only the kernel's freeing of memory takes time.
@@ -105,21 +105,29 @@ impl Groups {
         let group = parent.path.join(name);
         fs::create_dir(&group)?;
         for controller in &parent.serves {
-            let settings = match self.version {
-                Version::One => v1::settings(*controller, limits),
-                Version::Two => v2::settings(*controller, limits),
-            };
-            for setting in settings {
-                let written = OpenOptions::new()
-                    .write(true)
-                    .open(group.join(setting.file))
-                    .and_then(|mut file| io::Write::write_all(&mut file, setting.value.as_bytes()));
-                if let (Err(error), true) = (written, setting.required) {
-                    return Err(io::Error::new(error.kind(), format!("{}: {error}", setting.file)));
-                }
+            for setting in self.version.settings(*controller, limits) {
+                setting.write_into(&group)?;
             }
         }
         Ok(OpenOptions::new().write(true).open(group.join("cgroup.procs"))?.into())
+    }
+
+    /// Changes the limits of a cell's group from `old` to `new`. Nothing is written where nothing differs.
+    pub(crate) fn change(&self, name: &str, old: &Limits, new: &Limits) -> io::Result<()> {
+        for parent in &self.parents {
+            let group = parent.path.join(name);
+            for controller in &parent.serves {
+                let before = self.version.settings(*controller, old);
+                let mut changed = self.version.settings(*controller, new);
+                changed.retain(|setting| !before.contains(setting));
+                // Version 1 refuses a moment in which memory alone may be more than memory and swap together.
+                if new.memory_bytes > old.memory_bytes {
+                    changed.reverse();
+                }
+                changed.iter().try_for_each(|setting| setting.write_into(&group))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the group of a cell whose processes have ended. Busy for a moment is possible.

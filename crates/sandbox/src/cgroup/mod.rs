@@ -9,6 +9,8 @@ mod groups;
 mod v1;
 mod v2;
 
+use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ pub(crate) use find::{Machine, find};
 pub(crate) use groups::Groups;
 
 /// What a cell may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,
     /// Processes and threads, the holder included.
@@ -51,12 +53,38 @@ pub(crate) struct Layout {
     pub(crate) parents: Vec<(PathBuf, Vec<Controller>)>,
 }
 
-/// One value to write into a new group.
+/// One value to write into a group.
+#[derive(PartialEq, Eq)]
 struct Setting {
     file: &'static str,
     value: String,
     /// Whether the group is of no use without it.
     required: bool,
+}
+
+impl Setting {
+    fn write_into(&self, group: &Path) -> io::Result<()> {
+        let written = OpenOptions::new()
+            .write(true)
+            .open(group.join(self.file))
+            .and_then(|mut file| io::Write::write_all(&mut file, self.value.as_bytes()));
+        match written {
+            Err(error) if self.required => {
+                Err(io::Error::new(error.kind(), format!("{}: {error}", self.file)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Version {
+    /// What belongs into a group below a parent that serves `controller`.
+    fn settings(self, controller: Controller, limits: &Limits) -> Vec<Setting> {
+        match self {
+            Self::One => v1::settings(controller, limits),
+            Self::Two => v2::settings(controller, limits),
+        }
+    }
 }
 
 impl Layout {

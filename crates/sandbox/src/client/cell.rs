@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use alula_model::{ErrorCode, Fault};
-use alula_runtime::{BoxFuture, Cell, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage};
+use alula_model::{ErrorCode, Fault, Network};
+use alula_runtime::{
+    BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage,
+};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::peer::Peer;
 use super::process::{Running, SandboxProcess};
-use super::{Shared, failed, plan_of};
+use super::{Shared, cell_plan_of, failed, plan_of};
 use crate::egress::{self, EgressPolicy};
 use crate::link::FDS_MAX;
 use crate::protocol::{Answer, Order, Request};
@@ -25,6 +28,8 @@ pub(super) struct SandboxCell {
     shared: Arc<Shared>,
     id: u64,
     group: String,
+    /// Where host folders are shown.
+    mounted: Mutex<Vec<PathBuf>>,
     holder: Arc<Peer<Answer>>,
     running: Arc<Running>,
     listeners: Mutex<HashMap<u16, TcpListener>>,
@@ -34,12 +39,12 @@ pub(super) struct SandboxCell {
 }
 
 impl SandboxCell {
-    /// Takes what the spawner sent: the link to the holder and the listeners, in the order of `ports`.
+    /// Takes what the spawner sent: the link to the holder and the listeners, in the order of `spec`.
     pub(super) fn new(
         shared: Arc<Shared>,
         id: u64,
         group: String,
-        ports: &[u16],
+        spec: &CellSpec,
         fds: Vec<OwnedFd>,
     ) -> io::Result<Self> {
         let mut fds = fds.into_iter();
@@ -49,7 +54,7 @@ impl SandboxCell {
             listener.set_nonblocking(true)?;
             Ok((*port, TcpListener::from_std(listener)?))
         };
-        let listeners = ports.iter().zip(fds).map(listener).collect::<io::Result<_>>()?;
+        let listeners = spec.listeners.iter().zip(fds).map(listener).collect::<io::Result<_>>()?;
         let holder = Arc::new(Peer::new(link)?);
         let running = Arc::new(Running::default());
         let (peer, processes) = (Arc::clone(&holder), Arc::clone(&running));
@@ -66,6 +71,7 @@ impl SandboxCell {
             shared,
             id,
             group,
+            mounted: Mutex::new(spec.mounts.iter().map(|mount| mount.target.clone()).collect()),
             holder,
             running,
             listeners: Mutex::new(listeners),
@@ -81,6 +87,23 @@ impl SandboxCell {
             let task = tokio::spawn(egress::serve(listener, policy));
             let _ = self.proxy.set(task.abort_handle());
         }
+    }
+
+    /// Whether nothing is shown at `target` yet; from now on something is.
+    fn is_new_mount(&self, target: &Path) -> bool {
+        let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !mounted.iter().any(|place| place == target);
+        if is_new {
+            mounted.push(target.to_owned());
+        }
+        is_new
+    }
+
+    /// Closes the listeners that a cell with `spec` would not have.
+    fn keep_listeners(&self, spec: &CellSpec) {
+        let has_proxy = spec.network == Network::Internet;
+        let is_kept = |port: u16| spec.listeners.contains(&port) || (has_proxy && port == EGRESS_PROXY_PORT);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).retain(|port, _| is_kept(*port));
     }
 
     async fn start_process(&self, spec: ProcessSpec) -> Result<Box<dyn Process>, Fault> {
@@ -142,6 +165,19 @@ impl Cell for SandboxCell {
         Box::pin(async move {
             let request = Request::Mount { cell: self.id, mount: plan_of(mount) };
             self.shared.ask(request).await.map(drop)
+        })
+    }
+
+    fn specialise(&self, spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            self.keep_listeners(&spec);
+            let mut plan = cell_plan_of(&spec);
+            plan.mounts.retain(|mount| self.is_new_mount(&mount.target));
+            self.shared.ask(Request::Specialise { cell: self.id, plan }).await?;
+            if spec.network == Network::Internet {
+                self.serve_egress(Arc::clone(&self.shared.egress));
+            }
+            Ok(())
         })
     }
 

@@ -118,6 +118,10 @@ impl Launcher for Sandbox {
         })
     }
 
+    fn can_specialise(&self) -> bool {
+        true
+    }
+
     fn report(&self) -> LauncherReport {
         report::describe(&self.shared.facts)
     }
@@ -129,19 +133,11 @@ impl Shared {
         if proxied && !spec.listeners.contains(&EGRESS_PROXY_PORT) {
             spec.listeners.push(EGRESS_PROXY_PORT);
         }
-        let plan = CellPlan {
-            memory_bytes: spec.memory_bytes,
-            processes_max: spec.processes_max,
-            tmp_bytes: spec.tmp_bytes,
-            cpu_weight: spec.cpu_weight,
-            listeners: spec.listeners.clone(),
-            mounts: spec.mounts.iter().cloned().map(plan_of).collect(),
-        };
-        let (reply, fds) = self.ask(Request::Prepare(plan)).await?;
+        let (reply, fds) = self.ask(Request::Prepare(cell_plan_of(&spec))).await?;
         let Reply::Prepared { cell, group, owner } = reply else {
             return Err(failed(&"the spawner answered something else"));
         };
-        let made = SandboxCell::new(Arc::clone(&self), cell, group, &spec.listeners, fds);
+        let made = SandboxCell::new(Arc::clone(&self), cell, group, &spec, fds);
         let made = made.map_err(|error| failed(&error))?;
         if let Some(owner) = owner {
             let folders = spec.mounts.into_iter().filter(|mount| mount.writable).map(|mount| mount.source);
@@ -167,6 +163,17 @@ impl Shared {
             Reply::Failed { reason } => Err(failed(&reason)),
             reply => Ok((reply, received.fds)),
         }
+    }
+}
+
+fn cell_plan_of(spec: &CellSpec) -> CellPlan {
+    CellPlan {
+        memory_bytes: spec.memory_bytes,
+        processes_max: spec.processes_max,
+        tmp_bytes: spec.tmp_bytes,
+        cpu_weight: spec.cpu_weight,
+        listeners: spec.listeners.clone(),
+        mounts: spec.mounts.iter().cloned().map(plan_of).collect(),
     }
 }
 

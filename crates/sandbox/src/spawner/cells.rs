@@ -51,6 +51,8 @@ pub(super) struct Cell {
     mounts: OwnedFd,
     pub(super) group: String,
     pub(super) map: IdMap,
+    limits: Limits,
+    tmp_bytes: u64,
     slot: u32,
 }
 
@@ -106,11 +108,26 @@ impl Cells {
         let Some(Cell { stage: Stage::Running, mounts, .. }) = self.live.get(&cell) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
         };
-        if mount.writable {
-            return Err(io::Error::other("a writable folder must be named when the cell is made"));
+        let tree = self.maker.fetch_read_only(mount)?;
+        self.maker.template.change_in(mounts, &[(tree, &*mount.target)], None)
+    }
+
+    /// Makes a cell that was prepared for nobody into one of `plan`. Limits come first, so that nothing of the
+    /// version is visible inside before they hold.
+    pub(super) fn specialise(&mut self, cell: u64, plan: &CellPlan) -> io::Result<()> {
+        let Some(found) = self.live.get_mut(&cell).filter(|cell| matches!(cell.stage, Stage::Running)) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
+        };
+        let limits = limits_of(plan);
+        if let Some(groups) = &self.maker.groups {
+            groups.change(&found.group, &found.limits, &limits)?;
         }
-        let tree = self.maker.template.fetch(mount)?;
-        self.maker.template.attach_in(mounts, &tree, &mount.target)
+        found.limits = limits;
+        let trees = plan.mounts.iter().map(|mount| Ok((self.maker.fetch_read_only(mount)?, &*mount.target)));
+        let trees = trees.collect::<io::Result<Vec<_>>>()?;
+        let tmp_bytes = (plan.tmp_bytes != found.tmp_bytes).then_some(plan.tmp_bytes);
+        found.tmp_bytes = plan.tmp_bytes;
+        self.maker.template.change_in(&found.mounts, &trees, tmp_bytes)
     }
 
     /// Kills a cell; false when there is nothing to wait for.
@@ -168,12 +185,7 @@ impl Maker {
                 Ok(MountTree { tree, target: mount.target.clone(), writable: mount.writable })
             })
             .collect::<io::Result<Vec<_>>>()?;
-        let limits = Limits {
-            memory_bytes: plan.memory_bytes,
-            // The holder counts too.
-            processes_max: u64::from(plan.processes_max) + 1,
-            cpu_weight: plan.cpu_weight,
-        };
+        let limits = limits_of(plan);
         let joins = self.groups.as_ref().map(|groups| groups.create(group, &limits)).transpose()?;
         let (ours, theirs) = link::pair()?;
         let (mapped, map_done) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -205,7 +217,24 @@ impl Maker {
             io::Error::new(error.kind(), format!("user map: {error}"))
         })?;
         let stage = Stage::SettingUp { link: ours, request };
-        Ok(Cell { stage, holder, mounts, group: group.to_owned(), map, slot })
+        Ok(Cell {
+            stage,
+            holder,
+            mounts,
+            group: group.to_owned(),
+            map,
+            limits,
+            tmp_bytes: plan.tmp_bytes,
+            slot,
+        })
+    }
+
+    /// A host folder for a cell that is complete.
+    fn fetch_read_only(&mut self, mount: &MountPlan) -> io::Result<OwnedFd> {
+        if mount.writable {
+            return Err(io::Error::other("a writable folder must be named when the cell is made"));
+        }
+        self.template.fetch(mount)
     }
 
     /// A group may be busy for a moment after its last process; the kernel is given some rounds for it, and
@@ -219,6 +248,15 @@ impl Maker {
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
+    }
+}
+
+fn limits_of(plan: &CellPlan) -> Limits {
+    Limits {
+        memory_bytes: plan.memory_bytes,
+        // The holder counts too.
+        processes_max: u64::from(plan.processes_max) + 1,
+        cpu_weight: plan.cpu_weight,
     }
 }
 

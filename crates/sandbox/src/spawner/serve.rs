@@ -258,6 +258,10 @@ impl<'a> Server<'a> {
                 Ok(()) => send(self.link, number, &Reply::Done, &[]),
                 Err(error) => self.fail(number, &error),
             },
+            Request::Specialise { cell, plan } => match self.cells.specialise(cell, &plan) {
+                Ok(()) => send(self.link, number, &Reply::Done, &[]),
+                Err(error) => self.fail(number, &error),
+            },
             Request::Destroy { cell } => {
                 if self.cells.kill(cell, number) {
                     return Ok(());
