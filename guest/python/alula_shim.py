@@ -29,8 +29,8 @@ LOG_DELAY = 0.02  # seconds that they wait at most
 TEXT_MAX = 8192  # characters of an error message or of a line of its stack trace
 STACK_MAX = 50  # entries of a stack trace
 OWN_FOLDER, link, streams = "", None, ()  # set by start
-loaded_ahead = frozenset()  # names of modules that alula_warm imported and this file did not
-standard_path = sys.path[0]  # the first folder of the standard library
+loaded_ahead = frozenset()  # names of modules that are loaded before there is a function and that this file does not need
+loaded_here = frozenset(sys.modules)
 PRIVATE_FD = 250  # out of the way of user code that closes or reuses low descriptors
 
 HEAD = Struct("<IBBHII")
@@ -307,13 +307,17 @@ class Settings:
         self.response_bytes_max = int(values["response_bytes_max"])
 
 
-def search_path(code):
-    """Where modules are looked for: the code, PYTHONPATH, the standard library, the system's packages."""
-    own = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+def own_folders(code):
+    """Where the function's own modules are: the code, PYTHONPATH."""
+    return [code, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+
+
+def search_path(own):
+    """Where modules are looked for: the function's own, the standard library, the system's packages."""
     lib = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
     system = [f"{sys.prefix}/local/{lib}/dist-packages", f"{sys.prefix}/lib/python3/dist-packages"]
     system += [f"{sys.prefix}/{lib}/site-packages", f"/usr/local/{lib}/dist-packages"]
-    known = dict.fromkeys([code, *own, *sys.path, *filter(os.path.isdir, system)])
+    known = dict.fromkeys([*own, *sys.path, *filter(os.path.isdir, system)])
     return list(known)
 
 
@@ -466,8 +470,9 @@ def ready(link, request, response, ahead="no"):
 
 def prepare(link, settings):
     """Loads the user's code and gives the function that serves it."""
-    sys.path[:] = search_path(settings.code)
-    forget_shadowed()
+    own = own_folders(settings.code)
+    sys.path[:] = search_path(own)
+    forget_shadowed(own)
     target, name = find_handler(settings.handler)
     kind = classify(target, name)
     if "logging" in sys.modules:
@@ -518,7 +523,7 @@ def get_warm():
         import alula_warm
     finally:
         sys.path.remove(OWN_FOLDER)
-    alula_warm.run(link)
+    alula_warm.run()
 
 
 def become(environment, code):
@@ -538,12 +543,9 @@ def become(environment, code):
     os.chdir(code)
 
 
-def forget_shadowed():
-    """Forgets modules that were loaded ahead and that the function's own files stand before on the search path."""
-    if not loaded_ahead:
-        return
-    own = sys.path[: sys.path.index(standard_path)] if standard_path in sys.path else sys.path[:1]
-    for folder in filter(os.path.isdir, own):
+def forget_shadowed(own):
+    """Forgets modules that were loaded ahead and that the function has a file for, which would have come first."""
+    for folder in filter(os.path.isdir, own if loaded_ahead else ()):
         for name in loaded_ahead.intersection(entry.partition(".")[0] for entry in os.listdir(folder)):
             for module in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
                 del sys.modules[module]

@@ -5,23 +5,20 @@ written to. Nothing of it may be seen by the function: modules that its own file
 the shim, and the sample leaves nothing behind.
 """
 
+import base64  # noqa: F401
+import collections  # noqa: F401
+import datetime  # noqa: F401
+import functools  # noqa: F401
 import gc
+import hashlib
+import json  # noqa: F401
+import re  # noqa: F401
 import sys
+import traceback  # noqa: F401
+import urllib.parse  # noqa: F401
 
-before = frozenset(sys.modules)
-
-import base64  # noqa: E402, F401
-import collections  # noqa: E402, F401
-import datetime  # noqa: E402, F401
-import functools  # noqa: E402, F401
-import hashlib  # noqa: E402
-import json  # noqa: E402, F401
-import re  # noqa: E402, F401
-import traceback  # noqa: E402, F401
-import urllib.parse  # noqa: E402, F401
-
-import alula_event  # noqa: E402
-import alula_shim  # noqa: E402
+import alula_event
+import alula_shim
 
 CALLS = 2  # the second call finds caches that the first one filled, and writes to them
 
@@ -41,17 +38,22 @@ def handler(event, context):
 """
 
 
-def run(link):
+class NoLink:
+    """What the sample call has for a connection."""
+
+    cancellable = 0
+
+
+def run():
     """Gets this process warm."""
     hashlib.sha256(SAMPLE.encode()).hexdigest()
     settings = alula_shim.Settings(SETTINGS)
     for _ in range(CALLS):
         module = {"__name__": "sample"}
         exec(compile(SAMPLE, "sample.py", "exec"), module)
-        answer = alula_event.runner(link, settings, module["handler"])
+        answer = alula_event.runner(NoLink(), settings, module["handler"])
         answer(0, 0, META, b'{"key": [1, 2.5, "text"]}')
-    link.cancellable = 0
-    ahead = {name.partition(".")[0] for name in sys.modules.keys() - before}
+    ahead = {name.partition(".")[0] for name in sys.modules.keys() - alula_shim.loaded_here}
     alula_shim.loaded_ahead = frozenset(name for name in ahead if not name.startswith("alula_"))
     gc.collect()
     gc.freeze()

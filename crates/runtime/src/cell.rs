@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use alula_model::{Fault, Network};
+use alula_model::{ErrorCode, Fault, Network};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{BoxFuture, Usage};
@@ -27,6 +27,11 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
 
     /// Whether [`Cell::specialise`] works, so that cells can be prepared for nobody in particular.
     fn can_specialise(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Cell::fork`] works here.
+    fn can_fork(&self) -> bool {
         false
     }
 
@@ -78,6 +83,17 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
     /// Starts a process.
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>>;
 
+    /// Has a process forked into the cell by a zygote; `fds` become its descriptors 0, 1, 2 and 3. It is told what to do
+    /// over them. Where no zygote of this kind is there, one is started first, which takes longer than a process
+    /// started in the usual way. Only where [`Launcher::can_fork`] says so.
+    fn fork(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        drop((zygote, fds));
+        Box::pin(std::future::ready(Err(Fault::new(
+            ErrorCode::Internal,
+            "nothing is forked into cells here",
+        ))))
+    }
+
     /// The listener on `port` that [`CellSpec::listeners`] asked for; `None` if it was taken before.
     fn take_listener(&self, port: u16) -> Option<TcpListener>;
 
@@ -108,6 +124,18 @@ pub struct ProcessSpec {
     pub cwd: String,
     /// Becomes descriptors 0, 1, 2, 3... of the process; nothing else is open in it.
     pub fds: Vec<OwnedFd>,
+}
+
+/// A parent process of the platform's own, outside of all cells, that has done what processes of a language do before
+/// they know what they will run. The same values always mean the same zygote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZygoteSpec {
+    /// Program and arguments. The program speaks with the launcher on its descriptor 3.
+    pub argv: Vec<String>,
+    /// The whole environment, which the forked processes have too.
+    pub env: BTreeMap<String, String>,
+    /// What it sees besides what cells see.
+    pub mounts: Vec<Mount>,
 }
 
 /// A process in a cell.

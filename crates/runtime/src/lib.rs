@@ -30,7 +30,7 @@ pub use buffers::{Buffers, Gathered, Reserved};
 pub use call::{Answer, Call, CallEvents, Duplex, Upgraded};
 pub use cell::{
     Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec,
-    Protection,
+    Protection, ZygoteSpec,
 };
 pub use log_sink::{InstanceLog, LogSink, NullLog};
 pub use plan::VersionPlan;

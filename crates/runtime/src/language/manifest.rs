@@ -113,6 +113,10 @@ pub struct StemSupport {
     /// Variables that have their effect when the process starts, by the beginning of their names: a function that
     /// sets one is started from nothing.
     pub start_env: Vec<String>,
+    /// The file in the folder that is started as the zygote of such processes, in the same way as the shim; absent
+    /// where each of them is started by itself.
+    #[serde(default)]
+    pub zygote: Option<String>,
 }
 
 /// The interpreter of a language.

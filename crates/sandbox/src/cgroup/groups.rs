@@ -109,7 +109,12 @@ impl Groups {
                 setting.write_into(&group)?;
             }
         }
-        Ok(OpenOptions::new().write(true).open(group.join("cgroup.procs"))?.into())
+        open_procs(&group)
+    }
+
+    /// The files into which a process writes itself to join a cell's group, as [`Groups::create`] returned them.
+    pub(crate) fn joins(&self, name: &str) -> io::Result<Vec<OwnedFd>> {
+        self.parents.iter().map(|parent| open_procs(&parent.path.join(name))).collect()
     }
 
     /// Changes the limits of a cell's group from `old` to `new`. Nothing is written where nothing differs.
@@ -157,6 +162,10 @@ impl Groups {
         }
         Err(io::Error::other(format!("{left} control groups of a crashed platform do not end")))
     }
+}
+
+fn open_procs(group: &Path) -> io::Result<OwnedFd> {
+    Ok(OpenOptions::new().write(true).open(group.join("cgroup.procs"))?.into())
 }
 
 /// The groups directly below `parent`.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use alula_model::{ErrorCode, Fault, Network};
 use alula_runtime::{
-    BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage,
+    BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage, ZygoteSpec,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
@@ -20,7 +20,7 @@ use super::process::{Running, SandboxProcess};
 use super::{Shared, cell_plan_of, failed, plan_of};
 use crate::egress::{self, EgressPolicy};
 use crate::link::FDS_MAX;
-use crate::protocol::{Answer, Order, Request};
+use crate::protocol::{Answer, Order, Reply, Request, ZygotePlan};
 
 /// A cell.
 #[derive(Debug)]
@@ -133,6 +133,31 @@ impl SandboxCell {
         }
     }
 
+    async fn fork_process(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> Result<Box<dyn Process>, Fault> {
+        let plan = ZygotePlan {
+            argv: zygote.argv,
+            env: zygote.env,
+            mounts: zygote.mounts.into_iter().map(plan_of).collect(),
+        };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let request = Request::Fork { cell: self.id, zygote: plan };
+        let (Reply::Forked { pid }, _) = self.shared.ask_with(request, &fds).await? else {
+            return Err(failed(&"the spawner answered something else"));
+        };
+        let number = self.holder.next_number();
+        let mut started = Started { running: &self.running, number, kept: false };
+        let exit = self.running.expect(number);
+        match self.holder.ask(number, Order::Adopt { pid }, &[]).await.map(|received| received.message) {
+            Ok(Answer::Started) => {
+                started.kept = true;
+                Ok(Box::new(SandboxProcess { holder: Arc::clone(&self.holder), number, exit }))
+            }
+            Ok(Answer::Failed { reason }) => Err(failed(&reason)),
+            Ok(_) => Err(failed(&"the holder answered something else")),
+            Err(error) => Err(failed(&format!("it has ended: {error}"))),
+        }
+    }
+
     async fn socket_to(&self, inside: SocketAddr) -> io::Result<TcpStream> {
         let order = Order::Socket { v6: inside.is_ipv6() };
         let received = self.holder.ask(self.holder.next_number(), order, &[]).await?;
@@ -183,6 +208,10 @@ impl Cell for SandboxCell {
 
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
         Box::pin(self.start_process(spec))
+    }
+
+    fn fork(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        Box::pin(self.fork_process(zygote, fds))
     }
 
     fn take_listener(&self, port: u16) -> Option<TcpListener> {

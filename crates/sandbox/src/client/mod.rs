@@ -6,7 +6,7 @@ mod peer;
 mod process;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use alula_model::{ErrorCode, Fault, Network};
@@ -122,6 +122,11 @@ impl Launcher for Sandbox {
         true
     }
 
+    /// A zygote enters namespaces of cells that belong to other users, which takes the rights of root.
+    fn can_fork(&self) -> bool {
+        self.shared.facts.privileged && self.shared.facts.cell_error.is_none()
+    }
+
     fn report(&self) -> LauncherReport {
         report::describe(&self.shared.facts)
     }
@@ -151,7 +156,15 @@ impl Shared {
 
     /// Asks the spawner; a refusal is a fault.
     async fn ask(&self, request: Request) -> Result<(Reply, Vec<OwnedFd>), Fault> {
-        let answered = self.spawner.ask(self.spawner.next_number(), request, &[]).await;
+        self.ask_with(request, &[]).await
+    }
+
+    async fn ask_with(
+        &self,
+        request: Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+        let answered = self.spawner.ask(self.spawner.next_number(), request, fds).await;
         let received = answered.map_err(|error| {
             let why = "the spawner, which makes all sandboxes, has ended; the platform must be started again";
             failed(&format!("{why}: {error}"))

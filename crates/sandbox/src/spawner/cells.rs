@@ -13,10 +13,11 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::slots::Slots;
 use super::template::Template;
+use super::zygotes::{Fork, Zygotes};
 use crate::cell::{self, Blueprint, IDS_PER_CELL, IdMap, MountTree};
 use crate::cgroup::{Groups, Limits};
 use crate::link;
-use crate::protocol::{CellPlan, MountPlan};
+use crate::protocol::{CellPlan, MountPlan, ZygotePlan};
 use crate::sys;
 
 const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
@@ -33,7 +34,7 @@ const PARTS_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) enum Stage {
     /// The holder builds it; the platform's end of its link waits here. The number is that of the request.
-    SettingUp { link: OwnedFd, request: u64 },
+    SettingUp { link: OwnedFd, listeners: usize, request: u64 },
     /// The platform has it.
     Running,
     /// Its holder has ended.
@@ -53,6 +54,8 @@ pub(super) struct Cell {
     pub(super) map: IdMap,
     limits: Limits,
     tmp_bytes: u64,
+    /// The Landlock rules for processes that zygotes fork into it.
+    pub(super) ruleset: Option<OwnedFd>,
     slot: u32,
 }
 
@@ -71,13 +74,14 @@ pub(super) struct Maker {
 pub(super) struct Cells {
     pub(super) maker: Maker,
     pub(super) live: HashMap<u64, Cell>,
+    pub(super) zygotes: Zygotes,
     slots: Slots,
     last: u64,
 }
 
 impl Cells {
     pub(super) fn new(maker: Maker) -> Self {
-        Self { maker, live: HashMap::new(), slots: Slots::new(), last: 0 }
+        Self { maker, live: HashMap::new(), zygotes: Zygotes::default(), slots: Slots::new(), last: 0 }
     }
 
     /// Starts making a cell.
@@ -128,6 +132,24 @@ impl Cells {
         let tmp_bytes = (plan.tmp_bytes != found.tmp_bytes).then_some(plan.tmp_bytes);
         found.tmp_bytes = plan.tmp_bytes;
         self.maker.template.change_in(&found.mounts, &trees, tmp_bytes)
+    }
+
+    /// Has a process forked into a cell by a zygote. Returns the zygotes that were started for it.
+    pub(super) fn fork(
+        &mut self,
+        number: u64,
+        cell: u64,
+        zygote: &ZygotePlan,
+        standard: &[OwnedFd],
+    ) -> io::Result<Vec<u64>> {
+        let Some(found) = self.live.get(&cell).filter(|cell| matches!(cell.stage, Stage::Running)) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
+        };
+        let groups = self.maker.groups.as_ref().map(|groups| groups.joins(&found.group)).transpose()?;
+        let groups = groups.unwrap_or_default();
+        let (holder, ruleset) = (&found.holder, found.ruleset.as_ref());
+        let fork = Fork { number, holder, ruleset, standard, groups: &groups };
+        self.zygotes.fork(&mut self.maker, zygote, &fork)
     }
 
     /// Kills a cell; false when there is nothing to wait for.
@@ -216,7 +238,7 @@ impl Maker {
             let _ = waitid(WaitId::PidFd(holder.as_fd()), WaitIdOptions::EXITED);
             io::Error::new(error.kind(), format!("user map: {error}"))
         })?;
-        let stage = Stage::SettingUp { link: ours, request };
+        let stage = Stage::SettingUp { link: ours, listeners: plan.listeners.len(), request };
         Ok(Cell {
             stage,
             holder,
@@ -225,6 +247,7 @@ impl Maker {
             map,
             limits,
             tmp_bytes: plan.tmp_bytes,
+            ruleset: None,
             slot,
         })
     }

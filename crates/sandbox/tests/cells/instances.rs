@@ -219,7 +219,7 @@ impl Backend for WhenReady {
     }
 }
 
-fn languages(unpacked: &Path) -> Arc<Languages> {
+pub(crate) fn languages(unpacked: &Path) -> Arc<Languages> {
     let print_version = |argv: &[String]| {
         let output = Command::new(&argv[0]).args(&argv[1..]).output().ok()?;
         String::from_utf8(output.stdout).ok()

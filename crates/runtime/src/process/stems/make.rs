@@ -1,6 +1,7 @@
 //! Making one stem: a cell for nobody in particular, with the language's process in it where the language has one
 //! that can wait.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::super::room::{limited, listeners, shim_mount};
 use super::super::{environment, pipes};
 use crate::frames::{FrameWriter, HEADER_BYTES, Head, Kind};
 use crate::language::Language;
-use crate::{Cell, EGRESS_PROXY_PORT, Launcher, Process, ProcessSpec};
+use crate::{Cell, EGRESS_PROXY_PORT, Launcher, Process, ProcessSpec, ZygoteSpec};
 
 /// How long a process may take to get warm: many times what the slowest language needs on a busy machine.
 const WARM_WAIT: Duration = Duration::from_secs(10);
@@ -47,28 +48,66 @@ pub(super) async fn make(launcher: &dyn Launcher, language: &Language) -> Result
     let spec = limited(&usual, ports, shim_mount(language).into_iter().collect());
     let cell: Arc<dyn Cell> = Arc::from(launcher.prepare(spec).await?);
     let waiting = match language.manifest.stem {
-        Some(_) => Some(start(&*cell, language).await?),
+        Some(_) => Some(start_warm(launcher, &*cell, language).await?),
         None => None,
     };
     Ok(Stem { cell, waiting })
 }
 
+async fn start_warm(launcher: &dyn Launcher, cell: &dyn Cell, language: &Language) -> Result<Waiting, Fault> {
+    let begin = async {
+        let mut waiting = match zygote_of(launcher, language) {
+            Some(zygote) => fork(cell, zygote).await?,
+            None => start(cell, language).await?,
+        };
+        warm(&mut waiting.socket).await.map_err(|error| not_warm(&error.to_string()))?;
+        Ok(waiting)
+    };
+    let late = |_| not_warm(&format!("it took longer than {} s", WARM_WAIT.as_secs()));
+    tokio::time::timeout(WARM_WAIT, begin).await.map_err(late)?
+}
+
+/// The zygote that processes of the language are forked from, where they can be.
+pub(super) fn zygote_of(launcher: &dyn Launcher, language: &Language) -> Option<ZygoteSpec> {
+    let argv = language.zygote_command().filter(|_| launcher.can_fork())?;
+    let mounts = shim_mount(language).into_iter().collect();
+    Some(ZygoteSpec { argv, env: environment::of_stem(language), mounts })
+}
+
+/// Has a process forked that waits for INIT or WARM.
+pub(super) async fn fork(cell: &dyn Cell, zygote: ZygoteSpec) -> Result<Waiting, Fault> {
+    let Ends { socket, output, inside } = ends()?;
+    let process = Arc::from(cell.fork(zygote, inside).await?);
+    Ok(Waiting { process, socket, output })
+}
+
+/// Starts a process that waits for INIT or WARM.
 async fn start(cell: &dyn Cell, language: &Language) -> Result<Waiting, Fault> {
-    let (stdout, stdout_inside) = pipes::log_pipe()?;
-    let (stderr, stderr_inside) = pipes::log_pipe()?;
-    let (mut socket, inside) = pipes::socket_pair()?;
+    let Ends { socket, output, inside } = ends()?;
     let spec = ProcessSpec {
         argv: language.command(),
         env: environment::of_stem(language),
         cwd: WAITING_DIR.to_owned(),
-        fds: vec![pipes::nothing()?, stdout_inside, stderr_inside, inside],
+        fds: inside.into(),
     };
     let process = Arc::from(cell.start(spec).await?);
-    match tokio::time::timeout(WARM_WAIT, warm(&mut socket)).await {
-        Ok(Ok(())) => Ok(Waiting { process, socket, output: [stdout, stderr] }),
-        Ok(Err(error)) => Err(not_warm(&error.to_string())),
-        Err(_) => Err(not_warm(&format!("it took longer than {} s", WARM_WAIT.as_secs()))),
-    }
+    Ok(Waiting { process, socket, output })
+}
+
+/// Both sides of what a process has open.
+struct Ends {
+    socket: UnixStream,
+    output: [pipe::Receiver; 2],
+    /// Its descriptors 0 to 3.
+    inside: [OwnedFd; 4],
+}
+
+fn ends() -> Result<Ends, Fault> {
+    let (stdout, stdout_inside) = pipes::log_pipe()?;
+    let (stderr, stderr_inside) = pipes::log_pipe()?;
+    let (socket, socket_inside) = pipes::socket_pair()?;
+    let inside = [pipes::nothing()?, stdout_inside, stderr_inside, socket_inside];
+    Ok(Ends { socket, output: [stdout, stderr], inside })
 }
 
 async fn warm(socket: &mut UnixStream) -> std::io::Result<()> {
