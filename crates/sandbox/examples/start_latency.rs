@@ -83,7 +83,8 @@ impl Bench {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             let start = Instant::now();
-            let started = self.backend.start(Arc::clone(&self.plan), InstanceId::new("an-instance")).await.unwrap();
+            let started =
+                self.backend.start(Arc::clone(&self.plan), InstanceId::new("an-instance")).await.unwrap();
             let answered = started.instance.call(conformance::call("/", Body::empty())).await.unwrap();
             answered.body.collect(1024).await.unwrap();
             took.push((start.elapsed(), started.start, started.init));
@@ -109,5 +110,8 @@ fn languages(unpacked: &Path) -> Arc<Languages> {
         let output = std::process::Command::new(&argv[0]).args(&argv[1..]).output().ok()?;
         String::from_utf8(output.stdout).ok()
     };
-    Arc::new(Languages::load(unpacked, &[], &Host { resolve: &|path| path.canonicalize().ok(), run: &run }).unwrap())
+    Arc::new(
+        Languages::load(unpacked, &[], &Host { resolve: &|path| path.canonicalize().ok(), run: &run })
+            .unwrap(),
+    )
 }

@@ -344,8 +344,9 @@ async fn find_cell(
             Err(fault) => tracing::debug!(%fault, version = %plan.key, "a stem cell was of no use"),
         }
     }
-    let cell = Arc::from(backend.launcher.prepare(spec).await?);
-    Ok(Found { cell, waiting: None, tier: Tier::Cold })
+    let cell: Arc<dyn Cell> = Arc::from(backend.launcher.prepare(spec).await?);
+    let waiting = backend.stems.fork_into(&*cell, language, plan).await;
+    Ok(Found { cell, waiting, tier: Tier::Cold })
 }
 
 fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {

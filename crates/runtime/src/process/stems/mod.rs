@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::language::Language;
-use crate::{Launcher, VersionPlan};
+use crate::{Cell, Launcher, VersionPlan};
 
 pub(crate) use make::{Stem, Waiting};
 use shelf::Shelf;
@@ -88,6 +88,25 @@ impl Stems {
     }
 }
 
+/// Where no stem is left.
+impl Stems {
+    /// Has a process forked into a cell that was just made for an instance of `plan`, where the zygote for it is there
+    /// already: sooner than one that is started, though later than one that waited.
+    pub(super) async fn fork_into(
+        &self,
+        cell: &dyn Cell,
+        language: &Language,
+        plan: &VersionPlan,
+    ) -> Option<Waiting> {
+        let stock = self.0.as_ref().filter(|stock| stock.has_made(language))?;
+        let zygote = make::zygote_of(&*stock.launcher, language).filter(|_| fits(language, plan))?;
+        let forked = make::fork(cell, zygote).await;
+        forked
+            .inspect_err(|fault| tracing::debug!(%fault, runtime = %language.name, "nothing was forked"))
+            .ok()
+    }
+}
+
 /// Whether a process that was started without the function's environment can run it.
 fn fits(language: &Language, plan: &VersionPlan) -> bool {
     let Some(support) = &language.manifest.stem else { return true };
@@ -116,6 +135,11 @@ impl Stock {
         let StemOptions { per_runtime, per_runtime_max, .. } = self.options;
         let new = || Shelf::new(per_runtime, per_runtime_max, Instant::now());
         act(shelves.entry(language.name.clone()).or_insert_with(new))
+    }
+
+    /// Whether a stem of the language has been made, so that its zygote is there.
+    fn has_made(&self, language: &Language) -> bool {
+        self.shelves().get(&language.name).is_some_and(Shelf::has_made)
     }
 
     /// Starts making as many as are missing, and looks for those that are too many as long as there may be some.

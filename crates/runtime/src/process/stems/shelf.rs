@@ -53,11 +53,16 @@ impl Shelf {
         self.ready.len()
     }
 
+    /// Whether one has ever been made.
+    pub(super) fn has_made(&self) -> bool {
+        self.last > 0
+    }
+
     /// Takes the one that was made last: what it touched is likeliest to be in the processor's caches.
     pub(super) fn take(&mut self, now: Instant) -> Option<Stem> {
         let found = self.ready.pop_back();
         // The very first start finds none because nobody had asked before.
-        if found.is_none() && self.last > 0 {
+        if found.is_none() && self.has_made() {
             self.demand.missed(now);
         }
         found.map(Shelved::into_stem)
