@@ -31,6 +31,7 @@ STACK_MAX = 50  # entries of a stack trace
 OWN_FOLDER, link, streams = "", None, ()  # set by start
 loaded_ahead = frozenset()  # names of modules that are loaded before there is a function and that this file does not need
 loaded_here = frozenset(sys.modules)
+log_handler = None  # made ahead by alula_warm
 PRIVATE_FD = 250  # out of the way of user code that closes or reuses low descriptors
 
 HEAD = Struct("<IBBHII")
@@ -218,8 +219,8 @@ def capture_output(link):
     return sys.stdout, sys.stderr
 
 
-def capture_logging(link):
-    """Gives the root logger a handler that keeps the level, unless the user's code has set up its own."""
+def make_log_handler(link):
+    """The handler that keeps the level of what is logged."""
     import logging
 
     class Handler(logging.Handler):
@@ -228,10 +229,16 @@ def capture_logging(link):
             text = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
             link.log(STDERR if level >= WARN else STDOUT, level, text, current_call(link))
 
-    if not logging.root.handlers:
-        handler = Handler()
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-        logging.root.addHandler(handler)
+    handler = Handler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    return handler
+
+
+def capture_logging(link):
+    """Gives the root logger a handler, unless the user's code has set up its own."""
+    root = sys.modules["logging"].root
+    if not root.handlers:
+        root.addHandler(log_handler or make_log_handler(link))
 
 
 real_exit = os._exit
@@ -523,20 +530,20 @@ def get_warm():
         import alula_warm
     finally:
         sys.path.remove(OWN_FOLDER)
-    alula_warm.run()
+    alula_warm.run(link)
 
 
 def become(environment, code):
     """Makes a process that waited for a function what it would be had it been started for this one."""
-    texts = environment.decode("utf-8", "surrogateescape").split("\0")
-    wanted = dict(zip(texts[::2], texts[1::2]))
-    zone = os.environ.get("TZ")
-    for name in os.environ.keys() - wanted.keys():
-        del os.environ[name]
+    texts = environment.split(b"\0")
+    wanted, present = dict(zip(texts[::2], texts[1::2])), os.environb
+    zone = present.get(b"TZ")
+    for name in present.keys() - wanted.keys():
+        del present[name]
     for name, value in wanted.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
-    if os.environ.get("TZ") != zone:
+        if present.get(name) != value:
+            present[name] = value
+    if wanted.get(b"TZ") != zone:
         from time import tzset
 
         tzset()

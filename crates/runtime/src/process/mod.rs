@@ -112,6 +112,7 @@ impl ProcessBackend {
             Fault::new(ErrorCode::RuntimeUnknown, format!("no runtime is called {:?}", plan.spec.runtime))
         })?;
         let init_timeout = Duration::from_millis(plan.spec.init_timeout_ms);
+        let _replacing = self.stems.replace_after(&language);
         let room = Room::open(self, plan, language, id).await?;
         let guest = match tokio::time::timeout(init_timeout, greet(&room)).await {
             Ok(guest) => guest?,

@@ -28,6 +28,8 @@ use shelf::Shelf;
 
 /// First pause after a stem could not be made; doubled with every further failure.
 const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200);
+/// Pause before a stem is made: enough for the call that took its predecessor to be answered first.
+const REPLACE_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause after failures.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -82,9 +84,24 @@ impl Stems {
         if !fits(language, plan) {
             return None;
         }
-        let stem = stock.shelf_of(language, |shelf| shelf.take(Instant::now()));
-        stock.refill(language);
-        stem
+        stock.shelf_of(language, |shelf| shelf.take(Instant::now()))
+    }
+
+    /// Held by a start until it is over: stems that it took are replaced afterwards, when they take no time from it.
+    pub(super) fn replace_after(&self, language: &Arc<Language>) -> ReplaceAfter {
+        ReplaceAfter(self.0.clone().map(|stock| (stock, Arc::clone(language))))
+    }
+}
+
+/// See [`Stems::replace_after`].
+#[derive(Debug)]
+pub(super) struct ReplaceAfter(Option<(Arc<Stock>, Arc<Language>)>);
+
+impl Drop for ReplaceAfter {
+    fn drop(&mut self) {
+        if let Some((stock, language)) = &self.0 {
+            stock.refill(language);
+        }
     }
 }
 
@@ -185,6 +202,7 @@ impl Stock {
 
 /// Makes one stem that was claimed. Between two attempts nobody is kept from going away.
 async fn make_one(stock: Weak<Stock>, language: Arc<Language>) {
+    tokio::time::sleep(REPLACE_PAUSE).await;
     let Some(held) = stock.upgrade() else { return };
     let made = {
         let Ok(_turn) = held.turns.acquire().await else { return };
