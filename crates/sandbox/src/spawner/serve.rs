@@ -270,10 +270,12 @@ impl<'a> Server<'a> {
                 Ok(()) => send(self.link, number, &Reply::Done, &[]),
                 Err(error) => self.fail(number, &error),
             },
-            Request::Fork { cell, zygote } => match self.cells.fork(number, cell, &zygote, &fds) {
-                Ok(new) => new.into_iter().try_for_each(|id| self.watch_zygote(id)),
-                Err(error) => self.fail(number, &error),
-            },
+            Request::Fork { cell, zygote } => {
+                let begun = self.cells.fork(number, cell, &zygote, &fds);
+                let watched =
+                    begun.and_then(|new| new.into_iter().try_for_each(|id| self.watch_zygote(id)));
+                watched.or_else(|error| self.fail(number, &error))
+            }
             Request::Destroy { cell } => {
                 if self.cells.kill(cell, number) {
                     return Ok(());
