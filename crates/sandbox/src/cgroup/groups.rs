@@ -91,7 +91,8 @@ impl Groups {
         Err(io::Error::other("another running platform uses the same group name"))
     }
 
-    /// Makes the group of a cell and returns the files into which its first process writes itself.
+    /// Makes the group of a cell and returns the files into which its first process writes itself, while it has one
+    /// thread.
     pub(crate) fn create(&self, name: &str, limits: &Limits) -> io::Result<Vec<OwnedFd>> {
         let made: io::Result<_> =
             self.parents.iter().map(|parent| self.create_in(parent, name, limits)).collect();
@@ -109,12 +110,12 @@ impl Groups {
                 setting.write_into(&group)?;
             }
         }
-        open_procs(&group)
+        self.open_join(&group)
     }
 
     /// The files into which a process writes itself to join a cell's group, as [`Groups::create`] returned them.
     pub(crate) fn joins(&self, name: &str) -> io::Result<Vec<OwnedFd>> {
-        self.parents.iter().map(|parent| open_procs(&parent.path.join(name))).collect()
+        self.parents.iter().map(|parent| self.open_join(&parent.path.join(name))).collect()
     }
 
     /// Changes the limits of a cell's group from `old` to `new`. Nothing is written where nothing differs.
@@ -133,6 +134,10 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    fn open_join(&self, group: &Path) -> io::Result<OwnedFd> {
+        Ok(OpenOptions::new().write(true).open(group.join(self.version.join_file()))?.into())
     }
 
     /// Removes the group of a cell whose processes have ended. Busy for a moment is possible.
@@ -162,10 +167,6 @@ impl Groups {
         }
         Err(io::Error::other(format!("{left} control groups of a crashed platform do not end")))
     }
-}
-
-fn open_procs(group: &Path) -> io::Result<OwnedFd> {
-    Ok(OpenOptions::new().write(true).open(group.join("cgroup.procs"))?.into())
 }
 
 /// The groups directly below `parent`.

@@ -78,6 +78,14 @@ impl Setting {
 }
 
 impl Version {
+    /// The file into which a process with one thread writes itself to join a group.
+    fn join_file(self) -> &'static str {
+        match self {
+            Self::One => v1::JOIN,
+            Self::Two => v2::JOIN,
+        }
+    }
+
     /// What belongs into a group below a parent that serves `controller`.
     fn settings(self, controller: Controller, limits: &Limits) -> Vec<Setting> {
         match self {

@@ -3,6 +3,7 @@
 use super::{Controller, Limits, Setting, keyed_value};
 
 pub(super) const MEMORY_USED: &str = "memory.current";
+pub(super) const JOIN: &str = "cgroup.procs";
 pub(super) const CPU_USED: &str = "cpu.stat";
 pub(super) const OOM_EVENTS: &str = "memory.events";
 
