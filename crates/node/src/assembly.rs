@@ -220,6 +220,8 @@ fn pool_options(config: &Config) -> PoolOptions {
         starts_at_once,
         instances_max: config.pool.instances_max,
         waiting_max: config.pool.waiting_max,
+        rest_after: (config.pool.freeze_after_ms > 0)
+            .then(|| Duration::from_millis(config.pool.freeze_after_ms)),
         stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
         ..PoolOptions::default()
     }

@@ -164,6 +164,9 @@ impl Pool {
             for instance in pool.take_idle(now) {
                 self.stop(instance);
             }
+            if let Some(rest_after) = self.shared.options.rest_after {
+                pool.let_rest(rest_after, now);
+            }
             if pool.close_if_empty() {
                 self.forget(&pool);
             }

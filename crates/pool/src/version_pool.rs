@@ -52,6 +52,8 @@ struct Entry {
     idle_since: Instant,
     /// Whether a call that was sent ahead came back, and no other has ended since.
     is_held_up: bool,
+    /// Whether it was told that no call comes, and none has come since.
+    is_resting: bool,
 }
 
 #[derive(Debug)]
@@ -174,6 +176,7 @@ impl VersionPool {
             calls: served as u64,
             ready_at: now,
             idle_since: now,
+            is_resting: false,
             is_held_up: false,
         });
         drop(state);
@@ -266,6 +269,18 @@ impl VersionPool {
         let overdue =
             |entry: &mut Entry| entry.taken == 0 && now.duration_since(entry.idle_since) >= idle_max;
         state.entries.extract_if(.., overdue).map(|entry| entry.instance).collect()
+    }
+
+    /// Tells the instances that have been idle for `rest_after` that no call comes.
+    pub(crate) fn let_rest(&self, rest_after: Duration, now: Instant) {
+        let mut state = self.state();
+        let is_due = |entry: &&mut Entry| {
+            entry.taken == 0 && !entry.is_resting && now.duration_since(entry.idle_since) >= rest_after
+        };
+        for entry in state.entries.iter_mut().filter(is_due) {
+            entry.is_resting = true;
+            entry.instance.rest();
+        }
     }
 
     /// Since when the longest idle instance has been idle.
@@ -410,6 +425,7 @@ impl State {
 impl Entry {
     fn take(&mut self) -> Arc<dyn Instance> {
         self.taken += 1;
+        self.is_resting = false;
         self.calls += 1;
         Arc::clone(&self.instance)
     }

@@ -68,6 +68,9 @@ pub trait Instance: Send + Sync + std::fmt::Debug {
         Box::pin(std::future::ready(()))
     }
 
+    /// Says that no call has come for a while: it may stop using the CPU until the next one comes. Calls need not know.
+    fn rest(&self) {}
+
     /// What it uses now.
     fn usage(&self) -> Usage;
 

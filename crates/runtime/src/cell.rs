@@ -103,6 +103,15 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
     /// Kills every process in it and waits until they are gone; the cell itself stays.
     fn sweep(&self) -> BoxFuture<'_, ()>;
 
+    /// Takes the CPU away from everything in it, until [`Cell::thaw`] or [`Cell::destroy`]; nothing else may be asked of
+    /// a frozen cell but its usage. False where that is not possible.
+    fn freeze(&self) -> bool {
+        false
+    }
+
+    /// Lets a frozen cell run on.
+    fn thaw(&self) {}
+
     /// What all processes in it use.
     fn usage(&self) -> Usage;
 

@@ -99,13 +99,22 @@ pub struct Pool {
     pub instances_max: usize,
     /// Calls that may wait for a slot of one version; the next is answered 429.
     pub waiting_max: usize,
+    /// How long an instance is idle until it is frozen, in ms. A frozen one uses no CPU, and the next call waits some
+    /// tenths of a millisecond for it. Zero: never.
+    pub freeze_after_ms: u64,
     /// How long an instance may take to end by itself when it is let go.
     pub stop_grace_ms: u64,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { starts_at_once: 0, instances_max: 1_000, waiting_max: 5_000, stop_grace_ms: 2_000 }
+        Self {
+            starts_at_once: 0,
+            instances_max: 1_000,
+            waiting_max: 5_000,
+            freeze_after_ms: 1_000,
+            stop_grace_ms: 2_000,
+        }
     }
 }
 

@@ -180,6 +180,10 @@ impl Instance for ProcessInstance {
         self.guest.settled()
     }
 
+    fn rest(&self) {
+        self.room.freeze();
+    }
+
     fn usage(&self) -> Usage {
         self.room.cell.usage()
     }
@@ -194,6 +198,7 @@ impl Instance for ProcessInstance {
 
     fn stop(&self, grace: StopGrace) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            self.room.wake();
             // The guest keeps to the grace by itself; the timeout holds even where it does not.
             let _ = tokio::time::timeout(grace.0, self.guest.finish(grace.0)).await;
             self.room.close().await;

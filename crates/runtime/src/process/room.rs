@@ -74,6 +74,7 @@ struct MainProcess {
 struct Occupancy {
     running: usize,
     retired: bool,
+    frozen: bool,
 }
 
 impl Room {
@@ -180,9 +181,32 @@ impl Room {
 
     /// Counts a call as running here until the answer is dropped.
     pub(crate) fn begin(self: &Arc<Self>, id: &InvocationId) -> Running {
-        self.occupancy().running += 1;
+        {
+            let mut occupancy = self.occupancy();
+            occupancy.running += 1;
+            self.thaw(&mut occupancy);
+        }
         self.output.attribution().begin(id);
         Running { room: Arc::clone(self), id: id.clone() }
+    }
+
+    /// Takes the CPU away from everything here until the next call, where no call runs.
+    pub(super) fn freeze(&self) {
+        let mut occupancy = self.occupancy();
+        if occupancy.running == 0 && !occupancy.retired && !occupancy.frozen {
+            occupancy.frozen = self.cell.freeze();
+        }
+    }
+
+    /// Lets everything here run, before anything else than a call is asked of it.
+    pub(super) fn wake(&self) {
+        self.thaw(&mut self.occupancy());
+    }
+
+    fn thaw(&self, occupancy: &mut Occupancy) {
+        if std::mem::take(&mut occupancy.frozen) {
+            self.cell.thaw();
+        }
     }
 
     /// Takes no new calls; the cell is destroyed as soon as no call runs here.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Controller, Layout, Limits, Version};
+use super::{Activity, Controller, Layout, Limits, Version};
 
 /// How often the clean-up at the start looks whether killed processes and the previous spawner have ended,
 /// ten seconds in all: killing is immediate, only the kernel's freeing of memory takes time.
@@ -136,6 +136,15 @@ impl Groups {
         Ok(())
     }
 
+    /// Lets the processes of a cell's group run, so that they can die: what is frozen does not.
+    pub(crate) fn thaw(&self, name: &str) {
+        let setting = self.version.activity(Activity::Thawed);
+        for parent in self.parents.iter().filter(|parent| parent.serves.contains(&Controller::Freezer)) {
+            // A group that is gone needs none.
+            let _ = setting.write_into(&parent.path.join(name));
+        }
+    }
+
     fn open_join(&self, group: &Path) -> io::Result<OwnedFd> {
         Ok(OpenOptions::new().write(true).open(group.join(self.version.join_file()))?.into())
     }
@@ -157,7 +166,7 @@ impl Groups {
         for _ in 0..CLEAN_LOOKS {
             left = 0;
             for group in self.parents.iter().flat_map(|parent| groups_in(&parent.path)) {
-                end_group(&group);
+                end_group(self.version, &group);
                 left += usize::from(fs::remove_dir(&group).is_err());
             }
             if left == 0 {
@@ -180,11 +189,9 @@ fn groups_in(parent: &Path) -> Vec<PathBuf> {
 }
 
 /// Kills every process of a group. A frozen process does not die, so the group is thawed too.
-fn end_group(group: &Path) {
-    let thaw = OpenOptions::new().write(true).open(group.join("cgroup.freeze"));
-    if let Ok(mut file) = thaw {
-        let _ = io::Write::write_all(&mut file, b"0");
-    }
+fn end_group(version: Version, group: &Path) {
+    // Not where the parent serves other controllers.
+    let _ = version.activity(Activity::Thawed).write_into(group);
     let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     for pid in members.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)) {
         let _ = kill_process(pid, Signal::KILL);

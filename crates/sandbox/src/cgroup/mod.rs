@@ -43,6 +43,15 @@ pub(crate) enum Controller {
     /// The counting of CPU time, a controller of its own in version 1.
     CpuAccounting,
     Pids,
+    /// Taking the CPU away from a group altogether, and giving it back.
+    Freezer,
+}
+
+/// Whether the processes of a group get any CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activity {
+    Frozen,
+    Thawed,
 }
 
 /// Where the groups of our cells are.
@@ -78,6 +87,14 @@ impl Setting {
 }
 
 impl Version {
+    /// What freezes or thaws a group.
+    fn activity(self, activity: Activity) -> Setting {
+        match self {
+            Self::One => v1::activity(activity),
+            Self::Two => v2::activity(activity),
+        }
+    }
+
     /// The file into which a process with one thread writes itself to join a group.
     fn join_file(self) -> &'static str {
         match self {
@@ -130,6 +147,12 @@ impl Layout {
             Version::Two => v2::OOM_EVENTS,
         };
         keyed_value(&self.read(Controller::Memory, group, file), "oom_kill").unwrap_or(0)
+    }
+
+    /// Freezes or thaws a group. Freezing is under way when this returns; the last of the two that was asked for holds.
+    pub(crate) fn set_activity(&self, group: &str, activity: Activity) -> io::Result<()> {
+        let parent = self.parent_of(Controller::Freezer).ok_or(io::ErrorKind::Unsupported)?;
+        self.version.activity(activity).write_into(&parent.join(group))
     }
 
     /// The text of one file of a group; empty where there is none.

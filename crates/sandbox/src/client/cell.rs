@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::peer::Peer;
 use super::process::{Running, SandboxProcess};
 use super::{Shared, cell_plan_of, failed, plan_of};
+use crate::cgroup::{Activity, Layout};
 use crate::egress::{self, EgressPolicy};
 use crate::link::FDS_MAX;
 use crate::protocol::{Answer, Order, Reply, Request, ZygotePlan};
@@ -227,6 +228,19 @@ impl Cell for SandboxCell {
             // A cell that has ended is swept.
             let _ = self.holder.ask(self.holder.next_number(), Order::Sweep, &[]).await;
         })
+    }
+
+    fn freeze(&self) -> bool {
+        let frozen = |groups: &Layout| groups.set_activity(&self.group, Activity::Frozen).is_ok();
+        self.shared.groups.as_ref().is_some_and(frozen)
+    }
+
+    fn thaw(&self) {
+        let thawed = |groups: &Layout| groups.set_activity(&self.group, Activity::Thawed);
+        if let Some(Err(error)) = self.shared.groups.as_ref().map(thawed) {
+            // Where its group is gone, so is the cell.
+            tracing::debug!(%error, group = self.group, "a sandbox was not thawed");
+        }
     }
 
     fn usage(&self) -> Usage {

@@ -163,6 +163,9 @@ impl Cells {
             Stage::Ending { requests } => requests.push(request),
             Stage::SettingUp { .. } | Stage::Running => {
                 let _ = pidfd_send_signal(&found.holder, Signal::KILL);
+                if let Some(groups) = &self.maker.groups {
+                    groups.thaw(&found.group);
+                }
                 found.stage = Stage::Ending { requests: vec![request] };
             }
         }

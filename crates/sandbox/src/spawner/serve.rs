@@ -272,8 +272,7 @@ impl<'a> Server<'a> {
             },
             Request::Fork { cell, zygote } => {
                 let begun = self.cells.fork(number, cell, &zygote, &fds);
-                let watched =
-                    begun.and_then(|new| new.into_iter().try_for_each(|id| self.watch_zygote(id)));
+                let watched = begun.and_then(|new| new.into_iter().try_for_each(|id| self.watch_zygote(id)));
                 watched.or_else(|error| self.fail(number, &error))
             }
             Request::Destroy { cell } => {

@@ -24,6 +24,8 @@ tests![
     the_proxy_is_there_only_for_those_who_may,
     own_modules_stand_before_loaded_ones,
     variables_that_work_at_the_start_ask_for_a_start_from_nothing,
+    a_resting_instance_uses_no_cpu_and_serves_the_next_call,
+    a_resting_instance_can_be_ended,
 ];
 
 /// Runs what is in the event's `code` and answers with what that left in `out`.
@@ -249,6 +251,70 @@ async fn variables_that_work_at_the_start_ask_for_a_start_from_nothing(sandbox: 
     assert_eq!(run(&started.instance, "import os; out = os.environ['MALLOC_ARENA_MAX']").await, "1");
     for instance in [started.instance, spare] {
         instance.stop(StopGrace(Duration::ZERO)).await;
+    }
+    Outcome::Passed
+}
+
+/// Counts in the background for ever.
+const COUNT: &str = "
+import threading, builtins
+builtins.count = 0
+def work():
+    while True:
+        builtins.count += 1
+threading.Thread(target=work, daemon=True).start()
+";
+
+async fn a_resting_instance_uses_no_cpu_and_serves_the_next_call(sandbox: &Sandbox) -> Outcome {
+    let bench = Bench::new(sandbox);
+    let instance = bench.start(bench.plan(|_| {})).await;
+    run(&instance, COUNT).await;
+    for _ in 0..3 {
+        instance.rest();
+        let used = frozen_usage(&instance).await;
+        let Some(used) = used else {
+            return Outcome::Skipped("the machine has no freezer".to_owned());
+        };
+        let burn = std::hint::black_box((0..20_000_000_u64).fold(0, |sum, n| sum ^ n));
+        assert_eq!(instance.usage().cpu_us, used, "{burn}");
+        let count = run(&instance, "import builtins; out = builtins.count").await;
+        assert!(count.as_u64().unwrap() > 0);
+        assert!(instance.usage().cpu_us > used, "it runs again");
+    }
+    instance.stop(StopGrace(Duration::ZERO)).await;
+    Outcome::Passed
+}
+
+/// The CPU time of an instance once it does not grow any more; `None` where it goes on growing.
+async fn frozen_usage(instance: &Arc<dyn Instance>) -> Option<u64> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    let mut before = instance.usage().cpu_us;
+    while tokio::time::Instant::now() < deadline {
+        // Several ticks of the accounting.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = instance.usage().cpu_us;
+        if now == before {
+            return Some(now);
+        }
+        before = now;
+    }
+    None
+}
+
+async fn a_resting_instance_can_be_ended(sandbox: &Sandbox) -> Outcome {
+    let bench = Bench::new(sandbox);
+    // Politely, by force, and by being forgotten.
+    for grace in [Some(Duration::from_secs(5)), Some(Duration::ZERO), None] {
+        let instance = bench.start(bench.plan(|_| {})).await;
+        run(&instance, "out = 1").await;
+        instance.rest();
+        match grace {
+            Some(grace) => {
+                let stopping = tokio::time::timeout(Duration::from_secs(20), instance.stop(StopGrace(grace)));
+                stopping.await.expect("a frozen instance ends");
+            }
+            None => drop(instance),
+        }
     }
     Outcome::Passed
 }
