@@ -58,7 +58,7 @@ async fn a_spawner_needs_a_process_without_threads(_: &Sandbox) -> Outcome {
     Outcome::Passed
 }
 
-/// A platform with one cell in which something runs that does not want to end.
+/// A platform with a cell in which something runs that does not want to end, and one that is frozen.
 pub(crate) fn be_platform(group: &str) {
     let link = fork_spawner(SpawnerOptions::new(group)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -68,6 +68,9 @@ pub(crate) fn be_platform(group: &str) {
         let script = "trap '' TERM; (setsid sleep 1000 &); echo up; while :; do sleep 1; done";
         let (_running, [_stdin, stdout, _stderr]) = room.start(&["/bin/sh", "-c", script]).await.unwrap();
         std::io::Read::read_exact(&mut std::fs::File::from(stdout), &mut [0; 3]).unwrap();
+        let frozen = Room::new(&sandbox).await;
+        let _frozen = frozen.start(&["/bin/sleep", "1000"]).await.unwrap();
+        frozen.cell.freeze();
         println!("ready");
         std::future::pending::<()>().await;
     });
