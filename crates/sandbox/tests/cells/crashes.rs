@@ -99,6 +99,16 @@ fn members(group: &str) -> Vec<String> {
         .collect()
 }
 
+/// Those of [`members`] that are in a frozen group.
+fn frozen_members(group: &str) -> Vec<String> {
+    let read = |folder: &PathBuf, file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let is_frozen = |folder: &PathBuf| {
+        read(folder, "freezer.state") == "FROZEN\n" || read(folder, "cgroup.freeze") == "1\n"
+    };
+    let frozen = groups_left(group).into_iter().filter(is_frozen);
+    frozen.flat_map(|f| read(&f, "cgroup.procs").lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
@@ -134,6 +144,7 @@ async fn the_next_start_removes_what_a_crash_of_everything_left(sandbox: &Sandbo
     let group = format!("test-crashed-{}", std::process::id());
     let mut platform = start_platform(&group);
     let pids = members(&group);
+    let frozen = frozen_members(&group);
     let spawner = child_of(platform.id());
     // The spawner first, so that it cannot clean up.
     rustix::process::kill_process(
@@ -143,7 +154,8 @@ async fn the_next_start_removes_what_a_crash_of_everything_left(sandbox: &Sandbo
     .unwrap();
     platform.kill().unwrap();
     platform.wait().unwrap();
-    wait_until("the end of the cells with their spawner", || pids.iter().all(|pid| !is_alive(pid)));
+    let running = || pids.iter().filter(|pid| !frozen.contains(pid));
+    wait_until("the end of the cells with their spawner", || running().all(|pid| !is_alive(pid)));
     assert!(!groups_left(&group).is_empty(), "nobody was there to remove the groups");
     // A process in a group that no spawner knows, as after an upgrade that went wrong.
     let mut stray = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
@@ -152,6 +164,8 @@ async fn the_next_start_removes_what_a_crash_of_everything_left(sandbox: &Sandbo
     }
     let mut next = start_platform(&group);
     wait_until("the end of the stray process", || matches!(stray.try_wait(), Ok(Some(_))));
+    // What is frozen does not die before it is thawed.
+    wait_until("the end of the frozen cell", || frozen.iter().all(|pid| !is_alive(pid)));
     assert!(members(&group).iter().all(|pid| !pids.contains(pid)));
     next.kill().unwrap();
     next.wait().unwrap();
