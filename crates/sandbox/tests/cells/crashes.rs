@@ -103,7 +103,7 @@ fn members(group: &str) -> Vec<String> {
 fn frozen_members(group: &str) -> Vec<String> {
     let read = |folder: &PathBuf, file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
     let is_frozen = |folder: &PathBuf| {
-        read(folder, "freezer.state") == "FROZEN\n" || read(folder, "cgroup.freeze") == "1\n"
+        read(folder, "freezer.state").starts_with("FR") || read(folder, "cgroup.freeze") == "1\n"
     };
     let frozen = groups_left(group).into_iter().filter(is_frozen);
     frozen.flat_map(|f| read(&f, "cgroup.procs").lines().map(str::to_owned).collect::<Vec<_>>()).collect()
