@@ -8,8 +8,8 @@ const net = require("net");
 const path = require("path");
 
 const PROTOCOL_VERSION = 1;
-const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8;
-const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88;
+const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8, WARM = 9;
+const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88, WARMED = 0x89;
 const MORE = 1, END = 2, WAITING = 0x08, AHEAD = 0x10, SKIPPABLE = 0x80;
 const FAIL_HANDLER = 1, FAIL_INIT = 3, FAIL_CANCELLED = 4, FAIL_NOT_BEGUN = 7;
 const DEBUG = 0, INFO = 1, WARN = 2, ERROR = 3;
@@ -200,12 +200,23 @@ function fail(link, call, error, failClass = FAIL_HANDLER) {
   link.send(frame(FAIL, call, error?.failClass ?? failClass, 0, null, body));
 }
 
+// Gives a process that waited for a function the environment that it would have been started with.
+function become(environment) {
+  const texts = environment.toString("utf8").split("\0");
+  const wanted = new Map();
+  for (let i = 0; i + 1 < texts.length; i += 2) wanted.set(texts[i], texts[i + 1]);
+  for (const name of Object.keys(process.env)) if (!wanted.has(name)) delete process.env[name];
+  for (const [name, value] of wanted) if (process.env[name] !== value) process.env[name] = value;
+}
+
 function readSettings(meta) {
   const fields = meta.toString("utf8").split("\0");
-  const settings = { code: process.cwd() };
+  const settings = {};
   for (let i = 0; i + 1 < fields.length; i += 2) settings[fields[i]] = fields[i + 1];
   settings.concurrency = Number(settings.concurrency);
   settings.responseBytesMax = Number(settings.response_bytes_max);
+  if (settings.code) process.chdir(settings.code);
+  settings.code = process.cwd();
   return settings;
 }
 
@@ -317,7 +328,11 @@ class Shim {
         break;
       case INIT:
         if (aux !== PROTOCOL_VERSION) process.exit(70);
+        if (body.length) become(body);
         this.start(readSettings(meta)).catch((error) => this.startFailed(error));
+        break;
+      case WARM:
+        this.getWarm();
         break;
       case SHUTDOWN:
         this.shutdownGrace = aux;
@@ -386,6 +401,12 @@ class Shim {
     const mode = this.server.streams ? "stream" : "whole";
     process.on("uncaughtException", (error) => this.crash(error));
     this.link.send(frame(READY, 0, PROTOCOL_VERSION, 0, `request\0${mode}\0response\0${mode}\0ahead\0${this.server.streams ? "no" : "yes"}`, EMPTY));
+  }
+
+  // Does what every function needs, before it is known which one it will be.
+  async getWarm() {
+    await require("./warm.cjs")();
+    this.link.send(frame(WARMED, 0, 0, 0, null, EMPTY));
   }
 
   startFailed(error) {

@@ -10,7 +10,7 @@ use alula_model::InvocationId;
 use alula_pool::keep_alive::KeepAliveOptions;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
-use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
+use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend, StemOptions, Stems};
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
 use alula_script_host::{ScriptBackend, ScriptOptions};
 use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
@@ -91,6 +91,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         log: Arc::new(telemetry.logs.clone()),
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
+        stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
     let backends = Backends { scripts: scripts(&data_dir, processes.clone())?, processes };
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
@@ -255,9 +256,21 @@ fn pool_options(config: &Config, now: alula_model::Timestamp) -> PoolOptions {
         },
         started_at: now,
         waiting_max: config.pool.waiting_max,
+        rest_after: (config.pool.freeze_after_ms > 0)
+            .then(|| Duration::from_millis(config.pool.freeze_after_ms)),
         stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
         ..PoolOptions::default()
     }
+}
+
+fn stem_options(config: &Config) -> StemOptions {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let made_at_once = match config.stems.made_at_once {
+        0 => cores.div_ceil(2),
+        set => set,
+    };
+    let crate::config::Stems { per_runtime, per_runtime_max, .. } = config.stems;
+    StemOptions { per_runtime, per_runtime_max, made_at_once }
 }
 
 fn api_options(

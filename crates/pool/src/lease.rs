@@ -22,7 +22,7 @@ pub struct Lease {
     pub instance: Arc<dyn Instance>,
     /// What of it this is the right to.
     pub place: Place,
-    /// Whether the instance was started for this call.
+    /// Whether the instance was started for this call, and from what.
     pub tier: Tier,
     /// Time in line, the start not counted.
     pub queue: Duration,

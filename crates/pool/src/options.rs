@@ -28,6 +28,9 @@ pub struct PoolOptions {
     pub waiting_max: usize,
     /// How often idle instances are looked at.
     pub sweep_interval: Duration,
+    /// How long an instance is idle until it is told that no call comes; it then uses no CPU until the next one, which
+    /// waits some tenths of a millisecond for that. `None`: never.
+    pub rest_after: Option<Duration>,
     /// How long an instance may take to end by itself when it is let go.
     pub stop_grace: Duration,
     /// What a start is assumed to take before one has been measured.
@@ -45,6 +48,7 @@ impl Default for PoolOptions {
             started_at: Timestamp::default(),
             waiting_max: 5_000,
             sweep_interval: Duration::from_secs(1),
+            rest_after: Some(Duration::from_secs(1)),
             stop_grace: Duration::from_secs(2),
             start_estimate: Duration::from_millis(100),
         }

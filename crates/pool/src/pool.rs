@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, InstanceId, Timestamp, VersionKey};
 use alula_runtime::{Backend, Instance, StopGrace, VersionPlan};
@@ -18,6 +19,9 @@ use crate::ledger::{Ceiling, Ceilings, Ledger, Share};
 use crate::options::PoolOptions;
 use crate::version_pool::{Asked, VersionPool};
 use crate::view::{InstanceCounts, InstanceView};
+
+/// Shortest pause between two looks at a line that does not move.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
 
 /// Lends instances. Cheap to clone; all clones are the same pool.
 #[derive(Debug, Clone)]
@@ -129,7 +133,7 @@ impl Pool {
         loop {
             self.start_if_wanted(pool);
             // A line that moves slower than expected is looked at again after the time that a start takes.
-            let look_again = Instant::now() + pool.start_estimate();
+            let look_again = Instant::now() + pool.start_estimate().max(LOOK_AGAIN_MIN);
             match timeout_at(look_again.min(deadline), &mut *granted).await {
                 Ok(Ok(lease)) => return lease,
                 Ok(Err(_)) => return Err(Fault::new(ErrorCode::Internal, "the place in the line was lost")),

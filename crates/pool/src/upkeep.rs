@@ -115,6 +115,9 @@ impl Pool {
         let memory_share = self.shared.ledger.memory_share();
         for pool in &pools {
             self.let_go(pool, now, timestamp, memory_share);
+            if let Some(rest_after) = self.shared.options.rest_after {
+                pool.let_rest(rest_after, now);
+            }
             if pool.is_loaded() {
                 let (actual, ..) = pool.actual();
                 self.start_ahead(pool, actual + 1, What::StartedForLoad);

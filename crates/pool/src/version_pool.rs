@@ -78,6 +78,8 @@ struct Entry {
     cpu_us: u64,
     /// Whether it used most of its memory or of a core at the last look.
     is_loaded: bool,
+    /// Whether it was told that no call comes, and none has come since.
+    is_resting: bool,
 }
 
 #[derive(Debug)]
@@ -214,6 +216,7 @@ impl VersionPool {
             calls: served as u64,
             ready_at: now,
             idle_since: now,
+            is_resting: false,
             is_held_up: false,
             share,
             cpu_us: 0,
@@ -356,7 +359,7 @@ impl VersionPool {
         fresh: Option<&Started>,
     ) -> Lease {
         let (tier, start, init) = match fresh {
-            Some(started) => (Tier::Cold, started.start.min(waited), started.init.min(waited)),
+            Some(started) => (started.tier, started.start.min(waited), started.init.min(waited)),
             None => (Tier::Warm, Duration::ZERO, Duration::ZERO),
         };
         let queue = waited.saturating_sub(start).saturating_sub(init);
@@ -448,6 +451,7 @@ impl State {
 impl Entry {
     fn take(&mut self) -> Arc<dyn Instance> {
         self.taken += 1;
+        self.is_resting = false;
         self.calls += 1;
         Arc::clone(&self.instance)
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, InstanceId, SpecError};
+use alula_model::{ErrorCode, Fault, InstanceId, SpecError, Tier};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode};
@@ -201,7 +201,7 @@ impl FakeBackend {
             turn: tokio::sync::Mutex::new(()),
             settled_at: Mutex::new(Instant::now()),
         };
-        Ok(Started { instance: Arc::new(instance), start, init })
+        Ok(Started { instance: Arc::new(instance), tier: Tier::Cold, start, init })
     }
 }
 

@@ -30,11 +30,11 @@ pub use buffers::{Buffers, Gathered, Reserved};
 pub use call::{Answer, Call, CallEvents, Duplex, Upgraded};
 pub use cell::{
     Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec,
-    Protection,
+    Protection, ZygoteSpec,
 };
 pub use log_sink::{InstanceLog, LogSink, NullLog};
 pub use plan::VersionPlan;
-pub use process::{ProcessBackend, check_command};
+pub use process::{ProcessBackend, StemOptions, Stems, check_command};
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -29,6 +29,8 @@ pub struct Config {
     pub control: Control,
     /// Instances.
     pub pool: Pool,
+    /// Sandboxes that are prepared ahead.
+    pub stems: Stems,
     /// Isolation.
     pub sandbox: Sandbox,
     /// Uploads and build steps.
@@ -106,6 +108,9 @@ pub struct Pool {
     pub keep_alive_max_ms: u64,
     /// Calls that may wait for a slot of one version; the next is answered 429.
     pub waiting_max: usize,
+    /// How long an instance is idle until it is frozen, in ms. A frozen one uses no CPU, and the next call waits some
+    /// tenths of a millisecond for it. Zero: never.
+    pub freeze_after_ms: u64,
     /// How long an instance may take to end by itself when it is let go.
     pub stop_grace_ms: u64,
 }
@@ -120,8 +125,29 @@ impl Default for Pool {
             keep_alive_min_ms: 10_000,
             keep_alive_max_ms: 4 * 3_600_000,
             waiting_max: 5_000,
+            freeze_after_ms: 1_000,
             stop_grace_ms: 2_000,
         }
+    }
+}
+
+/// Sandboxes that are prepared before it is known which function runs in them, each with the started process of its
+/// runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stems {
+    /// Kept ready for every runtime that has been used since the start; zero turns them off.
+    pub per_runtime: usize,
+    /// Most that are kept ready for one runtime while starts find none.
+    pub per_runtime_max: usize,
+    /// Made at the same time. Zero means one for every two cores.
+    pub made_at_once: usize,
+}
+
+impl Default for Stems {
+    fn default() -> Self {
+        // Three serve a small burst and cost a few megabytes each; sixteen a large one for a minute.
+        Self { per_runtime: 3, per_runtime_max: 16, made_at_once: 0 }
     }
 }
 

@@ -8,7 +8,7 @@ use alula_model::{Class, Timestamp};
 use alula_runtime::Instance;
 use tokio::time::Instant;
 
-use super::{LOAD_SHARE, MEMORY_EXPECTED, State, VersionPool};
+use super::{Entry, LOAD_SHARE, MEMORY_EXPECTED, State, VersionPool};
 use crate::keeper::Seen;
 
 /// An idle instance that could make room for another one.
@@ -41,6 +41,18 @@ impl VersionPool {
             state.starting += 1;
         }
         state.starting - before
+    }
+
+    /// Tells the instances that have been idle for `rest_after` that no call comes.
+    pub(crate) fn let_rest(&self, rest_after: Duration, now: Instant) {
+        let mut state = self.state();
+        let is_due = |entry: &&mut Entry| {
+            entry.taken == 0 && !entry.is_resting && now.duration_since(entry.idle_since) >= rest_after
+        };
+        for entry in state.entries.iter_mut().filter(is_due) {
+            entry.is_resting = true;
+            entry.instance.rest();
+        }
     }
 
     /// Holds `instances` for announced calls until `until`.

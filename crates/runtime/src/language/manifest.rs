@@ -59,6 +59,10 @@ pub struct Manifest {
     /// How user code is stopped in the middle of a call, for the protocol `frames`.
     #[serde(default)]
     pub cancel: Cancel,
+    /// That processes can be started before it is known what they will run; absent where the shim does not know the
+    /// frame WARM.
+    #[serde(default)]
+    pub stem: Option<StemSupport>,
     /// How dependencies are installed.
     #[serde(default)]
     pub build: Option<Build>,
@@ -114,6 +118,19 @@ pub struct RuntimeNames {
     /// Further names, for the first interpreter found.
     #[serde(default)]
     pub aliases: Vec<String>,
+}
+
+/// What must be known about processes that are started ahead of the function they will run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StemSupport {
+    /// Variables that have their effect when the process starts, by the beginning of their names: a function that
+    /// sets one is started from nothing.
+    pub start_env: Vec<String>,
+    /// The file in the folder that is started as the zygote of such processes, in the same way as the shim; absent
+    /// where each of them is started by itself.
+    #[serde(default)]
+    pub zygote: Option<String>,
 }
 
 /// The interpreter of a language.
@@ -217,6 +234,9 @@ impl Manifest {
         }
         if by_shim != self.shim.is_some() {
             return Some("a shim belongs to the protocol frames, and only to it");
+        }
+        if self.stem.is_some() && !by_shim {
+            return Some("a stem belongs to the protocol frames, and only to it");
         }
         if by_shim && self.command.is_empty() {
             return Some("the protocol frames needs a command that starts the shim");

@@ -37,6 +37,13 @@ pub(super) fn build(plan: &VersionPlan, language: &Language, id: &InstanceId) ->
     env
 }
 
+/// The environment of a process that waits for a function: what all functions of the language have in common.
+pub(super) fn of_stem(language: &Language) -> Variables {
+    let mut env = defaults(language);
+    env.extend(language.manifest.env.clone());
+    env
+}
+
 /// Refuses a spec that sets what only the platform sets.
 pub(super) fn validate(plan: &VersionPlan) -> Result<(), SpecError> {
     let told = told(plan);

@@ -79,6 +79,10 @@ impl Cell for Slot {
         Box::pin(std::future::ready(Err(failed("nothing can be mounted into a script"))))
     }
 
+    fn specialise(&self, _spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(std::future::ready(Err(failed("a script's place is made for its function from the start"))))
+    }
+
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
         Box::pin(std::future::ready(self.open(&spec)))
     }

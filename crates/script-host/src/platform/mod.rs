@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{Fault, InstanceId, SpecError};
-use alula_runtime::{Backend, BoxFuture, ProcessBackend, Started, VersionPlan};
+use alula_runtime::{Backend, BoxFuture, ProcessBackend, Started, Stems, VersionPlan};
 
 use artifacts::Artifacts;
 use cell::HostLauncher;
@@ -77,7 +77,9 @@ impl Backend for ScriptBackend {
             let artifact = self.artifacts.of(&plan).await?;
             let host = self.hosts.of(&plan.key.namespace, plan.spec.network).await?;
             let launcher = Arc::new(HostLauncher { host, artifact });
-            ProcessBackend { launcher, ..self.processes.clone() }.start(plan, id).await
+            // A place in a host is made at once, so none is prepared ahead.
+            let stems = Stems::default();
+            ProcessBackend { launcher, stems, ..self.processes.clone() }.start(plan, id).await
         })
     }
 }
