@@ -77,9 +77,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env, build_tools } =
         prepared;
     let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
-    let store = open_sqlite(&data_dir, &SqliteOptions::default())
-        .map_err(Error::component("the store cannot be opened"))?;
-    let store = Arc::new(store);
+    let opened = open_sqlite(&data_dir, &SqliteOptions::default());
+    let store = Arc::new(opened.map_err(Error::component("the store cannot be opened"))?);
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
 
     let sandbox = connect(&config, spawner, &data_plane).await?;
@@ -96,8 +95,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let backends = Backends { scripts: scripts(&data_dir, processes.clone())?, processes };
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &backends).await?;
-    let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner: backends });
-    let pool = make_pool(pool_options(&config, clock.now()), &data_plane, backend);
+    let unpacking = UnpackFirst { control: control.clone(), inner: backends };
+    let pool = make_pool(pool_options(&config, clock.now()), &data_plane, Arc::new(unpacking));
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
     let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
