@@ -7,7 +7,7 @@ use alula_model::{FunctionSpec, InstanceId};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::conformance::{self, CollectedLog, FixedClock};
 use alula_runtime::language::{Host, Languages};
-use alula_runtime::{Answer, Backend as _, Buffers, Instance, ProcessBackend, VersionPlan};
+use alula_runtime::{Answer, Backend as _, Buffers, Instance, ProcessBackend, Stems, VersionPlan};
 use alula_script_host::{ScriptBackend, ScriptOptions};
 
 pub(crate) struct World {
@@ -26,6 +26,7 @@ pub(crate) fn world() -> World {
         log: Arc::clone(&log) as _,
         clock: Arc::new(FixedClock::default()),
         buffers: Buffers::new(64 << 20),
+        stems: Stems::default(),
     };
     let options = ScriptOptions::new(dir.path().join("script"), std::env::current_exe().unwrap());
     World { backend: ScriptBackend::open(options, processes).unwrap(), log, dir }
