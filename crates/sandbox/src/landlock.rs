@@ -47,13 +47,18 @@ fn scopes_of(abi: u32) -> (u64, usize) {
     }
 }
 
-/// A ruleset that governs nothing but `scopes`, where version `abi` knows them.
+/// A ruleset that governs nothing but `scopes`, where version `abi` knows them. Moving files between folders is the one
+/// right that every ruleset takes away unless it grants it, so it is granted everywhere.
 pub(crate) fn scope_only(abi: u32, scopes: u64) -> io::Result<Option<OwnedFd>> {
     let (known, size) = scopes_of(abi);
     if known & scopes == 0 {
         return Ok(None);
     }
-    sys::landlock_create(&sys::LandlockRuleset { files: 0, tcp: 0, scopes: known & scopes }, size).map(Some)
+    let attributes = sys::LandlockRuleset { files: REFER, tcp: 0, scopes: known & scopes };
+    let ruleset = sys::landlock_create(&attributes, size)?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    sys::landlock_allow(ruleset.as_fd(), root.as_fd(), REFER)?;
+    Ok(Some(ruleset))
 }
 
 /// The rules for files, and `scopes` as far as version `abi` knows them. `writable` are folders, `devices` are files.
