@@ -305,10 +305,15 @@ impl Room {
     }
 
     fn death(&self, code: ErrorCode, what: &str, exit: ProcessExit) -> Fault {
-        if self.cell.oom_kills() > 0 {
+        if self.lost_a_process_to_memory() {
             return self.out_of_memory();
         }
         self.fault(code, format!("{what}: {}", describe(exit)))
+    }
+
+    /// Whether a process in the cell was killed because the cell was over its memory, be it a child of the function's.
+    pub(crate) fn lost_a_process_to_memory(&self) -> bool {
+        self.cell.oom_kills() > 0
     }
 
     /// The fault of a call that was killed because the cell was over its memory.

@@ -243,7 +243,14 @@ impl Link {
         if class == FailClass::NotBegun {
             return self.returned(number);
         }
-        let fault = answer::fault_of(&self.room, class, frame.body_bytes());
+        let fault = match self.room.lost_a_process_to_memory() {
+            // What the handler says then is an effect, and what else was killed is not known.
+            true => {
+                self.room.retire();
+                self.room.out_of_memory()
+            }
+            false => answer::fault_of(&self.room, class, frame.body_bytes()),
+        };
         if let Some(ready) = self.take_ready() {
             let _ = ready.send(Err(Fault { code: as_init(fault.code), ..fault }));
         } else if let Some(flight) = { self.flights().ended(number) } {
