@@ -57,6 +57,7 @@ class Link:
         self.lock = allocate_lock()
         self.call = 0  # the call whose user code runs, for log lines
         self.cancellable = 0  # the same while a signal may raise Cancelled
+        self.is_asked = False  # whether a signal has come, so that a call that waits may be cancelled
         self.set_aside = []  # frames that came while the answer of another call was being streamed
         self.logs, self.logs_size = [], 0
         self.log_allowance, self.log_sent_at = LOG_BURST, 0.0
@@ -417,9 +418,11 @@ def serve(link, settings, run):
             if body is None:
                 link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
                 continue
-            if flags & AHEAD and link.is_cancelled(call):
-                link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
-                continue
+            if link.is_asked:
+                link.is_asked = bool(link.buffer)
+                if flags & AHEAD and link.is_cancelled(call):
+                    link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
+                    continue
             try:
                 link.call = link.cancellable = call
                 answer = run(call, flags, meta, body)
@@ -469,6 +472,7 @@ def listen_for_cancel(link):
     import signal
 
     def interrupt(_signal, _frame):
+        link.is_asked = True
         call = link.cancellable
         if not call:
             return
