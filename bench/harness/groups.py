@@ -16,6 +16,8 @@ GIGABYTE = 1 << 30
 COLD_CALLS = 60
 PUBLISHES = 20
 STARTS = 10
+MANY = 10_000
+FUNCTIONS_PER_DEPLOY = 100
 
 
 def warm(seconds):
@@ -198,5 +200,53 @@ def receive(platform, function):
     return moved
 
 
+def many(seconds):
+    """A platform with ten functions and one with ten thousand: start with all of them, resident memory after that,
+    the warm rate of one, and the time to publish one more."""
+    return [with_functions(count, seconds) for count in (10, MANY)]
+
+
+def with_functions(count, seconds):
+    with Platform() as platform, tempfile.TemporaryDirectory() as folder:
+        platform.deploy(FUNCTIONS / "python-hello")
+        began = time.perf_counter()
+        for first in range(0, count, FUNCTIONS_PER_DEPLOY):
+            source = pathlib.Path(folder) / str(first)
+            write_functions(source, range(first, min(first + FUNCTIONS_PER_DEPLOY, count)))
+            platform.deploy(source)
+        deploy_seconds = time.perf_counter() - began
+        ready_ms = []
+        for _ in range(STARTS):
+            platform.stop()
+            platform.start()
+            ready_ms.append(platform.ready_seconds * 1000)
+        time.sleep(2)
+        resident_mib = platform.resident_kib() / 1024
+        url = platform.url("python-hello")
+        load.wrk(url, 16, 2)
+        warm_rps = load.wrk(url, 16, seconds)["rps"]
+        publish = []
+        for number in range(PUBLISHES):
+            copy_with_change(FUNCTIONS / "exec-hello", pathlib.Path(folder) / "one-more", number)
+            began = time.perf_counter()
+            platform.deploy(pathlib.Path(folder) / "one-more")
+            publish.append((time.perf_counter() - began) * 1000)
+        return {"functions": count, "deploy_s": deploy_seconds, "ready_p50_ms": load.spread(ready_ms)["p50_ms"],
+                "resident_mib": resident_mib, "warm_rps_16": warm_rps,
+                "publish_p50_ms": load.spread(publish)["p50_ms"]}
+
+
+def write_functions(folder, numbers):
+    """A folder of small programs, no two of them alike."""
+    manifest = ["[defaults]", 'runtime = "exec"', 'command = ["./run.sh"]']
+    for number in numbers:
+        source = folder / f"f{number:05}"
+        source.mkdir(parents=True)
+        (source / "run.sh").write_text(f"#!/bin/sh\necho {number}\n")
+        (source / "run.sh").chmod(0o755)
+        manifest += [f"[functions.f{number:05}]", f'source = "f{number:05}"', f'routes = ["GET /f{number:05}/{{id}}"]']
+    (folder / "alula.toml").write_text("\n".join(manifest) + "\n")
+
+
 GROUPS = {"start": start, "memory": memory, "warm": warm, "share": share, "cold": cold, "publish": publish,
-          "stream": stream}
+          "stream": stream, "many": many}

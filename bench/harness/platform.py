@@ -32,6 +32,11 @@ class Platform:
         self.data_dir = pathlib.Path(tempfile.mkdtemp(prefix="alula-bench-"))
         self.port, self.control_port = free_port(), free_port()
         self.log = open(self.data_dir / "platform.log", "wb")
+        self.start()
+        self.token = (self.data_dir / "data/admin.token").read_text().strip()
+        return self
+
+    def start(self):
         started = time.perf_counter()
         self.process = subprocess.Popen(
             [BINARY, "up", "--data-dir", self.data_dir / "data", "--listen", f"127.0.0.1:{self.port}",
@@ -39,8 +44,6 @@ class Platform:
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.until_ready(started)
         self.ready_seconds = time.perf_counter() - started
-        self.token = (self.data_dir / "data/admin.token").read_text().strip()
-        return self
 
     def until_ready(self, started):
         while time.perf_counter() - started < READY_SECONDS_MAX:
@@ -53,13 +56,16 @@ class Platform:
         raise SystemExit("the platform did not start:\n" + (self.data_dir / "platform.log").read_text())
 
     def __exit__(self, *failure):
+        self.stop()
+        self.log.close()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def stop(self):
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self.log.close()
-        shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def alula(self, *arguments):
         environment = dict(os.environ, ALULA_URL=f"http://127.0.0.1:{self.control_port}", ALULA_TOKEN=self.token)

@@ -8,8 +8,8 @@ const net = require("net");
 const path = require("path");
 
 const PROTOCOL_VERSION = 1;
-const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8;
-const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88;
+const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8, WARM = 9;
+const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88, WARMED = 0x89;
 const MORE = 1, END = 2, WAITING = 0x08, AHEAD = 0x10, SKIPPABLE = 0x80;
 const FAIL_HANDLER = 1, FAIL_INIT = 3, FAIL_CANCELLED = 4, FAIL_NOT_BEGUN = 7;
 const DEBUG = 0, INFO = 1, WARN = 2, ERROR = 3;
@@ -20,6 +20,8 @@ const BODY_MAX = 65536; // longest body of one frame
 const STACK_MAX = 50; // lines of a stack trace
 const TEXT_MAX = 8192; // characters of an error message or of a line of its stack trace
 const LOG_BUFFER_MAX = 16384; // bytes of log lines that wait for the end of the tick or the reply
+const LOG_BURST = 16; // lines that are sent at once after a quiet time, so that code which blocks right after them loses none
+const LOG_PER_MS = 1; // lines a millisecond that are sent at once; above that, gathering is worth it
 const EMPTY = Buffer.alloc(0);
 const LOOK_OUT_MS = 0.05; // how long to look out for the next call, only where the platform says that one is queued
 
@@ -43,6 +45,8 @@ class Link {
     this.rest = EMPTY;
     this.logs = [];
     this.logsSize = 0;
+    this.logAllowance = LOG_BURST;
+    this.logSentAt = 0;
     this.reads = 0;
     this.socket = new net.Socket({
       fd: LINK_FD,
@@ -102,14 +106,24 @@ class Link {
     if (sent < data.length) this.socket.write(sent ? data.subarray(sent) : data);
   }
 
+  // Sends lines at once where they come slowly. Where they come fast, the rest waits for the end of the tick or the reply.
   log(stream, level, body) {
     const call = currentCall();
     for (let at = 0; at < body.length; at += BODY_MAX) {
       this.logs.push(frame(LOG, call, (stream << 8) | level, 0, null, body.subarray(at, at + BODY_MAX)));
     }
+    if (this.mayLogNow()) return this.flush();
     if (this.logsSize === 0) setImmediate(() => this.flush());
     this.logsSize += body.length;
     if (this.logsSize > LOG_BUFFER_MAX) this.flush();
+  }
+
+  mayLogNow() {
+    const now = performance.now();
+    const allowance = Math.min(LOG_BURST, this.logAllowance + (now - this.logSentAt) * LOG_PER_MS);
+    this.logSentAt = now;
+    this.logAllowance = allowance >= 1 ? allowance - 1 : allowance;
+    return allowance >= 1;
   }
 
   flush() {
@@ -186,12 +200,23 @@ function fail(link, call, error, failClass = FAIL_HANDLER) {
   link.send(frame(FAIL, call, error?.failClass ?? failClass, 0, null, body));
 }
 
+// Gives a process that waited for a function the environment that it would have been started with.
+function become(environment) {
+  const texts = environment.toString("utf8").split("\0");
+  const wanted = new Map();
+  for (let i = 0; i + 1 < texts.length; i += 2) wanted.set(texts[i], texts[i + 1]);
+  for (const name of Object.keys(process.env)) if (!wanted.has(name)) delete process.env[name];
+  for (const [name, value] of wanted) if (process.env[name] !== value) process.env[name] = value;
+}
+
 function readSettings(meta) {
   const fields = meta.toString("utf8").split("\0");
-  const settings = { code: process.cwd() };
+  const settings = {};
   for (let i = 0; i + 1 < fields.length; i += 2) settings[fields[i]] = fields[i + 1];
   settings.concurrency = Number(settings.concurrency);
   settings.responseBytesMax = Number(settings.response_bytes_max);
+  if (settings.code) process.chdir(settings.code);
+  settings.code = process.cwd();
   return settings;
 }
 
@@ -273,14 +298,14 @@ class Shim {
     this.server = null;
     this.shutdownGrace = -1;
     this.isAwaited = false; // whether the call that runs was sent while another one waited
-    this.ahead = null; // the call that lies behind the one that runs
+    this.ahead = []; // calls that lie behind the one that runs
     this.maySpin = false; // on one core, looking out would take the time from the platform
   }
 
   dispatch(kind, flags, aux, call, meta, body) {
     switch (kind) {
       case INVOKE:
-        if (flags & AHEAD && this.running.size) this.ahead = { call, flags, meta: Buffer.from(meta), body: Buffer.from(body) };
+        if (flags & AHEAD && this.running.size) this.ahead.push({ call, flags, meta: Buffer.from(meta), body: Buffer.from(body) });
         else if (flags & MORE && !this.server.streams) this.gatherer.begin(call, meta, flags, body);
         else this.run(call, flags, meta, body);
         break;
@@ -303,7 +328,11 @@ class Shim {
         break;
       case INIT:
         if (aux !== PROTOCOL_VERSION) process.exit(70);
+        if (body.length) become(body);
         this.start(readSettings(meta)).catch((error) => this.startFailed(error));
+        break;
+      case WARM:
+        this.getWarm();
         break;
       case SHUTDOWN:
         this.shutdownGrace = aux;
@@ -321,16 +350,16 @@ class Shim {
   }
 
   dropAhead(call, failClass) {
-    if (this.ahead?.call !== call) return;
-    this.ahead = null;
+    const at = this.ahead.findIndex((waiting) => waiting.call === call);
+    if (at < 0) return;
+    this.ahead.splice(at, 1);
     this.link.send(frame(FAIL, call, failClass, 0, null, Buffer.from("{}")));
   }
 
   runAhead() {
-    const { ahead } = this;
-    if (!ahead || this.running.size) return;
-    this.ahead = null;
-    this.run(ahead.call, ahead.flags, ahead.meta, ahead.body);
+    if (this.running.size || !this.ahead.length) return;
+    const { call, flags, meta, body } = this.ahead.shift();
+    this.run(call, flags, meta, body);
   }
 
   run(call, flags, meta, body) {
@@ -350,7 +379,7 @@ class Shim {
   ended(call, data) {
     this.running.delete(call);
     this.link.send(data);
-    if (this.ahead) this.runAhead();
+    if (this.ahead.length) this.runAhead();
     else if (this.isAwaited) this.link.lookOut();
     if (this.shutdownGrace >= 0) this.shutDown();
   }
@@ -374,6 +403,12 @@ class Shim {
     this.link.send(frame(READY, 0, PROTOCOL_VERSION, 0, `request\0${mode}\0response\0${mode}\0ahead\0${this.server.streams ? "no" : "yes"}`, EMPTY));
   }
 
+  // Does what every function needs, before it is known which one it will be.
+  async getWarm() {
+    await require("./warm.cjs")();
+    this.link.send(frame(WARMED, 0, 0, 0, null, EMPTY));
+  }
+
   startFailed(error) {
     fail(this.link, 0, error, FAIL_INIT);
     this.link.socket.end(() => process.exit(1));
@@ -381,7 +416,7 @@ class Shim {
 
   // Nobody knows which call threw, and the state of the code is unknown: all of them fail and the process ends.
   crash(error) {
-    if (this.ahead) this.dropAhead(this.ahead.call, FAIL_NOT_BEGUN);
+    for (const { call } of [...this.ahead]) this.dropAhead(call, FAIL_NOT_BEGUN);
     for (const call of this.running.keys()) fail(this.link, call, error);
     if (!this.running.size) this.link.log(STDERR, ERROR, Buffer.from(`uncaught: ${describe(error).stackTrace.join("\n")}\n`));
     this.link.flush();
@@ -389,7 +424,7 @@ class Shim {
   }
 
   shutDown() {
-    if (this.running.size || this.ahead) return;
+    if (this.running.size || this.ahead.length) return;
     if (process.listenerCount("SIGTERM")) process.emit("SIGTERM", "SIGTERM");
     this.link.send(frame(BYE, 0, 0, 0, null, EMPTY));
     process.exit(0);

@@ -160,13 +160,20 @@ class Server:
         shim.shut_down(self.link)
 
 
+class IncompleteResponse(Exception):
+    """What has been sent of the response is all there will be, so its caller sees a connection that breaks off."""
+
+    fail_class = shim.FAIL_BAD_RESULT
+
+
 class Application(Server):
     """An ASGI application."""
 
     async def answer(self, exchange, flags, meta):
         await self.target(self.scope(meta), exchange.receive, exchange.send)
         if not exchange.is_done:
-            raise RuntimeError("the application ended before its response was complete")
+            due = "http.response.start" if exchange.head is None else "http.response.body without more_body"
+            raise IncompleteResponse(f"the application returned before its response was complete: {due} is due")
 
     def scope(self, meta):
         method, target, remote, request_id, _, count, *rest = meta.split(b"\0")

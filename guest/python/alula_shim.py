@@ -11,11 +11,11 @@ import sys
 from _thread import allocate_lock, start_new_thread
 from io import RawIOBase, TextIOWrapper
 from struct import Struct
-from time import sleep
+from time import monotonic, sleep
 
 PROTOCOL_VERSION = 1
-INIT, INVOKE, DATA, CREDIT, CANCEL, PING, SHUTDOWN, TAKE_BACK = 1, 2, 3, 4, 5, 6, 7, 8
-READY, REPLY, RESULT, FAIL, PONG, BYE, LOG = 0x81, 0x82, 0x83, 0x84, 0x86, 0x87, 0x88
+INIT, INVOKE, DATA, CREDIT, CANCEL, PING, SHUTDOWN, TAKE_BACK, WARM = 1, 2, 3, 4, 5, 6, 7, 8, 9
+READY, REPLY, RESULT, FAIL, PONG, BYE, LOG, WARMED = 0x81, 0x82, 0x83, 0x84, 0x86, 0x87, 0x88, 0x89
 MORE, END, WAITING, AHEAD, EVENT, SKIPPABLE = 0x01, 0x02, 0x08, 0x10, 0x20, 0x80
 FAIL_HANDLER, FAIL_BAD_RESULT, FAIL_INIT, FAIL_CANCELLED, FAIL_MEMORY, FAIL_TOO_LARGE, FAIL_NOT_BEGUN = 1, 2, 3, 4, 5, 6, 7
 DEBUG, INFO, WARN, ERROR = 0, 1, 2, 3
@@ -25,10 +25,15 @@ BODY_MAX = 65536  # longest body of one frame; also the read size, above which m
 WINDOW = 262144  # bytes of a streamed body that may be sent before the platform grants more
 SPIN = 60  # tries of 0.35 us for the next call, made only where the platform says that one is queued
 LOG_BUFFER_MAX = 16384  # bytes of log lines that wait for the reply
-LOG_DELAY = 0.02  # seconds that they wait at most
+LOG_DELAY = 0.02  # seconds that they wait at most, where other threads can run
+LOG_BURST = 16  # lines that are sent at once after a quiet time, so that code which hangs right after them loses none
+LOG_RATE = 1000  # lines a second that are sent at once; above that, gathering is worth it
 TEXT_MAX = 8192  # characters of an error message or of a line of its stack trace
 STACK_MAX = 50  # entries of a stack trace
 OWN_FOLDER, link, streams = "", None, ()  # set by start
+loaded_ahead = frozenset()  # names of modules that are loaded before there is a function and that this file does not need
+loaded_here = frozenset(sys.modules)
+log_handler = None  # made ahead by alula_warm
 PRIVATE_FD = 250  # out of the way of user code that closes or reuses low descriptors
 
 HEAD = Struct("<IBBHII")
@@ -52,8 +57,10 @@ class Link:
         self.lock = allocate_lock()
         self.call = 0  # the call whose user code runs, for log lines
         self.cancellable = 0  # the same while a signal may raise Cancelled
+        self.is_asked = False  # whether a signal has come, so that a call that waits may be cancelled
         self.set_aside = []  # frames that came while the answer of another call was being streamed
         self.logs, self.logs_size = [], 0
+        self.log_allowance, self.log_sent_at = LOG_BURST, 0.0
         self.flusher, self.flusher_awake = None, False
         self.poll = select.poll()
         self.poll.register(fd, select.POLLIN)
@@ -118,13 +125,15 @@ class Link:
             if kind == INVOKE and call in wanted:
                 self.buffer = self.buffer[:at] + self.buffer[end:]
                 self.logs.append(frame(FAIL, call, FAIL_NOT_BEGUN))
-        if not self.logs:
-            return
+        if self.logs:
+            self.send_soon()
+
+    def send_soon(self):
+        """Sends what waits. Now, unless the lock is held: this very thread may hold it, further down its stack."""
         if self.lock.acquire(False):
             self.lock.release()
             self.send(b"")
         elif not self.flusher_awake:
-            # This very thread may hold the lock, further down its stack.
             self.wake_flusher()
 
     def send(self, data):
@@ -147,15 +156,23 @@ class Link:
             self.send(frame(DATA, call, flags=END if end >= len(body) else 0, body=body[at:end]))
 
     def log(self, stream, level, text, call=None):
-        """Keeps lines until the next reply, but not longer than LOG_DELAY."""
+        """Sends lines at once where they come slowly. Where they come fast, the rest waits for the next reply, but not
+        longer than LOG_DELAY."""
         call = self.call if call is None else call
         for at in range(0, len(text), BODY_MAX):
             self.logs.append(frame(LOG, call, stream << 8 | level, body=text[at : at + BODY_MAX]))
         self.logs_size += len(text)
-        if self.logs_size > LOG_BUFFER_MAX or stream == STDERR:
-            self.send(b"")
+        if self.logs_size > LOG_BUFFER_MAX or stream == STDERR or self.may_log_now():
+            self.send_soon()
         elif not self.flusher_awake:
             self.wake_flusher()
+
+    def may_log_now(self):
+        now = monotonic()
+        allowance = min(LOG_BURST, self.log_allowance + (now - self.log_sent_at) * LOG_RATE)
+        self.log_sent_at = now
+        self.log_allowance = allowance - 1 if allowance >= 1 else allowance
+        return allowance >= 1
 
     def wake_flusher(self):
         self.flusher_awake = True
@@ -216,8 +233,8 @@ def capture_output(link):
     return sys.stdout, sys.stderr
 
 
-def capture_logging(link):
-    """Gives the root logger a handler that keeps the level, unless the user's code has set up its own."""
+def make_log_handler(link):
+    """The handler that keeps the level of what is logged."""
     import logging
 
     class Handler(logging.Handler):
@@ -226,10 +243,16 @@ def capture_logging(link):
             text = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
             link.log(STDERR if level >= WARN else STDOUT, level, text, current_call(link))
 
-    if not logging.root.handlers:
-        handler = Handler()
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-        logging.root.addHandler(handler)
+    handler = Handler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    return handler
+
+
+def capture_logging(link):
+    """Gives the root logger a handler, unless the user's code has set up its own."""
+    root = sys.modules["logging"].root
+    if not root.handlers:
+        root.addHandler(log_handler or make_log_handler(link))
 
 
 real_exit = os._exit
@@ -278,7 +301,8 @@ def fail(link, call, error, aux=FAIL_HANDLER):
     kind, message, stack = describe(error)
     if isinstance(error, MemoryError):
         aux = FAIL_MEMORY
-    text = "".join(["Traceback (most recent call last):\n", *stack, f"{kind}: {message}\n"])
+    head = ["Traceback (most recent call last):\n"] if stack else []
+    text = "".join([*head, *stack, f"{kind}: {message}\n"])
     if not isinstance(error, Cancelled):
         link.log(STDOUT, ERROR, text.encode("utf-8", "backslashreplace"), call)
     value = {"errorType": kind, "errorMessage": message, "stackTrace": stack}
@@ -288,12 +312,16 @@ def fail(link, call, error, aux=FAIL_HANDLER):
     link.send(frame(FAIL, call, aux, body=body))
 
 
+def dict_of(meta):
+    fields = meta.decode("utf-8").split("\0")
+    return dict(zip(fields[::2], fields[1::2]))
+
+
 class Settings:
     """What INIT said."""
 
     def __init__(self, meta):
-        fields = meta.decode("utf-8").split("\0")
-        values = dict(zip(fields[::2], fields[1::2]))
+        values = dict_of(meta)
         self.handler, self.code = values["handler"], os.getcwd()
         self.namespace, self.function, self.version = values["namespace"], values["function"], values["version"]
         self.instance, self.memory_mb = values["instance"], int(values["memory_mb"])
@@ -301,13 +329,17 @@ class Settings:
         self.response_bytes_max = int(values["response_bytes_max"])
 
 
-def search_path(code):
-    """Where modules are looked for: the code, PYTHONPATH, the standard library, the system's packages."""
-    own = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+def own_folders(code):
+    """Where the function's own modules are: the code, PYTHONPATH."""
+    return [code, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+
+
+def search_path(own):
+    """Where modules are looked for: the function's own, the standard library, the system's packages."""
     lib = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
     system = [f"{sys.prefix}/local/{lib}/dist-packages", f"{sys.prefix}/lib/python3/dist-packages"]
     system += [f"{sys.prefix}/{lib}/site-packages", f"/usr/local/{lib}/dist-packages"]
-    known = dict.fromkeys([code, *own, *sys.path, *filter(os.path.isdir, system)])
+    known = dict.fromkeys([*own, *sys.path, *filter(os.path.isdir, system)])
     return list(known)
 
 
@@ -386,9 +418,11 @@ def serve(link, settings, run):
             if body is None:
                 link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
                 continue
-            if flags & AHEAD and link.is_cancelled(call):
-                link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
-                continue
+            if link.is_asked:
+                link.is_asked = bool(link.buffer)
+                if flags & AHEAD and link.is_cancelled(call):
+                    link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
+                    continue
             try:
                 link.call = link.cancellable = call
                 answer = run(call, flags, meta, body)
@@ -438,6 +472,7 @@ def listen_for_cancel(link):
     import signal
 
     def interrupt(_signal, _frame):
+        link.is_asked = True
         call = link.cancellable
         if not call:
             return
@@ -460,7 +495,9 @@ def ready(link, request, response, ahead="no"):
 
 def prepare(link, settings):
     """Loads the user's code and gives the function that serves it."""
-    sys.path[:] = search_path(settings.code)
+    own = own_folders(settings.code)
+    sys.path[:] = search_path(own)
+    forget_shadowed(own)
     target, name = find_handler(settings.handler)
     kind = classify(target, name)
     if "logging" in sys.modules:
@@ -504,11 +541,52 @@ def connect():
         return Link(3)
 
 
+def get_warm():
+    """Does what every function needs, before it is known which one it will be."""
+    sys.path.append(OWN_FOLDER)
+    try:
+        import alula_warm
+    finally:
+        sys.path.remove(OWN_FOLDER)
+    alula_warm.run(link)
+
+
+def become(environment, code):
+    """Makes a process that waited for a function what it would be had it been started for this one."""
+    texts = environment.split(b"\0")
+    wanted, present = dict(zip(texts[::2], texts[1::2])), os.environb
+    zone = present.get(b"TZ")
+    for name in present.keys() - wanted.keys():
+        del present[name]
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            present[name] = value
+    if wanted.get(b"TZ") != zone:
+        from time import tzset
+
+        tzset()
+    os.chdir(code)
+
+
+def forget_shadowed(own):
+    """Forgets modules that were loaded ahead and that the function has a file for, which would have come first."""
+    for folder in filter(os.path.isdir, own if loaded_ahead else ()):
+        for name in loaded_ahead.intersection(entry.partition(".")[0] for entry in os.listdir(folder)):
+            for module in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
+                del sys.modules[module]
+
+
 def main():
-    kind, _, version, _, meta, _ = link.receive()
+    kind, _, version, _, meta, environment = link.receive()
+    if kind == WARM:
+        get_warm()
+        link.send(frame(WARMED))
+        kind, _, version, _, meta, environment = link.receive()
     if kind != INIT or version != PROTOCOL_VERSION:
         exit_now(70)
     try:
+        if environment:
+            become(environment, dict_of(meta)["code"])
         loop = prepare(link, Settings(meta))
     except BaseException as error:
         report_start(error)

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, completions, config, deploy, describe, dev, diff, doctor, instances, invoke, list, logs,
-    new, remove, rollback, runs, up, versions,
+    alias, audit, completions, config, deploy, describe, dev, diff, doctor, explain, instances, invoke, list,
+    logs, new, remove, rollback, runs, simulate, top, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -55,6 +55,10 @@ pub(crate) enum Task {
     Describe(describe::Arguments),
     /// List the instances that run now
     Instances(instances::Arguments),
+    /// Watch functions with their instances, memory, CPU and running calls
+    Top(top::Arguments),
+    /// Tell what was decided about a function's instances, when and why
+    Explain(explain::Arguments),
     /// Show what functions logged
     Logs(logs::Arguments),
     /// Show what became of calls
@@ -74,6 +78,8 @@ pub(crate) enum Task {
     Config(config::Arguments),
     /// Show who changed what
     Audit(audit::Arguments),
+    /// Try the policy of keeping instances on a trace of calls
+    Simulate(simulate::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -89,6 +95,8 @@ impl Task {
             Self::List(arguments) => list::run(arguments, session).await,
             Self::Describe(arguments) => describe::run(arguments, session).await,
             Self::Instances(arguments) => instances::run(arguments, session).await,
+            Self::Top(arguments) => top::run(arguments, session).await,
+            Self::Explain(arguments) => explain::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,
@@ -98,6 +106,7 @@ impl Task {
             Self::Remove(arguments) => remove::run(arguments, session).await,
             Self::Config(arguments) => config::run(arguments, session),
             Self::Audit(arguments) => audit::run(arguments, session).await,
+            Self::Simulate(arguments) => simulate::run(arguments, session),
             Self::Completions(arguments) => completions::run(arguments),
         }
     }

@@ -37,6 +37,11 @@ use session::{Environment, Session};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What the platform starts in a sandbox is this binary too, and must not wait for a command line.
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = alula_script_host::main(&arguments) {
+        return code;
+    }
     let Cli { command, global } = Cli::parse();
     let output = global.output(std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
     let session = Session { global, environment: environment(), output };

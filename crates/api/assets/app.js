@@ -58,11 +58,12 @@ class Page {
   field(name, field, whole, depth) {
     const isRequired = (whole.required ?? []).includes(name);
     const inner = this.inner(field);
-    const text = element("div", {}, prose(field.description ?? this.resolve(field).description ?? ""));
+    const described = [field, ...(field.oneOf ?? []), this.resolve(field)].find((one) => one.description);
+    const text = element("div", {}, prose(described?.description));
     if (inner && depth < DEPTH_MAX) text.append(this.folded(inner, depth + 1));
     return element("tr", {},
-      element("td", {}, element("code", {}, name), isRequired ? "" : element("span", { className: "faint" }, " ?")),
-      element("td", { className: "faint" }, this.typeName(field)), element("td", {}, text));
+      element("td", {}, element("code", {}, name)),
+      element("td", { className: "faint" }, this.typeName(field), isRequired ? "" : ", optional"), element("td", {}, text));
   }
 
   /** The schema with fields that stands in a field, in its items or as its only alternative. */
@@ -83,8 +84,8 @@ class Page {
   parameters(list = []) {
     if (list.length === 0) return null;
     const rows = list.map((one) => element("tr", {},
-      element("td", {}, element("code", {}, one.name), one.required ? "" : element("span", { className: "faint" }, " ?")),
-      element("td", { className: "faint" }, `${one.in}, ${this.typeName(one.schema)}`),
+      element("td", {}, element("code", {}, one.name)),
+      element("td", { className: "faint" }, `${one.in}, ${this.typeName(one.schema)}`, one.required ? "" : ", optional"),
       element("td", {}, prose(one.description))));
     return element("div", {}, element("h4", {}, "Parameters"), element("table", {}, ...rows));
   }

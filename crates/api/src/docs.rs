@@ -46,7 +46,7 @@ fn asset(media_type: &'static str, content: &'static str) -> Response {
     const HEADERS: [(HeaderName, &str); 3] = [
         (
             CONTENT_SECURITY_POLICY,
-            "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),

@@ -178,7 +178,7 @@ fn latest_spec(entry: &FunctionEntry) -> Option<&FunctionSpec> {
     entry.versions.get(&entry.function.latest).map(|plan| &plan.spec)
 }
 
-fn not_found(namespace: &Name, name: &Name) -> Fault {
+pub(crate) fn not_found(namespace: &Name, name: &Name) -> Fault {
     Fault::new(ErrorCode::FunctionNotFound, format!("no function {name} in namespace {namespace}"))
 }
 

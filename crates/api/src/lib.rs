@@ -20,6 +20,7 @@
 mod auth;
 mod deploy;
 mod docs;
+mod explain;
 mod extract;
 mod functions;
 mod health;

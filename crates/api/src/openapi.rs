@@ -17,7 +17,8 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    auth, deploy, docs, functions, health, invocations, logs, pointers, respond, runs, system, versions,
+    auth, deploy, docs, explain, functions, health, invocations, logs, pointers, respond, runs, system,
+    versions,
 };
 
 /// The name of the way to authenticate.
@@ -69,6 +70,7 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(deploy::deploy));
     add(routes!(functions::list));
     add(routes!(functions::describe, functions::remove));
+    add(routes!(explain::explain));
     add(routes!(versions::list));
     add(routes!(versions::describe));
     add(routes!(versions::build_log));

@@ -1,14 +1,20 @@
 //! Versions: the list, one, its build log, its package, and what changed between two.
 
+use std::io::{self, Read};
+
 use alula_control as control;
 use alula_model::{Name, Qualifier};
 use alula_wire::{
     ErrorAnswer, FieldChange, FileChange, FileChangeKind, Version, VersionDiff, VersionList, query,
 };
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use tokio::task::spawn_blocking;
 
 use crate::extract::{self, Path, Query};
 use crate::openapi::Binary;
@@ -17,6 +23,8 @@ use crate::state::Api;
 
 /// The media type of packages.
 const TAR: &str = "application/x-tar";
+/// Bytes of a package that are read at once.
+pub(crate) const PIECE_BYTES: usize = 64 * 1024;
 
 /// Lists a function's versions
 #[utoipa::path(
@@ -124,10 +132,28 @@ pub(crate) async fn package(
 ) -> Answer<Response> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
     let version = find(&api, &namespace, &name, &version).await?;
-    let bytes = api.parts.control.package(&version.package).await?;
+    let package = api.parts.control.package(&version.package).await?;
     let file = format!("attachment; filename=\"{name}-{}.tar\"", version.key.version);
-    let headers = [(CONTENT_TYPE, text_header(TAR)), (CONTENT_DISPOSITION, text_header(&file))];
-    Ok((headers, bytes).into_response())
+    let headers = [
+        (CONTENT_TYPE, text_header(TAR)),
+        (CONTENT_DISPOSITION, text_header(&file)),
+        (CONTENT_LENGTH, package.bytes.into()),
+    ];
+    Ok((headers, Body::from_stream(pieces(package))).into_response())
+}
+
+/// The content, read as fast as it is taken: at no time is more than one piece in memory.
+pub(crate) fn pieces(content: impl Read + Send + 'static) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold(content, |mut content| async move {
+        let read = spawn_blocking(move || {
+            let mut piece = vec![0; PIECE_BYTES];
+            let length = content.read(&mut piece)?;
+            piece.truncate(length);
+            Ok::<_, io::Error>((Bytes::from(piece), content))
+        });
+        let (piece, content) = read.await.map_err(io::Error::other)??;
+        Ok((!piece.is_empty()).then_some((piece, content)))
+    })
 }
 
 /// Compares two versions

@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use alula_model::{Digest, Fault};
 use alula_store::Packages;
-use bytes::Buf;
 
 use crate::archive::{self, EntryKind, Limits};
 use crate::error;
@@ -82,8 +81,8 @@ impl CodeStore {
         if folder.is_dir() {
             return Ok(());
         }
-        let package = self.packages.get(&digest).await.map_err(|error| error::store(&error))?;
-        self.unpack(digest, package.reader()).await
+        let package = self.packages.open(&digest).await.map_err(|error| error::store(&error))?;
+        self.unpack(digest, package).await
     }
 
     /// Unpacks the package in `file` unless its folder is there.

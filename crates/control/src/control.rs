@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use alula_model::{AuditEntry, Clock, Digest, Fault, Name, Qualifier, Version, VersionKey};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Launcher, VersionPlan};
-use alula_store::{Error as StoreError, Packages, Records};
+use alula_store::{Error as StoreError, OpenPackage, Packages, Records};
 use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use crate::catalog::{Catalog, EntryChange, FunctionEntry, Snapshot};
@@ -135,8 +135,8 @@ impl Control {
     }
 
     /// The package of a version: a tar archive of what runs, dependencies included.
-    pub async fn package(&self, digest: &Digest) -> Result<bytes::Bytes, Fault> {
-        self.shared.parts.packages.get(digest).await.map_err(|error| error::store(&error))
+    pub async fn package(&self, digest: &Digest) -> Result<OpenPackage, Fault> {
+        self.shared.parts.packages.open(digest).await.map_err(|error| error::store(&error))
     }
 
     /// Who changed what, the newest first. `subject` narrows it to a function (`hello`, its versions included) or

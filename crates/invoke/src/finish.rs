@@ -220,7 +220,7 @@ impl Open {
 
     fn complete(&mut self) {
         if let Some((lease, finisher)) = self.held.take() {
-            drop(lease);
+            lease.release();
             finisher.complete(self.bytes);
         }
     }
@@ -235,6 +235,7 @@ impl Open {
 
 /// A streamed answer; dropped before its end it counts as cancelled.
 pub(crate) struct HeldBody {
+    /// Dropped before the lease, so that the call has been cancelled when the lease asks whether its code still runs.
     inner: Body,
     open: Open,
 }

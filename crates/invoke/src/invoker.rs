@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alula_control::Catalog;
-use alula_model::{Clock, ErrorCode, Fault};
+use alula_model::{Clock, Fault};
 use alula_pool::{Lease, Place, Pool, Released};
 use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan};
 use tokio::time::Instant;
@@ -88,12 +88,7 @@ impl Invoker {
             };
             return match result {
                 Ok(answer) => Ok(finish(answer, lease, finisher).await),
-                Err(fault) => {
-                    if fault.code == ErrorCode::FunctionTimeout {
-                        keep_until_settled(lease);
-                    }
-                    Err(finisher.fail(fault))
-                }
+                Err(fault) => Err(finisher.fail(fault)),
             };
         }
     }
@@ -119,11 +114,6 @@ impl Invoker {
         call.deadline = Instant::now() + Duration::from_millis(timeout_ms);
         call.deadline_at = self.clock.now().plus_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
     }
-}
-
-/// Gives the slot back when the instance has stopped what it was told to stop: the caller need not wait for that.
-fn keep_until_settled(lease: Lease) {
-    tokio::spawn(async move { lease.instance.settled().await });
 }
 
 /// Arranges that the slot is given back and the run recorded when the answer has been passed on.

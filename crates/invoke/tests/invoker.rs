@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ struct World {
 }
 
 impl World {
-    /// A platform in memory with one function, `hello`.
+    /// A platform in memory with one function, `hello`, that has one slot.
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(FixedClock);
@@ -94,7 +95,10 @@ async fn deploy(control: &Control, folder: &Path) {
         namespace: Name::default_namespace(),
         archive,
         file_name: Some("hello.sh".to_owned()),
-        overrides: Overrides::default(),
+        overrides: Overrides {
+            spec: [("max_instances".to_owned(), 1.into())].into_iter().collect(),
+            ..Overrides::default()
+        },
         message: String::new(),
         dry_run: DryRun::No,
     };
@@ -214,4 +218,63 @@ async fn a_call_that_is_dropped_is_cancelled_and_one_that_hangs_times_out() {
     let failure = world.invoker.invoke(invocation("hello")).await.unwrap_err();
     assert_eq!(failure.fault.code, ErrorCode::FunctionTimeout);
     assert_eq!(world.only_run().status, RunStatus::Timeout);
+}
+
+/// How long user code runs on that was told to stop.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// A world whose calls hang until `hangs` is cleared, and run on for [`SETTLE`] after they were told to stop.
+async fn world_that_settles_late() -> (World, Arc<AtomicBool>) {
+    let world = World::new().await;
+    let hangs = Arc::new(AtomicBool::new(true));
+    let still_hangs = Arc::clone(&hangs);
+    world.does(move || if still_hangs.load(Ordering::SeqCst) { Does::Hangs } else { Does::answers("next") });
+    world.backend.change(|script| {
+        script.start = Duration::from_millis(40);
+        script.settle = SETTLE;
+    });
+    (world, hangs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slot_of_a_timed_out_call_is_held_until_its_code_has_stopped() {
+    let (world, hangs) = world_that_settles_late().await;
+    let failure = world.invoker.invoke(invocation("hello")).await.unwrap_err();
+    assert_eq!(failure.fault.code, ErrorCode::FunctionTimeout);
+    assert_eq!(world.only_run().phases.run_us, 30_000_000, "the caller does not wait for that");
+
+    hangs.store(false, Ordering::SeqCst);
+    world.invoker.invoke(invocation("hello")).await.unwrap();
+    let next = world.only_run();
+    assert_eq!(next.phases.queue_us / 1000, 300);
+    assert_eq!(world.backend.counts().starts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slot_of_a_caller_that_left_is_held_until_its_code_has_stopped() {
+    let (world, hangs) = world_that_settles_late().await;
+    let call = world.invoker.invoke(invocation("hello"));
+    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    assert_eq!((world.only_run().status, world.invoker.in_flight()), (RunStatus::Cancelled, 0));
+
+    hangs.store(false, Ordering::SeqCst);
+    world.invoker.invoke(invocation("hello")).await.unwrap();
+    assert_eq!(world.only_run().phases.queue_us / 1000, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_given_up_while_it_settles_is_met_by_nobody() {
+    let (world, hangs) = world_that_settles_late().await;
+    let call = world.invoker.invoke(invocation("hello"));
+    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    let given_up = world.only_run().instance.unwrap();
+
+    hangs.store(false, Ordering::SeqCst);
+    let end = async {
+        tokio::time::sleep(SETTLE / 2).await;
+        assert!(world.backend.kill(&given_up));
+    };
+    let (next, ()) = tokio::join!(world.invoker.invoke(invocation("hello")), end);
+    assert_ne!(next.unwrap().served.instance, given_up);
+    assert_eq!(world.backend.counts().starts, 2);
 }

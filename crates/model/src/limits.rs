@@ -47,9 +47,6 @@ pub const INSTANCES_DEFAULT: u32 = 20;
 /// Most instances of one version that a spec may ask for.
 pub const INSTANCES_MAX: u32 = 10_000;
 
-/// Idle time after which an instance goes, where the spec names none.
-pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 300_000;
-
 /// `/tmp` of an instance where the spec names none, in megabytes.
 pub const TMP_MB_DEFAULT: u32 = 64;
 /// Processes and threads of an instance where the spec names none.

@@ -102,6 +102,18 @@ pub enum Tier {
     /// It was there.
     #[default]
     Warm,
+    /// It was forked for this call from a process of this version that had its code loaded.
+    Zygote,
+    /// It was made for this call from a sandbox of its runtime that was prepared ahead.
+    Stem,
     /// It was started from nothing for this call.
     Cold,
+}
+
+impl Tier {
+    /// Whether an instance was started for the call.
+    #[must_use]
+    pub const fn is_start(self) -> bool {
+        !matches!(self, Self::Warm)
+    }
 }

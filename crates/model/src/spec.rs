@@ -44,9 +44,12 @@ pub struct FunctionSpec {
     /// Most instances of one version on one node.
     #[serde(default = "defaults::max_instances")]
     pub max_instances: u32,
-    /// Idle time after which an instance goes, in milliseconds.
-    #[serde(default = "defaults::idle_timeout_ms")]
-    pub idle_timeout_ms: u64,
+    /// Instances of the latest version that are held ready on one node whether they are called or not.
+    #[serde(default)]
+    pub min_instances: u32,
+    /// Idle time after which an instance goes, in milliseconds. Without it the history of calls decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
     /// How the function is mostly called; decides who gives way when memory is short.
     #[serde(default)]
     pub class: Class,
@@ -145,7 +148,8 @@ impl FunctionSpec {
             concurrency: limits::CONCURRENCY_DEFAULT,
             calls_per_guest: limits::CALLS_PER_GUEST_DEFAULT,
             max_instances: limits::INSTANCES_DEFAULT,
-            idle_timeout_ms: limits::IDLE_TIMEOUT_MS_DEFAULT,
+            min_instances: 0,
+            idle_timeout_ms: None,
             class: Class::default(),
             network: Network::default(),
             request_bytes_max: limits::REQUEST_BYTES_DEFAULT,
@@ -172,6 +176,7 @@ impl FunctionSpec {
         within("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
         within("calls_per_guest", self.calls_per_guest.into(), 1, limits::CALLS_PER_GUEST_MAX.into())?;
         within("max_instances", self.max_instances.into(), 1, limits::INSTANCES_MAX.into())?;
+        within("min_instances", self.min_instances.into(), 0, self.max_instances.into())?;
         within("request_bytes_max", self.request_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
         within("response_bytes_max", self.response_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
         within("tmp_mb", self.tmp_mb.into(), 1, self.memory_mb.max(limits::TMP_MB_DEFAULT).into())?;
@@ -242,9 +247,6 @@ mod defaults {
     pub(super) fn max_instances() -> u32 {
         limits::INSTANCES_DEFAULT
     }
-    pub(super) fn idle_timeout_ms() -> u64 {
-        limits::IDLE_TIMEOUT_MS_DEFAULT
-    }
     pub(super) fn request_bytes_max() -> u64 {
         limits::REQUEST_BYTES_DEFAULT
     }
@@ -305,6 +307,7 @@ mod tests {
             command: vec!["x".to_owned()],
             description: "x".to_owned(),
             env: BTreeMap::from([("X".to_owned(), "x".to_owned())]),
+            idle_timeout_ms: Some(1),
             routes: vec![Route::parse("/x").unwrap()],
             build: Some(serde_json::from_str(r#"{"command": "x", "cache_key": ["x"]}"#).unwrap()),
             ..FunctionSpec::new("exec")
@@ -317,7 +320,8 @@ mod tests {
                 let row = rows
                     .get(key.as_str())
                     .unwrap_or_else(|| panic!("docs/functions.md has no row for {key}"));
-                if default.is_number() {
+                // Without a number of its own it follows the history of calls.
+                if default.is_number() && key != "idle_timeout_ms" {
                     assert!(
                         row.starts_with(&format!(" {default} |")),
                         "the default of {key} is {default}, not{row}"

@@ -1,6 +1,5 @@
 //! Where one component's port meets another component's handle.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alula_control::Control;
@@ -10,6 +9,8 @@ use alula_model::{Fault, InstanceId, SpecError, VersionKey};
 use alula_runtime::{Backend, BoxFuture, Started, VersionPlan};
 use alula_telemetry::metrics::{Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
+
+use crate::backends::Backends;
 
 /// Counts the gateway's connections.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Observe for GatewayMetrics {
 #[derive(Debug)]
 pub(crate) struct UnpackFirst {
     pub(crate) control: Control,
-    pub(crate) inner: Arc<dyn Backend>,
+    pub(crate) inner: Backends,
 }
 
 impl Backend for UnpackFirst {
@@ -46,35 +47,6 @@ impl Backend for UnpackFirst {
             self.control.ensure_code(&plan).await?;
             self.inner.start(plan, id).await
         })
-    }
-}
-
-/// Picks the back end by the name of the runtime.
-#[derive(Debug)]
-pub(crate) struct ByRuntime {
-    /// By canonical names.
-    pub(crate) engines: BTreeMap<&'static str, Arc<dyn Backend>>,
-    /// What every other runtime is run by.
-    pub(crate) others: Arc<dyn Backend>,
-}
-
-impl ByRuntime {
-    fn of(&self, plan: &VersionPlan) -> &dyn Backend {
-        &**self.engines.get(plan.spec.runtime.as_str()).unwrap_or(&self.others)
-    }
-}
-
-impl Backend for ByRuntime {
-    fn validate(&self, plan: &VersionPlan) -> Result<(), SpecError> {
-        self.of(plan).validate(plan)
-    }
-
-    fn prepare<'a>(&'a self, plan: &'a VersionPlan) -> BoxFuture<'a, Result<(), Fault>> {
-        self.of(plan).prepare(plan)
-    }
-
-    fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
-        self.of(&plan).start(plan, id)
     }
 }
 

@@ -7,21 +7,24 @@ use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
 use alula_invoke::Invoker;
 use alula_model::InvocationId;
+use alula_pool::keep_alive::KeepAliveOptions;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
-use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend};
-use alula_sandbox::{CheckedEgress, EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
+use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend, StemOptions, Stems};
+use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
 use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunService};
-use alula_wasm::{CellCompiler, WasmBackend};
 use tokio_util::sync::CancellationToken;
 
-use crate::adapters::{ByRuntime, GatewayMetrics, RunFanOut, UnpackFirst};
+use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
+use crate::backends::Backends;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
+use crate::histories::Histories;
+use crate::machine;
 use crate::token::AdminToken;
 use crate::up::Error;
 
@@ -50,6 +53,7 @@ pub(crate) struct Platform {
     pub(crate) gateway: alula_gateway::Parts<Invoker, Catalog>,
     pub(crate) api: Api,
     pub(crate) pool: Pool,
+    pub(crate) histories: Histories,
     pub(crate) control: Control,
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) spawner: SpawnerWatch,
@@ -74,9 +78,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env, build_tools, program } =
         prepared;
     let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
-    let store = open_sqlite(&data_dir, &SqliteOptions::default())
-        .map_err(Error::component("the store cannot be opened"))?;
-    let store = Arc::new(store);
+    let opened = open_sqlite(&data_dir, &SqliteOptions::default());
+    let store = Arc::new(opened.map_err(Error::component("the store cannot be opened"))?);
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
 
     let policy = egress_policy(&config)?;
@@ -89,16 +92,15 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         log: Arc::new(telemetry.logs.clone()),
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
+        stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
+    let backends = Backends::open(processes, policy, program, &data_dir)?;
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
-    let inner = by_runtime(&processes, policy, program, &data_dir);
-    let control = open_control(options, &data_dir, store.clone(), &processes, Arc::clone(&inner)).await?;
-    let backend: Arc<dyn Backend> = Arc::new(UnpackFirst { control: control.clone(), inner });
-    let pool = {
-        let _in_data_plane = data_plane.enter();
-        Pool::new(pool_options(&config), backend, format!("{:x}", clock.now().as_millis()))
-    };
+    let control = open_control(options, &data_dir, store.clone(), &backends).await?;
+    let unpacking = UnpackFirst { control: control.clone(), inner: backends };
+    let pool = make_pool(pool_options(&config, clock.now()), &data_plane, Arc::new(unpacking));
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
+    let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
     let gateway = alula_gateway::Parts {
@@ -133,6 +135,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         gateway,
         api,
         pool,
+        histories,
         control,
         launcher,
         spawner,
@@ -149,38 +152,20 @@ async fn open_control(
     options: alula_control::Options,
     data_dir: &DataDir,
     records: Arc<alula_store::SqliteStore>,
-    processes: &ProcessBackend,
-    backend: Arc<dyn Backend>,
+    backends: &Backends,
 ) -> Result<Control, Error> {
+    let processes = &backends.processes;
     let packages = DiskPackages::open(data_dir).map_err(Error::component("the packages cannot be opened"))?;
     let parts = alula_control::Parts {
         records,
         packages: Arc::new(packages),
-        backend,
+        backend: Arc::new(backends.clone()),
         launcher: Arc::clone(&processes.launcher),
         languages: Arc::clone(&processes.languages),
         clock: Arc::clone(&processes.clock),
     };
     let opening = Control::open(options, parts).await;
     opening.map_err(Error::component("what is deployed cannot be read"))
-}
-
-/// Every back end, each under the runtimes that it runs.
-fn by_runtime(
-    processes: &ProcessBackend,
-    policy: EgressPolicy,
-    program: std::path::PathBuf,
-    data_dir: &DataDir,
-) -> Arc<dyn Backend> {
-    let wasm = WasmBackend::new(alula_wasm::Parts {
-        dir: data_dir.path().join("wasm"),
-        compiler: Arc::new(CellCompiler { launcher: Arc::clone(&processes.launcher), program }),
-        log: Arc::clone(&processes.log),
-        clock: Arc::clone(&processes.clock),
-        egress: Arc::new(CheckedEgress::new(policy)),
-    });
-    let engines: [(_, Arc<dyn Backend>); 1] = [(alula_wasm::RUNTIME, Arc::new(wasm))];
-    Arc::new(ByRuntime { engines: engines.into(), others: Arc::new(processes.clone()) })
 }
 
 fn egress_policy(config: &Config) -> Result<EgressPolicy, Error> {
@@ -236,7 +221,14 @@ fn control_options(config: &Config, data_dir: &DataDir) -> alula_control::Option
     }
 }
 
-fn pool_options(config: &Config) -> PoolOptions {
+/// Instances live on the runtime that serves calls.
+fn make_pool(options: PoolOptions, data_plane: &tokio::runtime::Handle, backend: Arc<dyn Backend>) -> Pool {
+    let _in_data_plane = data_plane.enter();
+    let id_prefix = format!("{:x}", options.started_at.as_millis());
+    Pool::new(options, backend, id_prefix)
+}
+
+fn pool_options(config: &Config, now: alula_model::Timestamp) -> PoolOptions {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let starts_at_once = match config.pool.starts_at_once {
         0 => cores * 2,
@@ -245,10 +237,36 @@ fn pool_options(config: &Config) -> PoolOptions {
     PoolOptions {
         starts_at_once,
         instances_max: config.pool.instances_max,
+        namespace_instances_max: match config.pool.namespace_instances_max {
+            0 => usize::MAX,
+            set => set,
+        },
+        memory_bytes_max: match config.pool.memory_mb_max {
+            0 => machine::memory_bytes() / 5 * 4,
+            megabytes => megabytes.saturating_mul(1024 * 1024),
+        },
+        keep_alive: KeepAliveOptions {
+            min: Duration::from_millis(config.pool.keep_alive_min_ms),
+            max: Duration::from_millis(config.pool.keep_alive_max_ms),
+            ..KeepAliveOptions::default()
+        },
+        started_at: now,
         waiting_max: config.pool.waiting_max,
+        rest_after: (config.pool.freeze_after_ms > 0)
+            .then(|| Duration::from_millis(config.pool.freeze_after_ms)),
         stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
         ..PoolOptions::default()
     }
+}
+
+fn stem_options(config: &Config) -> StemOptions {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let made_at_once = match config.stems.made_at_once {
+        0 => cores.div_ceil(2),
+        set => set,
+    };
+    let crate::config::Stems { per_runtime, per_runtime_max, .. } = config.stems;
+    StemOptions { per_runtime, per_runtime_max, made_at_once }
 }
 
 fn api_options(

@@ -14,8 +14,10 @@
 mod adapters;
 mod announce;
 mod assembly;
+mod backends;
 mod clock;
 mod config;
+mod histories;
 mod machine;
 mod serve;
 mod token;

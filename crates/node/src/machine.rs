@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use alula_runtime::language::{Host, LanguageError, Languages};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Where data is kept when nothing else is said: what distributions give to services, or the user's own folder.
 #[must_use]
@@ -29,6 +30,14 @@ fn run(argv: &[String]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&said).into_owned())
 }
 
+/// Allows this process as many open files as it may have. Service managers give a low limit to begin with, for the sake
+/// of programs that use `select`; with it the server would be full at a thousand connections.
+pub(crate) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised it stays what it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// The default Rust toolchain that rustup keeps for a user: a folder with `bin/cargo` in it.
 pub(crate) fn rust_toolchain(home: &Path) -> Option<PathBuf> {
     let rustup = home.join(".rustup");
@@ -39,6 +48,12 @@ pub(crate) fn rust_toolchain(home: &Path) -> Option<PathBuf> {
     let is_named =
         |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
     candidates.filter(is_named).find(|path| path.join("bin/cargo").exists())
+}
+
+/// The machine's memory in bytes.
+pub(crate) fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
 /// A name for the control groups of a data directory: the same at every start, different for every directory.
@@ -66,6 +81,13 @@ pub(crate) fn passed_env<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_files_may_be_open_as_are_allowed() {
+        raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
 
     #[test]
     fn builds_get_what_the_patterns_name() {

@@ -44,9 +44,11 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let (stop, stop_telemetry) = (CancellationToken::new(), CancellationToken::new());
     let logs = tokio::spawn(platform.log_service.run(stop_telemetry.clone()));
     let runs = tokio::spawn(platform.run_service.run(stop_telemetry.clone()));
-    platform.data_plane.spawn(platform.pool.clone().run());
+    // It asks the kernel what every instance uses, which must not hold up calls.
+    let housekeeping = tokio::spawn(platform.pool.clone().run());
     let retiring = tokio::spawn(retire_on_change(platform.control.clone(), platform.pool.clone()));
     let showing = tokio::spawn(show_instances(platform.pool.clone(), platform.metrics));
+    let remembering = tokio::spawn(platform.histories.clone().run(platform.pool.clone()));
     let collecting = tokio::spawn(collect_garbage(platform.control.clone(), platform.pool.clone()));
     let gateway = alula_gateway::Service::new(platform.config.gateway.clone(), platform.gateway)
         .map_err(Error::component("the gateway cannot be set up"))?;
@@ -87,6 +89,9 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     }
     retiring.abort();
     collecting.abort();
+    remembering.abort();
+    housekeeping.abort();
+    platform.histories.save(&platform.pool);
     showing.abort();
     stop_telemetry.cancel();
     drop(runs.await);
@@ -95,11 +100,15 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     end
 }
 
-/// Lets go of instances that nothing can reach any more, whenever the catalog changes.
+/// Holds the floors of the latest versions, and lets go of instances that nothing can reach any more, now and whenever
+/// the catalog changes.
 async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Pool) {
     let mut changed = control.catalog().changed();
+    changed.mark_changed();
     while changed.changed().await.is_ok() {
         let snapshot = Arc::clone(&control.catalog().load());
+        let latest = snapshot.entries().filter_map(|entry| entry.plan(&Qualifier::Latest).ok());
+        pool.hold_floors(latest.cloned());
         pool.retire(|key| {
             let entry = snapshot.function(&key.namespace, &key.function);
             entry.is_some_and(|entry| entry.plan(&Qualifier::Version(key.version)).is_ok())

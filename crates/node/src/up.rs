@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::assembly::{self, Prepared};
 use crate::config::{Config, LogFormat, ServerLog};
-use crate::machine::{detect_languages, group_name, rust_toolchain};
+use crate::machine::{detect_languages, group_name, raise_open_files, rust_toolchain};
 use crate::serve;
 use crate::token::AdminToken;
 
@@ -91,6 +91,7 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
     // A server that uses a few kilobytes here and there would hold megabytes in huge pages. The spawner switches them on
     // again for functions. A kernel without the switch has no huge pages to switch off.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    raise_open_files();
     start_log(&config.log)?;
     let path = config.data_dir.clone();
     let in_data_dir = |source| Error::DataDir { path: path.clone(), source };

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 /// How much of a new sample goes into an average: the last dozen calls decide.
 const SAMPLE_WEIGHT: u32 = 8;
-/// A call is sent ahead of its turn only where calls take less than this on average: above it, the pause between two
-/// calls no longer matters.
-const AHEAD_SERVICE_MAX: Duration = Duration::from_millis(1);
+/// Calls are sent ahead of their turn as long as those before them take less than this together: above it, the pause
+/// between two calls no longer matters, and another instance might be free first.
+const AHEAD_WAIT_MAX: Duration = Duration::from_millis(1);
+/// Most calls that lie behind the one that runs: enough for both sides to work on several before they change over.
+const AHEAD_MAX: u32 = 7;
 /// And only where none of the last calls took longer than this: who lies behind a long call waits for nothing.
 const AHEAD_LONGEST_MAX: Duration = Duration::from_millis(25);
 /// How fast the longest call is forgotten: to half within about twenty calls.
@@ -48,9 +50,11 @@ impl Observed {
         self.start = Some(average(self.start, duration));
     }
 
-    /// Whether calls are so short, one like the other, that the next may lie behind the one that runs.
-    pub(crate) fn is_worth_sending_ahead(&self) -> bool {
-        self.longest <= AHEAD_LONGEST_MAX && self.service.is_some_and(|service| service <= AHEAD_SERVICE_MAX)
+    /// How many calls may lie behind the one that runs: some where all are short, one like the other.
+    pub(crate) fn ahead_max(&self) -> u32 {
+        let Some(service) = self.service.filter(|_| self.longest <= AHEAD_LONGEST_MAX) else { return 0 };
+        let fitting = AHEAD_WAIT_MAX.as_nanos() / service.as_nanos().max(1);
+        u32::try_from(fitting).unwrap_or(u32::MAX).min(AHEAD_MAX)
     }
 
     /// What a start is expected to take.
@@ -112,14 +116,16 @@ mod tests {
     #[test]
     fn calls_are_sent_ahead_only_where_all_are_short() {
         let mut observed = Observed::default();
-        assert!(!observed.is_worth_sending_ahead(), "nothing is known yet");
-        observed.call_took(Duration::from_micros(100));
-        assert!(observed.is_worth_sending_ahead());
+        assert_eq!(observed.ahead_max(), 0, "nothing is known yet");
+        observed.call_took(Duration::from_micros(300));
+        assert_eq!(observed.ahead_max(), 3);
+        (0..100).for_each(|_| observed.call_took(Duration::from_micros(10)));
+        assert_eq!(observed.ahead_max(), AHEAD_MAX);
         observed.call_took(Duration::from_millis(100));
-        (0..32).for_each(|_| observed.call_took(Duration::from_micros(100)));
-        assert!(!observed.is_worth_sending_ahead(), "the average is short, but one of them was not");
+        (0..40).for_each(|_| observed.call_took(Duration::from_micros(100)));
+        assert_eq!(observed.ahead_max(), 0, "the average is short, but one of them was not");
         (0..64).for_each(|_| observed.call_took(Duration::from_micros(100)));
-        assert!(observed.is_worth_sending_ahead());
+        assert_eq!(observed.ahead_max(), AHEAD_MAX);
     }
 
     #[test]

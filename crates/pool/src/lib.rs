@@ -10,20 +10,34 @@
 //!
 //! One [`VersionPool`](version_pool::VersionPool) per version holds its instances and the line of those who wait; the
 //! node-wide pool is the map
-//! of them, the bound on starts at once, and the loop that lets idle instances go. What happens when a request
-//! finds no slot is decided in one place, `demand`.
+//! of them and the bound on starts at once. What happens when a request finds no slot is decided in one place, `demand`;
+//! what the instances may take together is in the `ledger`, who makes room when it is full in `give_way`.
+//!
+//! Once a second `upkeep` looks at everything: it lets go what is not worth its memory, starts what will be called, holds
+//! the floors. How long is worth it is the policy of `keep_alive`, which `simulate` runs on traces of calls; what is
+//! remembered of each function is in the `keeper`.
 //!
 //! It knows no HTTP, no store and no clock but the runtime's monotonic one, so all of it runs on the fake back end
 //! with paused time.
 
+mod decision;
 mod demand;
+mod give_way;
+pub mod keep_alive;
+mod keeper;
 mod lease;
+mod ledger;
 mod options;
 mod pool;
+pub mod simulate;
+mod upkeep;
 mod version_pool;
 mod view;
 
+pub use decision::{Decision, What};
+pub use keeper::Explanation;
 pub use lease::{Lease, Place, Released};
 pub use options::PoolOptions;
 pub use pool::Pool;
+pub use upkeep::Short;
 pub use view::{InstanceCounts, InstanceState, InstanceView};

@@ -1,29 +1,37 @@
-//! The node-wide pool: a map of version pools, the bound on starts, the loop that lets idle instances go.
+//! The node-wide pool: a map of version pools, the bound on starts, and the room that is made for them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, InstanceId, VersionKey};
+use alula_model::{ErrorCode, Fault, InstanceId, Timestamp, VersionKey};
 use alula_runtime::{Backend, Instance, StopGrace, VersionPlan};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use crate::decision::What;
+use crate::give_way;
+use crate::keeper::Keeper;
 use crate::lease::Lease;
+use crate::ledger::{Ceiling, Ceilings, Ledger, Share};
 use crate::options::PoolOptions;
 use crate::version_pool::{Asked, VersionPool};
 use crate::view::{InstanceCounts, InstanceView};
 
+/// Shortest pause between two looks at a line that does not move.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
+
 /// Lends instances. Cheap to clone; all clones are the same pool.
 #[derive(Debug, Clone)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    options: PoolOptions,
+pub(crate) struct Shared {
+    pub(crate) options: PoolOptions,
     /// Where instances live, whoever asks for them.
     runtime: Handle,
     backend: Arc<dyn Backend>,
@@ -31,9 +39,23 @@ struct Shared {
     id_prefix: String,
     id_next: AtomicU64,
     starts: Semaphore,
-    instances: AtomicUsize,
+    pub(crate) ledger: Arc<Ledger>,
+    keeper: Mutex<Keeper>,
+    /// Latest versions of functions that have a floor.
+    floors: Mutex<Vec<Arc<VersionPlan>>>,
+    /// The moment that belongs to `options.started_at`.
+    started: Instant,
     is_shut_down: AtomicBool,
     pools: RwLock<HashMap<VersionKey, Arc<VersionPool>>>,
+}
+
+/// Why an instance is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Calls wait; by its turn they may not any more.
+    Calls,
+    /// It was decided ahead of calls.
+    Ahead,
 }
 
 impl Pool {
@@ -42,6 +64,12 @@ impl Pool {
     #[must_use]
     pub fn new(options: PoolOptions, backend: Arc<dyn Backend>, id_prefix: String) -> Self {
         let starts = Semaphore::new(options.starts_at_once);
+        let ledger = Ledger::new(Ceilings {
+            instances: options.instances_max,
+            namespace_instances: options.namespace_instances_max,
+            memory_bytes: options.memory_bytes_max,
+        });
+        let keeper = Keeper::new(options.keep_alive);
         let shared = Shared {
             options,
             runtime: Handle::current(),
@@ -49,7 +77,10 @@ impl Pool {
             id_prefix,
             id_next: AtomicU64::new(1),
             starts,
-            instances: AtomicUsize::new(0),
+            ledger,
+            keeper: Mutex::new(keeper),
+            floors: Mutex::default(),
+            started: Instant::now(),
             is_shut_down: AtomicBool::new(false),
             pools: RwLock::default(),
         };
@@ -102,7 +133,7 @@ impl Pool {
         loop {
             self.start_if_wanted(pool);
             // A line that moves slower than expected is looked at again after the time that a start takes.
-            let look_again = Instant::now() + pool.start_estimate();
+            let look_again = Instant::now() + pool.start_estimate().max(LOOK_AGAIN_MIN);
             match timeout_at(look_again.min(deadline), &mut *granted).await {
                 Ok(Ok(lease)) => return lease,
                 Ok(Err(_)) => return Err(Fault::new(ErrorCode::Internal, "the place in the line was lost")),
@@ -125,25 +156,6 @@ impl Pool {
         self.pools().iter().map(|pool| pool.counts()).sum()
     }
 
-    /// Lets idle instances go, for ever; ends when the pool is dropped everywhere else or the task is.
-    pub async fn run(self) {
-        let mut ticks = interval(self.shared.options.sweep_interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.sweep(Instant::now());
-        }
-    }
-
-    /// Lets go of the instances of versions that `is_reachable` denies, once they are idle.
-    pub fn retire(&self, is_reachable: impl Fn(&VersionKey) -> bool) {
-        for pool in self.pools().into_iter().filter(|pool| !is_reachable(&pool.plan.key)) {
-            while let Some(instance) = pool.take_longest_idle() {
-                self.stop(instance);
-            }
-        }
-    }
-
     /// Refuses everything from now on and stops every instance. Call it when no call runs any more.
     pub async fn shut_down(&self) {
         self.shared.is_shut_down.store(true, Ordering::Release);
@@ -159,18 +171,7 @@ impl Pool {
         }
     }
 
-    fn sweep(&self, now: Instant) {
-        for pool in self.pools() {
-            for instance in pool.take_idle(now) {
-                self.stop(instance);
-            }
-            if pool.close_if_empty() {
-                self.forget(&pool);
-            }
-        }
-    }
-
-    fn version_pool(&self, plan: &Arc<VersionPlan>) -> Arc<VersionPool> {
+    pub(crate) fn version_pool(&self, plan: &Arc<VersionPlan>) -> Arc<VersionPool> {
         let pools = self.shared.pools.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&plan.key) {
             return Arc::clone(pool);
@@ -181,12 +182,12 @@ impl Pool {
         Arc::clone(pools.entry(plan.key.clone()).or_insert_with(make))
     }
 
-    fn pools(&self) -> Vec<Arc<VersionPool>> {
+    pub(crate) fn pools(&self) -> Vec<Arc<VersionPool>> {
         let pools = self.shared.pools.read().unwrap_or_else(PoisonError::into_inner);
         pools.values().cloned().collect()
     }
 
-    fn forget(&self, closed: &Arc<VersionPool>) {
+    pub(crate) fn forget(&self, closed: &Arc<VersionPool>) {
         let mut pools = self.shared.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.get(&closed.plan.key).is_some_and(|pool| Arc::ptr_eq(pool, closed)) {
             pools.remove(&closed.plan.key);
@@ -194,35 +195,50 @@ impl Pool {
     }
 
     fn start_if_wanted(&self, pool: &Arc<VersionPool>) {
-        while pool.claim_start(Instant::now()) {
-            let (this, pool) = (self.clone(), Arc::clone(pool));
-            self.shared.runtime.spawn(async move { this.start(pool).await });
+        while let Some((waiting, slots)) = pool.claim_start(Instant::now()) {
+            self.decided(&pool.plan.key, What::StartedForCalls { waiting, slots });
+            self.spawn_start(pool, Reason::Calls);
         }
     }
 
+    pub(crate) fn spawn_start(&self, pool: &Arc<VersionPool>, reason: Reason) {
+        let (this, pool) = (self.clone(), Arc::clone(pool));
+        self.shared.runtime.spawn(async move { this.start(pool, reason).await });
+    }
+
     /// Carries out a claimed start.
-    async fn start(&self, pool: Arc<VersionPool>) {
+    async fn start(&self, pool: Arc<VersionPool>, reason: Reason) {
         let Ok(_permit) = self.shared.starts.acquire().await else { return };
-        if !pool.confirm_start(Instant::now()) {
+        if reason == Reason::Calls && !pool.confirm_start(Instant::now()) {
             return;
         }
-        let result = match self.make_room() {
-            Ok(()) => self.shared.backend.start(Arc::clone(&pool.plan), self.next_id()).await,
-            Err(fault) => Err(fault),
+        let key = &pool.plan.key;
+        let share = match self.make_room(&pool) {
+            Ok(share) => share,
+            Err(fault) => {
+                let limit = fault.limit.as_ref().map(|hit| hit.name.clone()).unwrap_or_default();
+                self.decided(key, What::StartRefused { limit });
+                return self.start_failed(&pool, &fault);
+            }
         };
-        match result {
+        match self.shared.backend.start(Arc::clone(&pool.plan), self.next_id()).await {
             Ok(started) => {
-                self.shared.instances.fetch_add(1, Ordering::Relaxed);
-                self.watch(Arc::clone(&pool), Arc::clone(&started.instance));
-                if let Some(unwanted) = pool.started(&started, Instant::now()) {
-                    self.stop(unwanted);
+                if let Some(unwanted) = pool.started(&started, share, Instant::now()) {
+                    return self.stop(unwanted);
                 }
+                self.watch(pool, started.instance);
             }
             Err(fault) => {
-                tracing::warn!(version = %pool.plan.key, code = %fault.code, "instance did not start: {fault}");
-                pool.start_failed(&fault, Instant::now());
+                drop(share);
+                self.decided(key, What::StartFailed { code: fault.code });
+                self.start_failed(&pool, &fault);
             }
         }
+    }
+
+    fn start_failed(&self, pool: &VersionPool, fault: &Fault) {
+        tracing::warn!(version = %pool.plan.key, code = %fault.code, "instance did not start: {fault}");
+        pool.start_failed(fault, Instant::now());
     }
 
     /// Forgets `instance` when it has ended, and starts another if calls are left waiting for it.
@@ -230,38 +246,73 @@ impl Pool {
         let this = self.clone();
         self.shared.runtime.spawn(async move {
             instance.gone().await;
-            this.shared.instances.fetch_sub(1, Ordering::Relaxed);
             pool.ended(&instance);
             this.start_if_wanted(&pool);
         });
     }
 
-    /// Makes room for one more instance by letting go of the one that has been idle longest.
-    fn make_room(&self) -> Result<(), Fault> {
-        let limit = self.shared.options.instances_max;
-        if self.shared.instances.load(Ordering::Relaxed) < limit {
-            return Ok(());
-        }
-        let pools = self.pools();
-        let idlest =
-            pools.iter().filter_map(|pool| Some((pool.longest_idle()?, pool))).min_by_key(|(idle, _)| *idle);
-        match idlest.and_then(|(_, pool)| pool.take_longest_idle()) {
-            Some(instance) => {
-                self.stop(instance);
-                Ok(())
-            }
-            None => {
-                let message = format!("all {limit} instances of this node are busy");
-                let setting = "pool.instances_max in the configuration";
-                let name = "instances_max";
-                Err(Fault::limit(ErrorCode::ConcurrencyExceeded, message, name, limit as u64, setting))
+    /// Makes room for one more instance of `pool`: idle instances give way until it fits.
+    fn make_room(&self, pool: &VersionPool) -> Result<Share, Fault> {
+        let key = &pool.plan.key;
+        let memory_bytes = pool.memory_expected();
+        loop {
+            let ceiling = match self.shared.ledger.reserve(&key.namespace, memory_bytes) {
+                Ok(share) => return Ok(share),
+                Err(ceiling) => ceiling,
+            };
+            if !self.one_gives_way(pool, ceiling) {
+                return Err(self.shared.ledger.fault(ceiling));
             }
         }
     }
 
-    fn stop(&self, instance: Arc<dyn Instance>) {
+    /// Lets one idle instance go; false where none can.
+    fn one_gives_way(&self, to: &VersionPool, ceiling: Ceiling) -> bool {
+        let (now, key) = (Instant::now(), &to.plan.key);
+        let (timestamp, pools) = (self.timestamp(now), self.pools());
+        let in_question = |pool: &&Arc<VersionPool>| {
+            ceiling != Ceiling::NamespaceInstances || pool.plan.key.namespace == key.namespace
+        };
+        let keeper = self.keeper();
+        let first = pools.iter().filter(in_question).filter_map(|pool| {
+            let idle = pool.idle(now)?;
+            Some((give_way::order(idle, keeper.next_call_in(&pool.plan.key, timestamp)), pool))
+        });
+        let first = first.min_by_key(|(order, _)| *order).map(|(_, pool)| pool);
+        drop(keeper);
+        let Some(first) = first else { return false };
+        let Some(instance) = first.take_one_idle(now) else {
+            // It was lent in this moment; others may be idle still, and the loop looks again.
+            return true;
+        };
+        self.decided(&first.plan.key, What::GaveWay { to: key.to_string() });
+        self.stop(instance);
+        true
+    }
+
+    pub(crate) fn stop(&self, instance: Arc<dyn Instance>) {
         let grace = StopGrace(self.shared.options.stop_grace);
         self.shared.runtime.spawn(async move { instance.stop(grace).await });
+    }
+
+    pub(crate) fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_floors(&self) -> MutexGuard<'_, Vec<Arc<VersionPlan>>> {
+        self.shared.floors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wall-clock time of a moment.
+    pub(crate) fn timestamp(&self, at: Instant) -> Timestamp {
+        let passed = at.saturating_duration_since(self.shared.started).as_millis();
+        self.shared.options.started_at.plus_millis(i64::try_from(passed).unwrap_or(i64::MAX))
+    }
+
+    pub(crate) fn decided(&self, key: &VersionKey, what: What) {
+        let at = self.timestamp(Instant::now());
+        tracing::debug!(version = %key, "{what}");
+        self.keeper().decided(key, at, what);
     }
 
     fn next_id(&self) -> InstanceId {

@@ -3,7 +3,10 @@
 //! All state is behind one lock that is never held across an await. A slot that becomes free goes to the first in line
 //! under that lock; if that one has left before it took the lease up, dropping the lease hands the slot on.
 
+mod holding;
+
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +17,11 @@ use tokio::time::Instant;
 
 use crate::demand::{Observed, Situation};
 use crate::lease::{Lease, Place, Released};
+use crate::ledger::Share;
 use crate::options::PoolOptions;
 use crate::view::{InstanceCounts, InstanceState, InstanceView};
+
+pub(crate) use holding::Idle;
 
 /// First pause after a failed start; doubled with every further failure, so that a version that cannot start is
 /// not started anew by every call.
@@ -23,12 +29,21 @@ const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause after failed starts: a version whose cause has gone is back within seconds.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// A pause in calls that is shorter than this is not worth remembering: nothing would be decided by it.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Share of an instance's memory, or of a core, from which on it is under load.
+const LOAD_SHARE: f64 = 0.8;
+/// Memory that an instance is expected to take before one has been seen: what a small interpreter does.
+const MEMORY_EXPECTED: u64 = 32 * 1024 * 1024;
+
 /// The instances of one version on this node.
 #[derive(Debug)]
 pub(crate) struct VersionPool {
     pub(crate) plan: Arc<VersionPlan>,
     start_estimate: Duration,
     waiting_max: usize,
+    /// Instances that are held whatever happens.
+    floor: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -39,6 +54,12 @@ struct State {
     starting: usize,
     observed: Observed,
     failure: Option<StartFailure>,
+    /// When a call came after a pause; taken by the next sweep.
+    woken_at: Option<Instant>,
+    /// So many instances are there for announced calls until then.
+    announced: Option<(usize, Instant)>,
+    /// Memory of an instance as it was seen last, in bytes.
+    memory_bytes: u64,
     is_closed: bool,
 }
 
@@ -52,6 +73,13 @@ struct Entry {
     idle_since: Instant,
     /// Whether a call that was sent ahead came back, and no other has ended since.
     is_held_up: bool,
+    share: Share,
+    /// CPU time at the last look.
+    cpu_us: u64,
+    /// Whether it used most of its memory or of a core at the last look.
+    is_loaded: bool,
+    /// Whether it was told that no call comes, and none has come since.
+    is_resting: bool,
 }
 
 #[derive(Debug)]
@@ -82,7 +110,7 @@ pub(crate) enum Asked {
 impl VersionPool {
     pub(crate) fn new(plan: Arc<VersionPlan>, options: &PoolOptions) -> Self {
         let PoolOptions { start_estimate, waiting_max, .. } = *options;
-        Self { plan, start_estimate, waiting_max, state: Mutex::default() }
+        Self { plan, start_estimate, waiting_max, floor: AtomicUsize::new(0), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -102,12 +130,20 @@ impl VersionPool {
         if state.line.is_empty()
             && let Some((index, place)) = state.find_place(self.plan.spec.concurrency)
         {
-            let instance = state.entries[index].take();
+            let entry = &mut state.entries[index];
+            let is_after_pause = entry.taken == 0 && now.duration_since(entry.idle_since) >= PAUSE_MIN;
+            let instance = entry.take();
+            if is_after_pause {
+                state.woken(now);
+            }
             drop(state);
             return Asked::Granted(Box::new(self.lease(instance, place, Duration::ZERO, now, None)));
         }
         if let Some(refused) = state.refusal(&self.plan, self.waiting_max, now) {
             return Asked::Refused(refused);
+        }
+        if state.entries.is_empty() && state.starting == 0 && state.line.is_empty() {
+            state.woken_at.get_or_insert(now);
         }
         let (grant, granted) = oneshot::channel();
         state.line.push_back(Waiter { since: now, grant });
@@ -135,14 +171,15 @@ impl VersionPool {
         Asked::InLine(granted)
     }
 
-    /// Decides whether another instance is to be started, and counts it as starting if so.
-    pub(crate) fn claim_start(&self, now: Instant) -> bool {
+    /// Decides whether another instance is to be started, and counts it as starting if so. Tells how many calls wait,
+    /// and for how many slots.
+    pub(crate) fn claim_start(&self, now: Instant) -> Option<(usize, usize)> {
         let mut state = self.state();
         let wanted = state.wants_instance(self, 0, now);
         if wanted {
             state.starting += 1;
         }
-        wanted
+        wanted.then(|| (state.line.len(), state.entries.len() * self.concurrency()))
     }
 
     /// Whether a start that was claimed earlier is still wanted; if not, the claim is gone.
@@ -157,7 +194,12 @@ impl VersionPool {
 
     /// Takes in the instance of a claimed start and serves the line with it. Returns what must be stopped instead,
     /// where the pool was taken down meanwhile.
-    pub(crate) fn started(self: &Arc<Self>, started: &Started, now: Instant) -> Option<Arc<dyn Instance>> {
+    pub(crate) fn started(
+        self: &Arc<Self>,
+        started: &Started,
+        share: Share,
+        now: Instant,
+    ) -> Option<Arc<dyn Instance>> {
         let mut state = self.state();
         state.starting -= 1;
         state.failure = None;
@@ -174,7 +216,11 @@ impl VersionPool {
             calls: served as u64,
             ready_at: now,
             idle_since: now,
+            is_resting: false,
             is_held_up: false,
+            share,
+            cpu_us: 0,
+            is_loaded: false,
         });
         drop(state);
         for waiter in waiters {
@@ -259,32 +305,14 @@ impl VersionPool {
         self.state().entries.retain(|entry| !Arc::ptr_eq(&entry.instance, instance));
     }
 
-    /// Removes the instances that have been idle for longer than the spec allows; the caller stops them.
-    pub(crate) fn take_idle(&self, now: Instant) -> Vec<Arc<dyn Instance>> {
-        let idle_max = Duration::from_millis(self.plan.spec.idle_timeout_ms);
+    /// Takes the pool down if nothing is in it that must be remembered; from then on it answers [`Asked::Closed`].
+    pub(crate) fn close_if_empty(&self, now: Instant) -> bool {
         let mut state = self.state();
-        let overdue =
-            |entry: &mut Entry| entry.taken == 0 && now.duration_since(entry.idle_since) >= idle_max;
-        state.entries.extract_if(.., overdue).map(|entry| entry.instance).collect()
-    }
-
-    /// Since when the longest idle instance has been idle.
-    pub(crate) fn longest_idle(&self) -> Option<Instant> {
-        self.state().entries.iter().filter(|entry| entry.taken == 0).map(|entry| entry.idle_since).min()
-    }
-
-    /// Removes the instance that has been idle longest; the caller stops it.
-    pub(crate) fn take_longest_idle(&self) -> Option<Arc<dyn Instance>> {
-        let mut state = self.state();
-        let idle = state.entries.iter().enumerate().filter(|(_, entry)| entry.taken == 0);
-        let index = idle.min_by_key(|(_, entry)| entry.idle_since).map(|(index, _)| index)?;
-        Some(state.entries.swap_remove(index).instance)
-    }
-
-    /// Takes the pool down if nothing is in it; from then on it answers [`Asked::Closed`].
-    pub(crate) fn close_if_empty(&self) -> bool {
-        let mut state = self.state();
-        state.is_closed |= state.entries.is_empty() && state.line.is_empty() && state.starting == 0;
+        let is_empty = state.entries.is_empty() && state.line.is_empty() && state.starting == 0;
+        // A failure is remembered for a while, or the next start would not know that it follows others.
+        let has_failed =
+            state.failure.as_ref().is_some_and(|failure| now < failure.retry_at + RETRY_PAUSE_MAX);
+        state.is_closed |= is_empty && !has_failed && state.held(self, now) == 0;
         state.is_closed
     }
 
@@ -331,7 +359,7 @@ impl VersionPool {
         fresh: Option<&Started>,
     ) -> Lease {
         let (tier, start, init) = match fresh {
-            Some(started) => (Tier::Cold, started.start.min(waited), started.init.min(waited)),
+            Some(started) => (started.tier, started.start.min(waited), started.init.min(waited)),
             None => (Tier::Warm, Duration::ZERO, Duration::ZERO),
         };
         let queue = waited.saturating_sub(start).saturating_sub(init);
@@ -361,11 +389,10 @@ impl State {
         } else if entry.taken < concurrency {
             Some(Place::Slot)
         } else {
-            let is_ahead_worth_it = entry.taken == 1
+            let takes_another = entry.taken - concurrency < self.observed.ahead_max()
                 && !entry.is_held_up
-                && self.observed.is_worth_sending_ahead()
                 && entry.instance.takes_ahead();
-            is_ahead_worth_it.then_some(Place::Ahead)
+            takes_another.then_some(Place::Ahead)
         }
     }
 
@@ -390,12 +417,25 @@ impl State {
         })
     }
 
+    /// A call has come; remembers it where nothing else was running.
+    fn woken(&mut self, now: Instant) {
+        let running: u32 = self.entries.iter().map(|entry| entry.taken).sum();
+        if running == 1 && self.entries.iter().all(|entry| now.duration_since(entry.idle_since) >= PAUSE_MIN)
+        {
+            self.woken_at.get_or_insert(now);
+        }
+    }
+
+    /// Whether failures, the end and the spec allow one more instance beside `starting` others.
+    fn may_start(&self, pool: &VersionPool, starting: usize, now: Instant) -> bool {
+        let pausing = self.failure.as_ref().is_some_and(|failure| now < failure.retry_at);
+        !pausing && !self.is_closed && self.entries.len() + starting < pool.plan.spec.max_instances as usize
+    }
+
     /// Whether one more instance than `starting - own_claims` is wanted.
     fn wants_instance(&self, pool: &VersionPool, own_claims: usize, now: Instant) -> bool {
         let starting = self.starting - own_claims;
-        let pausing = self.failure.as_ref().is_some_and(|failure| now < failure.retry_at);
-        if pausing || self.is_closed || self.entries.len() + starting >= pool.plan.spec.max_instances as usize
-        {
+        if !self.may_start(pool, starting, now) {
             return false;
         }
         let situation = Situation {
@@ -411,6 +451,7 @@ impl State {
 impl Entry {
     fn take(&mut self) -> Arc<dyn Instance> {
         self.taken += 1;
+        self.is_resting = false;
         self.calls += 1;
         Arc::clone(&self.instance)
     }

@@ -168,7 +168,7 @@ async fn an_instance_that_ends_is_replaced_for_those_who_wait() {
 #[tokio::test(start_paused = true)]
 async fn idle_instances_go_and_busy_ones_stay() {
     let (pool, backend) = pool(slow_start(), PoolOptions::default());
-    let plan = plan(|spec| spec.idle_timeout_ms = 10_000);
+    let plan = plan(|spec| spec.idle_timeout_ms = Some(10_000));
     tokio::spawn(pool.clone().run());
     let both = futures_util::future::join_all(ask(&pool, &plan, 2)).await;
     let mut both = both.into_iter().map(|lease| lease.unwrap().unwrap());
@@ -219,13 +219,16 @@ async fn a_full_line_is_refused_at_once_and_names_the_limit() {
     assert_eq!(refused.limit.map(|hit| (hit.name, hit.value)), Some(("waiting_max".to_owned(), 3)));
 }
 
-/// A pool with one instance whose calls are known to be short, and which takes one ahead.
+/// A pool with one instance whose calls are known to be short enough for one to lie behind another.
 async fn short_calls() -> (Pool, FakeBackend, Arc<VersionPlan>) {
     let ahead = Some(Duration::from_millis(5));
     let (pool, backend) = pool(Script { ahead, ..slow_start() }, PoolOptions::default());
     let plan = plan(|spec| spec.max_instances = 2);
-    drop(pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap());
-    drop(pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap());
+    for _ in 0..2 {
+        let lease = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+        advance(Duration::from_millis(1)).await;
+        drop(lease);
+    }
     (pool, backend, plan)
 }
 

@@ -11,7 +11,7 @@ use alula_model::InstanceId;
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::conformance::{FixedClock, call, plan};
 use alula_runtime::language::{Host, Languages};
-use alula_runtime::{Backend as _, Body, Buffers, Instance, NullLog, ProcessBackend, VersionPlan};
+use alula_runtime::{Backend as _, Body, Buffers, Instance, NullLog, ProcessBackend, Stems, VersionPlan};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -50,6 +50,7 @@ async fn main() {
         log: Arc::new(NullLog),
         clock: Arc::new(FixedClock::default()),
         buffers: Buffers::new(1 << 30),
+        stems: Stems::default(),
     };
     let plan = VersionPlan { code: code.path().to_owned(), ..(*plan(&runtime, |_| {})).clone() };
     let started = backend.start(Arc::new(plan), InstanceId::new("i")).await.unwrap();

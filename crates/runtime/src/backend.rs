@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alula_model::{Fault, InstanceId, SpecError};
+use alula_model::{Fault, InstanceId, SpecError, Tier};
 
 use crate::{Answer, BoxFuture, Call, VersionPlan};
 
@@ -38,6 +38,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 pub struct Started {
     /// The instance.
     pub instance: Arc<dyn Instance>,
+    /// What it was made from.
+    pub tier: Tier,
     /// Time to make the sandbox and start the process.
     pub start: Duration,
     /// Time to load the function's code.
@@ -71,6 +73,9 @@ pub trait Instance: Send + Sync + std::fmt::Debug {
     fn settled(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// Says that no call has come for a while: it may stop using the CPU until the next one comes. Calls need not know.
+    fn rest(&self) {}
 
     /// What it uses now.
     fn usage(&self) -> Usage;

@@ -187,6 +187,11 @@ impl Cell for BareCell {
         Box::pin(async { Ok(()) })
     }
 
+    fn specialise(&self, _spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>> {
+        let fault = Fault::new(ErrorCode::Internal, "the bare launcher prepares no cell ahead");
+        Box::pin(std::future::ready(Err(fault)))
+    }
+
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
         let started = self.state().start(spec);
         Box::pin(async move {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use alula_model::{Fault, Network};
+use alula_model::{ErrorCode, Fault, Network};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{BoxFuture, Usage};
@@ -24,6 +24,16 @@ pub const EGRESS_PROXY_PORT: u16 = 3128;
 pub trait Launcher: Send + Sync + std::fmt::Debug {
     /// Makes an empty cell.
     fn prepare(&self, spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>>;
+
+    /// Whether [`Cell::specialise`] works, so that cells can be prepared for nobody in particular.
+    fn can_specialise(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Cell::fork`] works here.
+    fn can_fork(&self) -> bool {
+        false
+    }
 
     /// What this machine gives and what is missing.
     fn report(&self) -> LauncherReport;
@@ -65,8 +75,24 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
     /// Shows a host folder inside. Only before the first process is started, or below an empty mount point.
     fn mount(&self, mount: Mount) -> BoxFuture<'_, Result<(), Fault>>;
 
+    /// Makes a cell that was prepared for nobody into one that is as if it had been prepared with `spec`: limits,
+    /// network, and those mounts that it does not have. Its listeners must be among those of the cell; the cell's
+    /// others are closed. At most once, where [`Launcher::can_specialise`] says so; after a failure the cell is of no use.
+    fn specialise(&self, spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>>;
+
     /// Starts a process.
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>>;
+
+    /// Has a process forked into the cell by a zygote; `fds` become its descriptors 0, 1, 2 and 3. It is told what to do
+    /// over them. Where no zygote of this kind is there, one is started first, which takes longer than a process
+    /// started in the usual way. Only where [`Launcher::can_fork`] says so.
+    fn fork(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        drop((zygote, fds));
+        Box::pin(std::future::ready(Err(Fault::new(
+            ErrorCode::Internal,
+            "nothing is forked into cells here",
+        ))))
+    }
 
     /// The listener on `port` that [`CellSpec::listeners`] asked for; `None` if it was taken before.
     fn take_listener(&self, port: u16) -> Option<TcpListener>;
@@ -76,6 +102,15 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
 
     /// Kills every process in it and waits until they are gone; the cell itself stays.
     fn sweep(&self) -> BoxFuture<'_, ()>;
+
+    /// Takes the CPU away from everything in it, until [`Cell::thaw`] or [`Cell::destroy`]; nothing else may be asked of
+    /// a frozen cell but its usage. False where that is not possible.
+    fn freeze(&self) -> bool {
+        false
+    }
+
+    /// Lets a frozen cell run on.
+    fn thaw(&self) {}
 
     /// What all processes in it use.
     fn usage(&self) -> Usage;
@@ -98,6 +133,18 @@ pub struct ProcessSpec {
     pub cwd: String,
     /// Becomes descriptors 0, 1, 2, 3... of the process; nothing else is open in it.
     pub fds: Vec<OwnedFd>,
+}
+
+/// A parent process of the platform's own, outside of all cells, that has done what processes of a language do before
+/// they know what they will run. The same values always mean the same zygote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZygoteSpec {
+    /// Program and arguments. The program speaks with the launcher on its descriptor 3.
+    pub argv: Vec<String>,
+    /// The whole environment, which the forked processes have too.
+    pub env: BTreeMap<String, String>,
+    /// What it sees besides what cells see.
+    pub mounts: Vec<Mount>,
 }
 
 /// A process in a cell.

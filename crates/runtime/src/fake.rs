@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, InstanceId, SpecError};
+use alula_model::{ErrorCode, Fault, InstanceId, SpecError, Tier};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode};
@@ -62,6 +62,8 @@ pub struct Script {
     pub handler: Handler,
     /// What every instance uses.
     pub usage: Usage,
+    /// Time that user code runs on after its call timed out or was dropped.
+    pub settle: Duration,
     /// Time that stopping takes, if the grace is not shorter.
     pub stop: Duration,
     /// How long a call lies behind another one before it is given back. Without it no call is taken ahead; with it
@@ -78,6 +80,7 @@ impl Default for Script {
             call: Duration::ZERO,
             handler: Arc::new(|_| Does::Echoes),
             usage: Usage::default(),
+            settle: Duration::ZERO,
             stop: Duration::ZERO,
             ahead: None,
         }
@@ -196,8 +199,9 @@ impl FakeBackend {
             gone,
             running: Arc::new(AtomicUsize::new(0)),
             turn: tokio::sync::Mutex::new(()),
+            settled_at: Mutex::new(Instant::now()),
         };
-        Ok(Started { instance: Arc::new(instance), start, init })
+        Ok(Started { instance: Arc::new(instance), tier: Tier::Cold, start, init })
     }
 }
 
@@ -231,6 +235,8 @@ struct FakeInstance {
     running: Arc<AtomicUsize>,
     /// Held by the call that runs, where calls are taken ahead.
     turn: tokio::sync::Mutex<()>,
+    /// When the user code of all calls that nobody wants any more has stopped.
+    settled_at: Mutex<Instant>,
 }
 
 /// A call that is counted as running until this is dropped.
@@ -259,15 +265,36 @@ impl Drop for Counted {
     }
 }
 
+/// A call whose user code runs on for a while unless it ends before this is dropped.
+struct Unsettled<'a>(Option<&'a FakeInstance>);
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if let Some(instance) = self.0 {
+            let settled_at = Instant::now() + instance.shared.script().settle;
+            let mut latest = instance.settled_at();
+            *latest = settled_at.max(*latest);
+        }
+    }
+}
+
 impl FakeInstance {
+    fn settled_at(&self) -> MutexGuard<'_, Instant> {
+        self.settled_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn run(&self, call: Call) -> Result<Answer, Fault> {
         let counted = Counted::new(self);
+        let mut unsettled = Unsettled(Some(self));
         let deadline = call.deadline;
         let script = self.shared.script().clone();
         let work = Box::pin(self.work(call, &script));
         let crash = Box::pin(self.gone.cancelled());
         let worked = tokio::time::timeout_at(deadline, select(work, crash)).await;
         let crashed = || Err(Fault::new(ErrorCode::FunctionCrashed, "the fake instance ended"));
+        if worked.is_ok() {
+            unsettled.0 = None;
+        }
         let answer = match worked {
             Ok(Either::Left((Some(result), _))) => result?,
             Ok(Either::Left((None, _))) => {
@@ -321,6 +348,18 @@ impl Instance for FakeInstance {
             };
             let waited = asked_at.elapsed();
             Ahead::Ended { result: self.run(call).await, waited }
+        })
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let settled_at = *self.settled_at();
+                if settled_at <= Instant::now() {
+                    return;
+                }
+                tokio::time::sleep_until(settled_at).await;
+            }
         })
     }
 

@@ -32,13 +32,14 @@ pub use buffers::{Buffers, Gathered, Reserved};
 pub use call::{Answer, Call, CallEvents, Duplex, Upgraded};
 pub use cell::{
     Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec,
-    Protection,
+    Protection, ZygoteSpec,
 };
 pub use egress::{Egress, EgressError, NoEgress};
 pub use log_sink::{InstanceLog, LogSink, NullLog};
 pub use plan::VersionPlan;
 pub use process::{
-    FLOOD_PAUSE, Lines, Output, ProcessBackend, build_without_processes, check_command, validate_environment,
+    FLOOD_PAUSE, Lines, Output, ProcessBackend, StemOptions, Stems, build_without_processes, check_command,
+    validate_environment,
 };
 
 /// A boxed future that may cross threads: what the object-safe ports return.

@@ -24,6 +24,8 @@ pub(crate) struct Image {
     env: Vec<CString>,
     cwd: CString,
     fds: Vec<OwnedFd>,
+    /// A Landlock ruleset that the program is put under, besides what it inherits.
+    ruleset: Option<c_int>,
 }
 
 /// Where a start failed.
@@ -33,6 +35,8 @@ pub(crate) enum Step {
     Clone,
     /// The descriptors could not be put in place.
     Descriptors,
+    /// The ruleset.
+    Rights,
     /// The working directory.
     Directory,
     /// The program.
@@ -64,7 +68,12 @@ impl Image {
                 .collect::<Result<_, _>>()?
         };
         let argv = argv.iter().map(|part| CString::new(part.as_str())).collect::<Result<_, _>>()?;
-        Ok(Self { candidates, argv, env: variables, cwd: CString::new(cwd)?, fds })
+        Ok(Self { candidates, argv, env: variables, cwd: CString::new(cwd)?, fds, ruleset: None })
+    }
+
+    /// The same program under one more Landlock ruleset than it inherits.
+    pub(crate) fn under(self, ruleset: Option<c_int>) -> Self {
+        Self { ruleset, ..self }
     }
 }
 
@@ -75,19 +84,27 @@ struct Plan<'a> {
     env: Vec<*const c_char>,
     cwd: &'a CStr,
     fds: Vec<c_int>,
+    ruleset: Option<c_int>,
     failed: Option<(Step, i32)>,
+}
+
+impl<'a> Plan<'a> {
+    fn of(image: &'a Image) -> Self {
+        Self {
+            candidates: &image.candidates,
+            argv: pointers(&image.argv),
+            env: pointers(&image.env),
+            cwd: &image.cwd,
+            fds: image.fds.iter().map(AsRawFd::as_raw_fd).collect(),
+            ruleset: image.ruleset,
+            failed: None,
+        }
+    }
 }
 
 /// Starts the program and returns its pid once `execve` has succeeded.
 pub(crate) fn spawn(image: &Image) -> Result<i32, (Step, io::Error)> {
-    let mut plan = Plan {
-        candidates: &image.candidates,
-        argv: pointers(&image.argv),
-        env: pointers(&image.env),
-        cwd: &image.cwd,
-        fds: image.fds.iter().map(AsRawFd::as_raw_fd).collect(),
-        failed: None,
-    };
+    let mut plan = Plan::of(image);
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
     let top = stack.as_mut_ptr_range().end;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -105,6 +122,13 @@ pub(crate) fn spawn(image: &Image) -> Result<i32, (Step, io::Error)> {
             Err((step, io::Error::from_raw_os_error(errno)))
         }
     }
+}
+
+/// Makes this process the program; returns only when that failed.
+pub(crate) fn replace(image: &Image) -> (Step, io::Error) {
+    let mut plan = Plan::of(image);
+    let (step, errno) = try_become(&mut plan);
+    (step, io::Error::from_raw_os_error(errno))
 }
 
 /// A null-terminated array for `execve`, valid as long as `strings`.
@@ -133,6 +157,12 @@ fn try_become(plan: &mut Plan<'_>) -> (Step, i32) {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+    if let Some(ruleset) = plan.ruleset {
+        // SAFETY: plain system call on a number.
+        if unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) } == -1 {
+            return (Step::Rights, errno());
+        }
     }
     if let Err(errno) = place_descriptors(&mut plan.fds) {
         return (Step::Descriptors, errno);

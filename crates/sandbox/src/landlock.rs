@@ -6,7 +6,7 @@
 //! does that.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -22,8 +22,10 @@ const FILES_V1: u64 = (1 << 13) - 1;
 const REFER: u64 = 1 << 13;
 const TRUNCATE: u64 = 1 << 14;
 const IOCTL_DEV: u64 = 1 << 15;
-const SCOPE_ABSTRACT_UNIX: u64 = 1;
-const SCOPE_SIGNAL: u64 = 1 << 1;
+/// The scope of abstract UNIX sockets.
+pub(crate) const ABSTRACT_UNIX: u64 = 1;
+/// The scope of signals.
+pub(crate) const SIGNAL: u64 = 1 << 1;
 
 /// The file rights that version `abi` of the kernel's Landlock knows.
 fn files_of(abi: u32) -> u64 {
@@ -41,15 +43,30 @@ fn scopes_of(abi: u32) -> (u64, usize) {
     match abi {
         0..=3 => (0, 8),
         4..=5 => (0, 16),
-        _ => (SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL, 24),
+        _ => (ABSTRACT_UNIX | SIGNAL, 24),
     }
 }
 
-/// Restricts this process and its later children. `writable` are folders, `devices` are files.
-pub(crate) fn restrict(abi: u32, writable: &[&Path], devices: &[&Path]) -> io::Result<()> {
+/// A ruleset that governs nothing but `scopes`, where version `abi` knows them. Moving files between folders is the one
+/// right that every ruleset takes away unless it grants it, so it is granted everywhere.
+pub(crate) fn scope_only(abi: u32, scopes: u64) -> io::Result<Option<OwnedFd>> {
+    let (known, size) = scopes_of(abi);
+    if known & scopes == 0 {
+        return Ok(None);
+    }
+    let attributes = sys::LandlockRuleset { files: REFER, tcp: 0, scopes: known & scopes };
+    let ruleset = sys::landlock_create(&attributes, size)?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    sys::landlock_allow(ruleset.as_fd(), root.as_fd(), REFER)?;
+    Ok(Some(ruleset))
+}
+
+/// The rules for files, and `scopes` as far as version `abi` knows them. `writable` are folders, `devices` are files.
+pub(crate) fn ruleset(abi: u32, scopes: u64, writable: &[&Path], devices: &[&Path]) -> io::Result<OwnedFd> {
     let files = files_of(abi);
-    let (scopes, size) = scopes_of(abi);
-    let ruleset = sys::landlock_create(&sys::LandlockRuleset { files, tcp: 0, scopes }, size)?;
+    let (known, size) = scopes_of(abi);
+    let ruleset =
+        sys::landlock_create(&sys::LandlockRuleset { files, tcp: 0, scopes: known & scopes }, size)?;
     let allow = |path: &Path, rights: u64| {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty())?;
@@ -63,7 +80,7 @@ pub(crate) fn restrict(abi: u32, writable: &[&Path], devices: &[&Path]) -> io::R
     for device in devices {
         allow(device, FILE_RIGHTS | IOCTL_DEV)?;
     }
-    sys::landlock_restrict(ruleset.as_fd())
+    Ok(ruleset)
 }
 
 /// Rights that make sense on a file; the kernel refuses those of folders there.

@@ -29,6 +29,11 @@ pub(crate) enum Request {
     Prepare(CellPlan),
     /// Show one more host folder in a cell: [`Reply::Done`].
     Mount { cell: u64, mount: MountPlan },
+    /// Give a cell that was prepared for nobody other limits and further mounts: [`Reply::Done`]. Its listeners are
+    /// not looked at.
+    Specialise { cell: u64, plan: CellPlan },
+    /// Have a process forked into a cell by a zygote, with the descriptors of the message: [`Reply::Forked`].
+    Fork { cell: u64, zygote: ZygotePlan },
     /// End a cell: [`Reply::Done`] when nothing of it is left.
     Destroy { cell: u64 },
 }
@@ -44,8 +49,16 @@ pub(crate) struct CellPlan {
     pub(crate) mounts: Vec<MountPlan>,
 }
 
+/// A zygote: all that are asked for with the same plan are one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ZygotePlan {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) mounts: Vec<MountPlan>,
+}
+
 /// A host folder or file to show.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountPlan {
     pub(crate) source: PathBuf,
     pub(crate) target: PathBuf,
@@ -59,6 +72,8 @@ pub(crate) enum Reply {
     Hello { facts: Facts, groups: Option<Layout> },
     /// The cell, the name of its control group and its root's user outside, where that is another than ours.
     Prepared { cell: u64, group: String, owner: Option<u32> },
+    /// The process in the cell, by its number inside. The holder must be told to adopt it.
+    Forked { pid: i32 },
     /// It is done.
     Done,
     /// It could not be done.
@@ -70,6 +85,8 @@ pub(crate) enum Reply {
 pub(crate) enum Order {
     /// Start a process with the descriptors of the message: [`Answer::Started`], later [`Answer::Ended`].
     Start { argv: Vec<String>, env: BTreeMap<String, String>, cwd: String },
+    /// Take care of a process that a zygote forked into the cell, as if it had been started: [`Answer::Started`].
+    Adopt { pid: i32 },
     /// Send a signal to the process that the `Start` of this number made. No answer.
     Signal { process: u64, signal: i32 },
     /// Make a TCP socket inside: [`Answer::Done`] with the socket.
@@ -81,7 +98,8 @@ pub(crate) enum Order {
 /// Holder to platform; the first one, `Ready` or `Failed`, goes to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// News: the cell is complete; with its listeners.
+    /// News: the cell is complete; with its listeners, and after them the ruleset for processes that zygotes fork into
+    /// it, where the kernel has Landlock.
     Ready,
     /// The process runs the program.
     Started,

@@ -2,8 +2,8 @@
 
 use alula_wire::query::{Diff, InNamespace, ListFunctions};
 use alula_wire::{
-    AliasRequest, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest, Version, VersionDiff,
-    VersionList,
+    AliasRequest, Explanation, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest, Version,
+    VersionDiff, VersionList,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -22,6 +22,11 @@ impl Client {
     /// Everything about one function.
     pub async fn function(&self, name: &str) -> Result<FunctionDetail> {
         self.get(&["v1", "functions", name], &self.here()).await
+    }
+
+    /// What the pool knows of a function and decided about it, with the reasons.
+    pub async fn explain(&self, name: &str) -> Result<Explanation> {
+        self.get(&["v1", "functions", name, "explanation"], &self.here()).await
     }
 
     /// Removes a function with its versions and aliases.

@@ -1,11 +1,10 @@
 //! Packages as files: `packages/ab/<digest>`, where `ab` are the digest's first two digits.
 //!
 //! A content is written beside its place, synced and renamed, so a file under its digest is always whole. What a
-//! crash left half-written is removed at the next start. Contents are read as a whole; whoever wants to stream one
-//! asks for its path.
+//! crash left half-written is removed at the next start.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::packages::{digest_of, no_package};
-use crate::{BoxFuture, DataDir, Error, PackageInfo, Packages, Result};
+use crate::{BoxFuture, DataDir, Error, OpenPackage, PackageInfo, Packages, Result};
 
 /// Packages in a folder of the data directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,8 +32,8 @@ struct Shared {
 
 /// Begins the names of files that are not whole yet.
 const UNFINISHED_PREFIX: &str = "new-";
-/// Read at once when a file is hashed: large enough that system calls do not count.
-const HASH_CHUNK_BYTES: usize = 128 * 1024;
+/// Read at once of a file: large enough that system calls do not count.
+const CHUNK_BYTES: usize = 128 * 1024;
 
 impl DiskPackages {
     /// Opens the packages of a data directory and clears away what a crash left unfinished.
@@ -107,11 +106,15 @@ impl Packages for DiskPackages {
         Box::pin(async move { Ok(self.blocking("looking for a package", stat).await?) })
     }
 
-    fn get(&self, digest: &Digest) -> BoxFuture<'_, Result<Bytes>> {
+    fn open(&self, digest: &Digest) -> BoxFuture<'_, Result<OpenPackage>> {
         let digest = *digest;
+        let open = move |shared: &Shared| {
+            let file = File::open(shared.path(&digest))?;
+            Ok(OpenPackage::new(file.metadata()?.len(), BufReader::with_capacity(CHUNK_BYTES, file)))
+        };
         Box::pin(async move {
-            let read = self.blocking("reading a package", move |shared| fs::read(shared.path(&digest))).await;
-            read.map(Bytes::from).map_err(|error| absent_as_not_found(error, &digest))
+            let opened = self.blocking("opening a package", open).await;
+            opened.map_err(|error| absent_as_not_found(error, &digest))
         })
     }
 
@@ -216,7 +219,7 @@ fn finish(new: &Path, place: &Path) -> io::Result<()> {
 fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
-    let mut chunk = vec![0; HASH_CHUNK_BYTES];
+    let mut chunk = vec![0; CHUNK_BYTES];
     let mut bytes = 0;
     loop {
         let length = file.read(&mut chunk)?;
@@ -273,7 +276,7 @@ mod tests {
         drop(first);
         let second = packages(&root);
         assert_eq!(second.list().await.unwrap(), vec![info.clone()]);
-        assert_eq!(second.get(&info.digest).await.unwrap(), Bytes::from_static(b"kept"));
+        assert_eq!(std::io::read_to_string(second.open(&info.digest).await.unwrap()).unwrap(), "kept");
         assert!(!torn.exists());
     }
 

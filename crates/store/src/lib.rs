@@ -28,7 +28,7 @@ pub use disk_packages::DiskPackages;
 pub use error::Error;
 pub use history::{History, PAGE_LEN_MAX, RunFilter, RunPage};
 pub use memory::{MemoryPackages, MemoryStore};
-pub use packages::{PackageInfo, Packages};
+pub use packages::{OpenPackage, PackageInfo, Packages};
 pub use queue::{
     CLAIM_LEN_MAX, Claim, DeadLetter, LaneStats, MESSAGE_BYTES_MAX, MessageId, NewMessage, Queue, Receipt,
     Settlement,

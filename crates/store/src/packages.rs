@@ -1,8 +1,10 @@
 //! The port for packages: immutable contents under the SHA-256 of their bytes.
 //!
 //! Contract: a put is durable when it returns and idempotent, and the address is computed from the bytes that were
-//! stored; reading verifies nothing, since what is under an address cannot change.
+//! stored; reading verifies nothing, since what is under an address cannot change. No operation brings
+//! a whole package into memory that is not there already.
 
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use alula_model::Digest;
@@ -20,6 +22,35 @@ pub struct PackageInfo {
     pub bytes: u64,
 }
 
+/// A package that is being read, from its first byte. It can be read to its end even if it is removed meanwhile.
+///
+/// Reading blocks, so it is done on a thread for that.
+pub struct OpenPackage {
+    /// Its size in bytes.
+    pub bytes: u64,
+    content: Box<dyn Read + Send>,
+}
+
+impl OpenPackage {
+    /// A package of `bytes` bytes that `content` gives, for implementations of the port.
+    #[must_use]
+    pub fn new(bytes: u64, content: impl Read + Send + 'static) -> Self {
+        Self { bytes, content: Box::new(content) }
+    }
+}
+
+impl Read for OpenPackage {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.content.read(into)
+    }
+}
+
+impl std::fmt::Debug for OpenPackage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenPackage").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
 /// Immutable contents by digest.
 pub trait Packages: Send + Sync + std::fmt::Debug {
     /// Stores a content that is in memory.
@@ -31,8 +62,8 @@ pub trait Packages: Send + Sync + std::fmt::Debug {
     /// Whether it is there, and how large.
     fn stat(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PackageInfo>>>;
 
-    /// The whole content.
-    fn get(&self, digest: &Digest) -> BoxFuture<'_, Result<Bytes>>;
+    /// The content, to be read piece by piece: a package may be larger than what the platform may hold in memory.
+    fn open(&self, digest: &Digest) -> BoxFuture<'_, Result<OpenPackage>>;
 
     /// Every package, for clean-up.
     fn list(&self) -> BoxFuture<'_, Result<Vec<PackageInfo>>>;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use alula_model::{Clock, ErrorCode, Fault, InstanceId, SpecError};
+use alula_model::{Clock, ErrorCode, Fault, InstanceId, SpecError, Tier};
 use alula_runtime::{
     Backend, BoxFuture, Egress, InstanceLog, LogSink, Output, Started, VersionPlan, build_without_processes,
     validate_environment,
@@ -105,7 +105,7 @@ impl WasmBackend {
         let (ticker, egress) = (Arc::clone(&machine.ticker), Arc::clone(&parts.egress));
         let loaded = Arc::new(Loaded::new(plan, pre, ticker, env, Output::new(log), egress));
         let instance = Arc::new(WasmInstance { id, loaded });
-        Ok(Started { instance, start: Duration::ZERO, init: began.elapsed() })
+        Ok(Started { instance, tier: Tier::Cold, start: Duration::ZERO, init: began.elapsed() })
     }
 
     async fn load(&self, plan: &VersionPlan) -> Result<(&Machine, ProxyPre<Guest>), Fault> {

@@ -27,10 +27,13 @@ const TABLES_PER_COMPONENT_MAX: u32 = 64;
 const MEMORIES_MAX: u32 = GUESTS_MAX;
 /// Tables of all guests at once.
 const TABLES_MAX: u32 = GUESTS_MAX * 4;
+/// Free slots that are kept for the component that used them last: mapping another one's image takes system calls.
+const SLOTS_KEPT_MAX: u32 = 256;
 /// Elements of one table: functions that can be called through pointers.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// Touched pages of a memory that a free slot keeps: what a compiled language's guest uses.
-const MEMORY_KEPT_BYTES: usize = 2 << 20;
+/// Touched pages of a memory that a free slot keeps: what a compiled language's guest uses. They stay with the process,
+/// so this many bytes times the guests that ever ran at once is what the pool may hold while nothing runs.
+const MEMORY_KEPT_BYTES: usize = 1 << 20;
 /// Touched pages of a table that a free slot keeps.
 const TABLE_KEPT_BYTES: usize = 64 << 10;
 /// Metadata of one instance: what interpreted languages need, with room.
@@ -52,6 +55,7 @@ pub(crate) fn config() -> Config {
         .total_core_instances(CORE_INSTANCES_MAX)
         .total_memories(MEMORIES_MAX)
         .total_tables(TABLES_MAX)
+        .max_unused_warm_slots(SLOTS_KEPT_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
         .max_tables_per_component(TABLES_PER_COMPONENT_MAX)

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use alula_model::LogStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -28,6 +29,7 @@ const TICKS: u64 = 1;
 
 /// The state of one store.
 pub(crate) struct Guest {
+    env: Arc<[(String, String)]>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -44,6 +46,9 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    // Few guests ask for their environment, so it is not copied for every one.
+    linker.allow_shadowing(true);
+    environment::add_to_linker::<Guest, Variables>(&mut linker, |guest| guest)?;
     Ok(linker)
 }
 
@@ -51,14 +56,14 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 pub(crate) fn store(loaded: &Loaded, deadline: Instant) -> Store<Guest> {
     let log = Arc::new(GuestLog::new(Arc::clone(&loaded.output)));
     let mut wasi = WasiCtx::builder();
-    wasi.envs(&loaded.env)
-        .allow_tcp(false)
+    wasi.allow_tcp(false)
         .allow_udp(false)
         .stdout(LogStreams::new(&log, LogStream::Stdout))
         .stderr(LogStreams::new(&log, LogStream::Stderr));
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES_MAX);
     let guest = Guest {
+        env: Arc::clone(&loaded.env),
         wasi: wasi.build(),
         http: WasiHttpCtx::new(),
         table,
@@ -80,6 +85,27 @@ pub(crate) fn store(loaded: &Loaded, deadline: Instant) -> Store<Guest> {
         Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::task::yield_now())))
     });
     store
+}
+
+/// The interface `wasi:cli/environment`.
+struct Variables;
+
+impl HasData for Variables {
+    type Data<'a> = &'a mut Guest;
+}
+
+impl environment::Host for Guest {
+    fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(self.env.to_vec())
+    }
+
+    fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 impl WasiView for Guest {

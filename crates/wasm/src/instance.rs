@@ -40,7 +40,7 @@ pub(crate) struct Loaded {
     pub(crate) plan: Arc<VersionPlan>,
     pub(crate) pre: ProxyPre<Guest>,
     pub(crate) ticker: Arc<Ticker>,
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) env: Arc<[(String, String)]>,
     pub(crate) output: Arc<Output>,
     pub(crate) egress: Arc<dyn Egress>,
     /// Places for outgoing requests.

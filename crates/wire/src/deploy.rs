@@ -41,7 +41,10 @@ pub struct Overrides {
     /// Most instances of one version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
-    /// Idle time after which an instance goes, in milliseconds.
+    /// Instances of the latest version that are held ready whether they are called or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_instances: Option<u32>,
+    /// Idle time after which an instance goes, in milliseconds. Without it the history of calls decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
     /// How the function is mostly called.

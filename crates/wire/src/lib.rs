@@ -14,6 +14,7 @@
 
 mod deploy;
 mod error;
+mod explanation;
 mod function;
 pub mod headers;
 mod instance;
@@ -27,6 +28,7 @@ mod version;
 
 pub use deploy::{BuildOverride, DeployEvent, DeployStage, DeployedFunction, Overrides};
 pub use error::{Blame, ErrorAnswer, ErrorInfo, LimitInfo};
+pub use explanation::{Decision, Explanation, HeldSpan};
 pub use function::{AliasRequest, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest};
 pub use instance::{InstanceInfo, InstanceList, InstanceState};
 pub use log::{LogLevel, LogLine, LogStream};

@@ -36,6 +36,10 @@ mirror_enum! {
     Tier {
         /// It was there.
         Warm,
+        /// It was forked for this call from a process of this version that had its code loaded.
+        Zygote,
+        /// It was made for this call from a sandbox of its runtime that was prepared ahead.
+        Stem,
         /// It was started from nothing for this call.
         Cold,
     }
@@ -187,7 +191,7 @@ impl RecentRuns {
         Self {
             counted: runs.len() as u64,
             failed: count(|run| run.status != alula_model::RunStatus::Done),
-            cold: count(|run| run.tier == alula_model::Tier::Cold),
+            cold: count(|run| run.tier.is_start()),
             p50_us: percentile(50).copied(),
             p99_us: percentile(99).copied(),
             last: runs.first().map(Run::from),

@@ -56,8 +56,12 @@ pub struct FunctionSpec {
     pub calls_per_guest: u32,
     /// Most instances of one version on one node.
     pub max_instances: u32,
-    /// Idle time after which an instance goes, in milliseconds.
-    pub idle_timeout_ms: u64,
+    /// Instances of the latest version that are held ready on one node whether they are called or not.
+    #[serde(default)]
+    pub min_instances: u32,
+    /// Idle time after which an instance goes, in milliseconds. Without it the history of calls decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
     /// How the function is mostly called.
     pub class: Class,
     /// What the function may reach.
@@ -115,6 +119,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             concurrency: spec.concurrency,
             calls_per_guest: spec.calls_per_guest,
             max_instances: spec.max_instances,
+            min_instances: spec.min_instances,
             idle_timeout_ms: spec.idle_timeout_ms,
             class: spec.class.into(),
             network: spec.network.into(),

@@ -74,6 +74,9 @@ pub(super) struct Options {
     /// Calls that one instance takes at once
     #[arg(long)]
     concurrency: Option<u32>,
+    /// Instances that are held ready whether they are called or not
+    #[arg(long)]
+    min_instances: Option<u32>,
     /// Most instances
     #[arg(long)]
     max_instances: Option<u32>,
@@ -182,6 +185,7 @@ impl Options {
             memory_mb: self.memory_mb,
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
+            min_instances: self.min_instances,
             max_instances: self.max_instances,
             network,
             env: (!env.is_empty()).then_some(env),

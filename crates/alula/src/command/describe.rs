@@ -86,8 +86,8 @@ fn spec(detail: &FunctionDetail) -> Vec<String> {
     lines.push(line("Limits", &format!("{} MB memory, {timeout} a call", spec.memory_mb)));
     let calls = if spec.concurrency == 1 { "call" } else { "calls" };
     let scale = format!(
-        "{} {calls} at once in an instance, at most {} instances",
-        spec.concurrency, spec.max_instances
+        "{} {calls} at once in an instance, {} to {} instances",
+        spec.concurrency, spec.min_instances, spec.max_instances
     );
     lines.push(line("Scale", &scale));
     // Values may be secrets: names only.

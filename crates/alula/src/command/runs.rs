@@ -234,6 +234,8 @@ const fn tone(status: RunStatus) -> Tone {
 const fn tier(run: &Run) -> &'static str {
     match (run.tier, &run.instance) {
         (Tier::Cold, _) => "cold",
+        (Tier::Stem, _) => "stem",
+        (Tier::Zygote, _) => "zygote",
         (Tier::Warm, Some(_)) => "warm",
         (Tier::Warm, None) => "",
     }

@@ -1,8 +1,14 @@
 //! Deploys and what can be seen of them afterwards.
 
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+
+use crate::versions::{PIECE_BYTES, pieces};
 
 use super::world::{PACKAGE_BYTES_MAX, World, with_token};
 
@@ -140,6 +146,26 @@ async fn versions_move_back_and_aliases_point() {
     );
     assert_eq!(world.ask("DELETE", "/v1/functions/hello", "").await.status, 204);
     assert_eq!(world.get("/v1/functions/hello").await.status, 404);
+}
+
+/// Content without end, and how much of it was read.
+struct Endless(Arc<AtomicUsize>);
+
+impl Read for Endless {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.fetch_add(into.len(), Ordering::SeqCst);
+        Ok(into.len())
+    }
+}
+
+#[tokio::test]
+async fn a_package_is_read_no_faster_than_it_is_taken() {
+    let read = Arc::new(AtomicUsize::new(0));
+    let mut pieces = std::pin::pin!(pieces(Endless(Arc::clone(&read))));
+    for taken in 1..=1_000 {
+        assert_eq!(pieces.next().await.unwrap().unwrap().len(), PIECE_BYTES);
+        assert_eq!(read.load(Ordering::SeqCst), taken * PIECE_BYTES);
+    }
 }
 
 #[tokio::test]

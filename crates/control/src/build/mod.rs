@@ -14,10 +14,11 @@ mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use alula_model::{Digest, ErrorCode, Fault, Name, Timestamp};
-use bytes::{Buf, Bytes};
+use alula_store::OpenPackage;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use recipe::{Recipe, Scope};
@@ -100,13 +101,18 @@ impl Control {
             let message = format!("version {version} of function {name} needed no build");
             return Err(Fault::new(ErrorCode::NotFound, message));
         };
-        let log = self.package(&record.log).await?;
-        Ok(String::from_utf8_lossy(&log).into_owned())
+        let mut log = self.package(&record.log).await?;
+        blocking("read the log of a build", move || {
+            let mut text = Vec::new();
+            log.read_to_end(&mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        })
+        .await
     }
 
-    async fn find_build(&self, key: &str) -> Result<Option<Bytes>, Fault> {
+    async fn find_build(&self, key: &str) -> Result<Option<OpenPackage>, Fault> {
         let Some(record) = self.shared.ledger.build(key).await? else { return Ok(None) };
-        match self.shared.parts.packages.get(&record.package).await {
+        match self.shared.parts.packages.open(&record.package).await {
             Ok(result) => Ok(Some(result)),
             Err(alula_store::Error::NotFound { .. }) => Ok(None),
             Err(failed) => Err(error::store(&failed)),
@@ -121,7 +127,7 @@ impl Control {
         source: &Path,
         work: &Scratch,
         reporter: &Reporter,
-    ) -> Result<Bytes, Fault> {
+    ) -> Result<OpenPackage, Fault> {
         let _place = self.shared.builds.acquire().await.map_err(|_| error::defect("builds are closed"))?;
         let folder = work.fresh("build");
         let (into, source, limits) = (folder.clone(), source.to_owned(), self.shared.code.limits());
@@ -186,16 +192,16 @@ fn pack_result(
 /// Makes the content of the package.
 fn assemble(
     source: &Path,
-    result: Bytes,
+    result: OpenPackage,
     scope: Scope,
     into: &Path,
     limits: Limits,
 ) -> Result<(), ArchiveError> {
     match scope {
-        Scope::Whole => archive::unpack_package(result.reader(), into, limits),
+        Scope::Whole => archive::unpack_package(result, into, limits),
         Scope::Added => {
             archive::unpack_package(std::io::BufReader::new(fs::File::open(source)?), into, limits)?;
-            archive::lay_over(result.reader(), into, limits)
+            archive::lay_over(result, into, limits)
         }
     }
 }

@@ -6,10 +6,10 @@
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use alula_model::{Digest, Fault, FunctionSpec, Name, Qualifier, Version};
-use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -20,6 +20,9 @@ use crate::control::Control;
 
 /// Largest file whose text is compared; of a larger one it is only said that it changed.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Text of one version that is held in memory while it is compared; of files beyond it it is only said that they
+/// changed.
+const TEXTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Text of one whole comparison.
 const DIFF_BYTES_MAX: usize = 1024 * 1024;
 
@@ -89,7 +92,6 @@ impl Control {
     async fn file_changes(&self, from: &Version, to: &Version) -> Result<Vec<FileChange>, Fault> {
         let (from, to) = (self.package(&from.source).await?, self.package(&to.source).await?);
         let compared = blocking("compare two versions", move || {
-            let read = |package: Bytes| read(package);
             Ok(read(from).and_then(|from| Ok(compare(&from, &read(to)?))))
         });
         compared.await?.map_err(|error| error.fault())
@@ -104,24 +106,34 @@ struct Content {
     text: Option<String>,
 }
 
-fn read(package: Bytes) -> Result<BTreeMap<PathBuf, Content>, archive::ArchiveError> {
+fn read(package: impl Read) -> Result<BTreeMap<PathBuf, Content>, archive::ArchiveError> {
     let mut files = BTreeMap::new();
-    archive::for_each_file(package.reader(), |path, entry| {
-        let (executable, bytes) = match entry {
-            Added::File { executable, content } => {
-                let mut bytes = Vec::new();
-                content.read_to_end(&mut bytes)?;
-                (executable, bytes)
-            }
-            Added::Link(target) => (false, format!("-> {}", target.display()).into_bytes()),
+    let mut texts_left = TEXTS_BYTES_MAX;
+    archive::for_each_file(package, |path, entry| {
+        let mut content = match entry {
+            Added::File { executable, content } => read_file(executable, content)?,
+            Added::Link(target) => read_file(false, &mut format!("-> {}", target.display()).as_bytes())?,
         };
-        let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
-        let is_shown = bytes.len() <= TEXT_BYTES_MAX && !bytes.contains(&0);
-        let text = if is_shown { String::from_utf8(bytes).ok() } else { None };
-        files.insert(path.to_owned(), Content { digest, executable, text });
+        match texts_left.checked_sub(content.text.as_ref().map_or(0, String::len)) {
+            Some(left) => texts_left = left,
+            None => content.text = None,
+        }
+        files.insert(path.to_owned(), content);
         Ok(())
     })?;
     Ok(files)
+}
+
+fn read_file(executable: bool, content: &mut dyn Read) -> io::Result<Content> {
+    let mut hasher = Sha256::new();
+    let mut begin = Vec::new();
+    (&mut *content).take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut begin)?;
+    hasher.update(&begin);
+    let is_shown = begin.len() <= TEXT_BYTES_MAX && !begin.contains(&0);
+    // What the first part already read leaves nothing of a file that is shown.
+    io::copy(content, &mut hasher)?;
+    let digest = Digest::from_bytes(hasher.finalize().into());
+    Ok(Content { digest, executable, text: if is_shown { String::from_utf8(begin).ok() } else { None } })
 }
 
 fn compare(from: &BTreeMap<PathBuf, Content>, to: &BTreeMap<PathBuf, Content>) -> Vec<FileChange> {

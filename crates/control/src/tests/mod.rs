@@ -3,4 +3,5 @@
 mod builds;
 mod changes;
 mod deploys;
+mod packages;
 mod world;

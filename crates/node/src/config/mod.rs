@@ -29,6 +29,8 @@ pub struct Config {
     pub control: Control,
     /// Instances.
     pub pool: Pool,
+    /// Sandboxes that are prepared ahead.
+    pub stems: Stems,
     /// Isolation.
     pub sandbox: Sandbox,
     /// Uploads and build steps.
@@ -93,17 +95,59 @@ pub struct Control {
 pub struct Pool {
     /// Starts that run at once; further ones wait their turn. Zero means two for every core.
     pub starts_at_once: usize,
-    /// Instances of all functions together. When a further one is needed, the one idle longest gives way.
+    /// Instances of all functions together. When a further one is needed, an idle one gives way.
     pub instances_max: usize,
+    /// Instances of the functions of one namespace. Zero means no limit but that of all.
+    pub namespace_instances_max: usize,
+    /// Memory that instances may take together, in megabytes. When a further one does not fit, idle ones give way. Zero
+    /// means four fifths of the machine's memory.
+    pub memory_mb_max: u64,
+    /// An instance is kept for at least this long after a call, in milliseconds.
+    pub keep_alive_min_ms: u64,
+    /// An instance is held idle for at most this long in one go, in milliseconds.
+    pub keep_alive_max_ms: u64,
     /// Calls that may wait for a slot of one version; the next is answered 429.
     pub waiting_max: usize,
+    /// How long an instance is idle until it is frozen, in ms. A frozen one uses no CPU, and the next call waits some
+    /// tenths of a millisecond for it. Zero: never.
+    pub freeze_after_ms: u64,
     /// How long an instance may take to end by itself when it is let go.
     pub stop_grace_ms: u64,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { starts_at_once: 0, instances_max: 1_000, waiting_max: 5_000, stop_grace_ms: 2_000 }
+        Self {
+            starts_at_once: 0,
+            instances_max: 1_000,
+            namespace_instances_max: 0,
+            memory_mb_max: 0,
+            keep_alive_min_ms: 10_000,
+            keep_alive_max_ms: 4 * 3_600_000,
+            waiting_max: 5_000,
+            freeze_after_ms: 1_000,
+            stop_grace_ms: 2_000,
+        }
+    }
+}
+
+/// Sandboxes that are prepared before it is known which function runs in them, each with the started process of its
+/// runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stems {
+    /// Kept ready for every runtime that has been used since the start; zero turns them off.
+    pub per_runtime: usize,
+    /// Most that are kept ready for one runtime while starts find none.
+    pub per_runtime_max: usize,
+    /// Made at the same time. Zero means one for every two cores.
+    pub made_at_once: usize,
+}
+
+impl Default for Stems {
+    fn default() -> Self {
+        // Three serve a small burst and cost a few megabytes each; sixteen a large one for a minute.
+        Self { per_runtime: 3, per_runtime_max: 16, made_at_once: 0 }
     }
 }
 

@@ -11,7 +11,8 @@
 //!
 //! | kind | sent by | meta | body | aux |
 //! |---|---|---|---|---|
-//! | INIT | platform | name, value... (UTF-8) | | protocol version |
+//! | WARM, WARMED | platform, guest | | | |
+//! | INIT | platform | name, value... (UTF-8) | environment: name, value... (UTF-8, separated by NUL), or nothing | protocol version |
 //! | INVOKE | platform | method, target, remote, id, deadline (Unix ms), n, n x (parameter, value), header, value... | request, or event | |
 //! | DATA | both | | a piece of the body of `call` | |
 //! | CREDIT | both | | u32: bytes that may be sent in addition for `call` | |
@@ -57,7 +58,7 @@ pub const WINDOW_BYTES: u32 = 256 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// The first frame: what to load and which limits hold.
+    /// What to load and which limits hold.
     Init = 0x01,
     /// Starts a call.
     Invoke = 0x02,
@@ -73,6 +74,9 @@ pub enum Kind {
     Shutdown = 0x07,
     /// Give back a call that was sent ahead, unless it has begun: answered with FAIL where it has not.
     TakeBack = 0x08,
+    /// The first frame of a process that is started before it is known what it will run: get everything ready that
+    /// does not depend on it. INIT follows, with the environment in its body.
+    Warm = 0x09,
     /// The code is loaded.
     Ready = 0x81,
     /// An HTTP response.
@@ -87,10 +91,12 @@ pub enum Kind {
     Bye = 0x87,
     /// Lines for the log.
     Log = 0x88,
+    /// Everything is ready for INIT.
+    Warmed = 0x89,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Init,
         Self::Invoke,
         Self::Data,
@@ -106,6 +112,8 @@ impl Kind {
         Self::Pong,
         Self::Bye,
         Self::Log,
+        Self::Warm,
+        Self::Warmed,
     ];
 
     /// The kind of this number, where there is one.

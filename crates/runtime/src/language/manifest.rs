@@ -17,6 +17,9 @@ pub struct Manifest {
     pub description: String,
     /// How the platform talks to the processes.
     pub protocol: Protocol,
+    /// What its processes are.
+    #[serde(default)]
+    pub home: Home,
     /// The names that functions use.
     pub runtime: RuntimeNames,
     /// What must be installed; absent where the code needs nothing.
@@ -59,12 +62,29 @@ pub struct Manifest {
     /// How user code is stopped in the middle of a call, for the protocol `frames`.
     #[serde(default)]
     pub cancel: Cancel,
+    /// That processes can be started before it is known what they will run; absent where the shim does not know the
+    /// frame WARM.
+    #[serde(default)]
+    pub stem: Option<StemSupport>,
     /// How dependencies are installed.
     #[serde(default)]
     pub build: Option<Build>,
     /// What `alula new` can make, in the folder `templates/<name>`.
     #[serde(default)]
     pub templates: Vec<Template>,
+}
+
+/// What the processes of a language are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Home {
+    /// Processes of a cell, each instance in one of its own.
+    #[default]
+    Cell,
+    /// Contexts in a process that the instances of a namespace share; they need no shim.
+    ScriptHost,
+    /// None: an engine inside the platform runs the code.
+    Engine,
 }
 
 /// How the platform talks to the processes of a language.
@@ -79,7 +99,7 @@ pub enum Protocol {
     Http,
     /// An executable that speaks the AWS Lambda Runtime API.
     Provided,
-    /// None: a WebAssembly component, which an engine inside the platform runs.
+    /// None: a WebAssembly component.
     Component,
 }
 
@@ -105,6 +125,19 @@ pub struct RuntimeNames {
     /// Further names, for the first interpreter found.
     #[serde(default)]
     pub aliases: Vec<String>,
+}
+
+/// What must be known about processes that are started ahead of the function they will run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StemSupport {
+    /// Variables that have their effect when the process starts, by the beginning of their names: a function that
+    /// sets one is started from nothing.
+    pub start_env: Vec<String>,
+    /// The file in the folder that is started as the zygote of such processes, in the same way as the shim; absent
+    /// where each of them is started by itself.
+    #[serde(default)]
+    pub zygote: Option<String>,
 }
 
 /// The interpreter of a language.
@@ -201,8 +234,19 @@ impl Manifest {
 
     fn contradiction(&self) -> Option<&'static str> {
         let by_shim = self.protocol == Protocol::Frames;
+        if (self.home == Home::Engine) != (self.protocol == Protocol::Component) {
+            return Some("the home engine and the protocol component belong together");
+        }
+        if self.home == Home::ScriptHost {
+            let is_bare = by_shim && self.shim.is_none() && self.command.is_empty();
+            return (!is_bare)
+                .then_some("a script host speaks the protocol frames, without a shim or a command");
+        }
         if by_shim != self.shim.is_some() {
             return Some("a shim belongs to the protocol frames, and only to it");
+        }
+        if self.stem.is_some() && !by_shim {
+            return Some("a stem belongs to the protocol frames, and only to it");
         }
         if by_shim && self.command.is_empty() {
             return Some("the protocol frames needs a command that starts the shim");

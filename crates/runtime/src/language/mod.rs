@@ -20,7 +20,9 @@ use alula_model::SpecError;
 
 pub use detect::Host;
 pub use folder::TemplateFile;
-pub use manifest::{Build, BuildTrigger, Cancel, Interpreter, Manifest, Protocol, RuntimeNames, Template};
+pub use manifest::{
+    Build, BuildTrigger, Cancel, Home, Interpreter, Manifest, Protocol, RuntimeNames, StemSupport, Template,
+};
 
 use folder::Folder;
 
@@ -200,8 +202,18 @@ impl Language {
     /// Program and arguments that start the shim inside a cell.
     #[must_use]
     pub fn command(&self) -> Vec<String> {
+        self.command_with(self.manifest.shim.as_deref().unwrap_or_default())
+    }
+
+    /// Program and arguments that start the zygote, where there is one.
+    #[must_use]
+    pub fn zygote_command(&self) -> Option<Vec<String>> {
+        Some(self.command_with(self.manifest.stem.as_ref()?.zygote.as_deref()?))
+    }
+
+    fn command_with(&self, file: &str) -> Vec<String> {
         let interpreter = self.interpreter.as_deref().unwrap_or(Path::new("")).to_string_lossy();
-        let shim = format!("{SHIM_DIR}/{}", self.manifest.shim.as_deref().unwrap_or_default());
+        let shim = format!("{SHIM_DIR}/{file}");
         let fill = |part: &String| part.replace("{interpreter}", &interpreter).replace("{shim}", &shim);
         self.manifest.command.iter().map(fill).collect()
     }

@@ -49,6 +49,13 @@ pub fn build_without_processes(plan: &VersionPlan, id: &InstanceId) -> Variables
     env
 }
 
+/// The environment of a process that waits for a function: what all functions of the language have in common.
+pub(super) fn of_stem(language: &Language) -> Variables {
+    let mut env = defaults(language);
+    env.extend(language.manifest.env.clone());
+    env
+}
+
 /// Refuses a spec that sets what only the platform sets.
 pub fn validate(plan: &VersionPlan) -> Result<(), SpecError> {
     let told = told(plan);

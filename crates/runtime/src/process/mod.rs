@@ -18,6 +18,7 @@ mod one_hop;
 mod pipes;
 mod relay;
 mod room;
+mod stems;
 #[cfg(test)]
 mod testing;
 
@@ -37,6 +38,7 @@ pub use environment::{build_without_processes, validate as validate_environment}
 pub use events::check_command;
 pub use pipes::{FLOOD_PAUSE, Lines, Output};
 pub(crate) use room::{Room, Running};
+pub use stems::{StemOptions, Stems};
 
 /// Starts instances as processes in cells.
 #[derive(Debug, Clone)]
@@ -51,6 +53,8 @@ pub struct ProcessBackend {
     pub clock: Arc<dyn Clock>,
     /// The memory for request bodies that are gathered.
     pub buffers: Buffers,
+    /// Cells that are prepared ahead.
+    pub stems: Stems,
 }
 
 /// One way of talking to the processes of an instance. Everything else about an instance is the [`Room`]'s.
@@ -89,6 +93,7 @@ impl Backend for ProcessBackend {
         })?;
         language.check_available()?;
         environment::validate(plan)?;
+        self.stems.expect(&language);
         match language.protocol() {
             Protocol::Frames => events::validate(plan, &language),
             Protocol::Exec => exec::validate(plan, &language),
@@ -113,6 +118,7 @@ impl ProcessBackend {
             Fault::new(ErrorCode::RuntimeUnknown, format!("no runtime is called {:?}", plan.spec.runtime))
         })?;
         let init_timeout = Duration::from_millis(plan.spec.init_timeout_ms);
+        let _replacing = self.stems.replace_after(&language);
         let room = Room::open(self, plan, language, id).await?;
         let guest = match tokio::time::timeout(init_timeout, greet(&room)).await {
             Ok(guest) => guest?,
@@ -120,8 +126,9 @@ impl ProcessBackend {
         };
         let ready = Instant::now();
         let launched = room.launched().unwrap_or(ready);
+        let tier = room.tier;
         let instance = Arc::new(ProcessInstance { room, guest });
-        Ok(Started { instance, start: launched - began, init: ready - launched })
+        Ok(Started { instance, tier, start: launched - began, init: ready - launched })
     }
 }
 
@@ -183,6 +190,10 @@ impl Instance for ProcessInstance {
         self.guest.settled()
     }
 
+    fn rest(&self) {
+        self.room.freeze();
+    }
+
     fn usage(&self) -> Usage {
         self.room.cell.usage()
     }
@@ -197,6 +208,7 @@ impl Instance for ProcessInstance {
 
     fn stop(&self, grace: StopGrace) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            self.room.wake();
             // The guest keeps to the grace by itself; the timeout holds even where it does not.
             let _ = tokio::time::timeout(grace.0, self.guest.finish(grace.0)).await;
             self.room.close().await;

@@ -16,6 +16,7 @@ use alula_model::{ErrorCode, Fault, InvocationId, LogLevel, LogStream, Timestamp
 use bytes::{Buf, BytesMut};
 use rustix::pipe::PipeFlags;
 use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -325,12 +326,19 @@ pub(super) fn feed_pipe() -> Result<(pipe::Sender, OwnedFd), Fault> {
     Ok((pipe::Sender::from_owned_fd(ours).map_err(no_pipe)?, inside))
 }
 
+/// A stream socket, ours and the end that goes into a process.
+pub(super) fn socket_pair() -> Result<(UnixStream, OwnedFd), Fault> {
+    let (ours, inside) = std::os::unix::net::UnixStream::pair().map_err(no_pipe)?;
+    ours.set_nonblocking(true).map_err(no_pipe)?;
+    Ok((UnixStream::from_std(ours).map_err(no_pipe)?, inside.into()))
+}
+
 /// Standard input with nothing on it.
 pub(super) fn nothing() -> Result<OwnedFd, Fault> {
     File::open("/dev/null").map(OwnedFd::from).map_err(no_pipe)
 }
 
-fn no_pipe(error: std::io::Error) -> Fault {
+pub(super) fn no_pipe(error: std::io::Error) -> Fault {
     tracing::error!(%error, "cannot make a pipe for a function");
     Fault::new(ErrorCode::SandboxFailed, "the platform has no file descriptors left for this function")
 }

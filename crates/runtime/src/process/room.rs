@@ -13,12 +13,15 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, InstanceId, InvocationId, LogStream};
+use alula_model::{ErrorCode, Fault, FunctionSpec, InstanceId, InvocationId, LogStream, Tier};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::pipes::{self, Output};
+use super::stems::Waiting;
 use super::{ProcessBackend, environment};
 use crate::faults;
 use crate::language::{Language, Protocol, SHIM_DIR};
@@ -44,8 +47,12 @@ pub(crate) struct Room {
     pub(crate) plan: Arc<VersionPlan>,
     /// Its language.
     pub(crate) language: Arc<Language>,
+    /// What it was made from.
+    pub(super) tier: Tier,
     /// The sandbox.
     pub(crate) cell: Arc<dyn Cell>,
+    /// The process that waited in the cell for a function.
+    waiting: Mutex<Option<Waiting>>,
     /// The environment of every process here.
     pub(crate) env: BTreeMap<String, String>,
     /// The memory for request bodies that are gathered.
@@ -68,6 +75,7 @@ struct MainProcess {
 struct Occupancy {
     running: usize,
     retired: bool,
+    frozen: bool,
 }
 
 impl Room {
@@ -78,7 +86,7 @@ impl Room {
         language: Arc<Language>,
         id: InstanceId,
     ) -> Result<Arc<Self>, Fault> {
-        let cell = backend.launcher.prepare(cell_spec(&plan, &language)).await?;
+        let Found { cell, waiting, tier } = find_cell(backend, &plan, &language).await?;
         let log = InstanceLog {
             key: plan.key.clone(),
             instance: id.clone(),
@@ -90,7 +98,9 @@ impl Room {
             id,
             plan,
             language,
-            cell: Arc::from(cell),
+            tier,
+            cell,
+            waiting: Mutex::new(waiting),
             buffers: backend.buffers.clone(),
             output: Arc::new(Output::new(log)),
             main: OnceLock::new(),
@@ -108,6 +118,19 @@ impl Room {
         fds.extend(extra);
         let spec = ProcessSpec { argv, env: self.env.clone(), cwd: CODE_DIR.to_owned(), fds };
         let process: Arc<dyn Process> = Arc::from(self.cell.start(spec).await?);
+        self.adopt(process, [stdout, stderr]);
+        Ok(())
+    }
+
+    /// Makes the process that waited in the cell the main process, and gives the platform's end of its socket.
+    /// `None` where no process waited.
+    pub(crate) fn adopt_waiting(&self) -> Option<UnixStream> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.adopt(waiting.process, waiting.output);
+        Some(waiting.socket)
+    }
+
+    fn adopt(&self, process: Arc<dyn Process>, [stdout, stderr]: [pipe::Receiver; 2]) {
         let lines = [
             self.output.capture(stdout, LogStream::Stdout, None),
             self.output.capture(stderr, LogStream::Stderr, None),
@@ -125,7 +148,6 @@ impl Room {
         });
         let first = self.main.set(main).is_ok();
         debug_assert!(first, "a room has one main process");
-        Ok(())
     }
 
     /// When the main process was started.
@@ -160,9 +182,32 @@ impl Room {
 
     /// Counts a call as running here until the answer is dropped.
     pub(crate) fn begin(self: &Arc<Self>, id: &InvocationId) -> Running {
-        self.occupancy().running += 1;
+        {
+            let mut occupancy = self.occupancy();
+            occupancy.running += 1;
+            self.thaw(&mut occupancy);
+        }
         self.output.attribution().begin(id);
         Running { room: Arc::clone(self), id: id.clone() }
+    }
+
+    /// Takes the CPU away from everything here until the next call, where no call runs.
+    pub(super) fn freeze(&self) {
+        let mut occupancy = self.occupancy();
+        if occupancy.running == 0 && !occupancy.retired && !occupancy.frozen {
+            occupancy.frozen = self.cell.freeze();
+        }
+    }
+
+    /// Lets everything here run, before anything else than a call is asked of it.
+    pub(super) fn wake(&self) {
+        self.thaw(&mut self.occupancy());
+    }
+
+    fn thaw(&self, occupancy: &mut Occupancy) {
+        if std::mem::take(&mut occupancy.frozen) {
+            self.cell.thaw();
+        }
     }
 
     /// Takes no new calls; the cell is destroyed as soon as no call runs here.
@@ -258,10 +303,15 @@ impl Room {
     }
 
     fn death(&self, code: ErrorCode, what: &str, exit: ProcessExit) -> Fault {
-        if self.cell.oom_kills() > 0 {
+        if self.lost_a_process_to_memory() {
             return self.out_of_memory();
         }
         self.fault(code, format!("{what}: {}", describe(exit)))
+    }
+
+    /// Whether a process in the cell was killed because the cell was over its memory, be it a child of the function's.
+    pub(crate) fn lost_a_process_to_memory(&self) -> bool {
+        self.cell.oom_kills() > 0
     }
 
     /// The fault of a call that was killed because the cell was over its memory.
@@ -295,16 +345,44 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
+/// A cell for one version.
+struct Found {
+    cell: Arc<dyn Cell>,
+    waiting: Option<Waiting>,
+    tier: Tier,
+}
+
+/// Takes a cell that was prepared ahead, or makes one.
+async fn find_cell(
+    backend: &ProcessBackend,
+    plan: &VersionPlan,
+    language: &Arc<Language>,
+) -> Result<Found, Fault> {
+    let spec = cell_spec(plan, language);
+    if let Some(stem) = backend.stems.take(language, plan) {
+        match stem.cell.specialise(spec.clone()).await {
+            Ok(()) => return Ok(Found { cell: stem.cell, waiting: stem.waiting, tier: Tier::Stem }),
+            // Limits below what the waiting process uses already, for one. What is wrong with the version itself
+            // shows again.
+            Err(fault) => tracing::debug!(%fault, version = %plan.key, "a stem cell was of no use"),
+        }
+    }
+    let cell: Arc<dyn Cell> = Arc::from(backend.launcher.prepare(spec).await?);
+    let waiting = backend.stems.fork_into(&*cell, language, plan).await;
+    Ok(Found { cell, waiting, tier: Tier::Cold })
+}
+
 fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
     let spec = &plan.spec;
+    let mut mounts = vec![read_only(&plan.code, CODE_DIR)];
+    mounts.extend(shim_mount(language));
+    limited(spec, listeners(language), mounts)
+}
+
+/// A cell with the limits of `spec`.
+pub(super) fn limited(spec: &FunctionSpec, listeners: Vec<u16>, mounts: Vec<Mount>) -> CellSpec {
     let memory_mb = u64::from(spec.memory_mb);
     let weight = (memory_mb * USUAL_CPU_WEIGHT / USUAL_MEMORY_MB).clamp(1, CPU_WEIGHT_MAX);
-    let mut mounts = vec![read_only(&plan.code, CODE_DIR)];
-    let listeners = match language.protocol() {
-        Protocol::Provided => vec![super::lambda::API_PORT],
-        Protocol::Frames | Protocol::Exec | Protocol::Http | Protocol::Component => Vec::new(),
-    };
-    mounts.extend(language.shim_dir().map(|shim| read_only(shim, SHIM_DIR)));
     CellSpec {
         memory_bytes: memory_mb * MIB,
         processes_max: spec.processes_max,
@@ -314,6 +392,19 @@ fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
         listeners,
         mounts,
     }
+}
+
+/// The ports that the platform listens on in every cell of the language.
+pub(super) fn listeners(language: &Language) -> Vec<u16> {
+    match language.protocol() {
+        Protocol::Provided => vec![super::lambda::API_PORT],
+        Protocol::Frames | Protocol::Exec | Protocol::Http | Protocol::Component => Vec::new(),
+    }
+}
+
+/// The shim as every cell of the language has it.
+pub(super) fn shim_mount(language: &Language) -> Option<Mount> {
+    language.shim_dir().map(|shim| read_only(shim, SHIM_DIR))
 }
 
 fn read_only(source: &std::path::Path, target: &str) -> Mount {

@@ -12,7 +12,7 @@ use super::ProcessBackend;
 use crate::bare::BareLauncher;
 use crate::conformance::{CollectedLog, FixedClock, plan};
 use crate::language::{Host, Languages};
-use crate::{Backend, Buffers, Instance, VersionPlan};
+use crate::{Backend, Buffers, Instance, Stems, VersionPlan};
 
 /// A back end without isolation, and its log.
 pub(super) struct Bench {
@@ -32,6 +32,7 @@ impl Bench {
             log: Arc::clone(&log) as _,
             clock: Arc::new(FixedClock::default()),
             buffers: Buffers::new(64 * 1024 * 1024),
+            stems: Stems::default(),
         };
         Self { backend, log, _unpacked: unpacked }
     }

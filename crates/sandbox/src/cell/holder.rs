@@ -11,14 +11,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::{Blueprint, lock, mounts};
+use super::lock::{self, Rulesets};
+use super::{Blueprint, mounts};
 use crate::exec::{self, Image, Step};
 use crate::link::{self, MESSAGE_BYTES_MAX};
 use crate::protocol::{Answer, Ending, NEWS, Numbered, Order};
@@ -34,28 +35,47 @@ const OOM_SCORE: &[u8] = b"500";
 
 /// Builds the cell and serves it until the link ends; the result is the exit status.
 pub(crate) fn run(blueprint: &Blueprint<'_>) -> i32 {
-    let (signals, sent) = match set_up(blueprint) {
-        Ok((signals, listeners)) => {
-            let listeners: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-            (signals, send(blueprint.link.as_fd(), NEWS, Answer::Ready, &listeners))
+    let (kept, sent) = match set_up(blueprint) {
+        Ok((kept, listeners)) => {
+            let ruleset = kept.rulesets.as_ref().map(|rulesets| rulesets.whole.as_fd());
+            let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).chain(ruleset).collect();
+            let sent = send(blueprint.link.as_fd(), NEWS, Answer::Ready, &fds);
+            (kept, sent)
         }
         Err(error) => {
             let _ = send(blueprint.link.as_fd(), NEWS, failed(error.to_string()), &[]);
             return 1;
         }
     };
-    if sent.is_err() || leave_only_link(blueprint, &signals).is_err() {
+    let has_scope = kept.scope().is_some();
+    if sent.is_err() || leave_only_kept(blueprint, &kept).is_err() {
         return 1;
     }
-    // Its descriptor is closed and its number may stand for another one now.
-    std::mem::forget(signals);
-    let holder =
-        Holder { link: sys::adopt_fd(LINK), signals: sys::adopt_fd(LINK + 1), started: HashMap::new() };
+    // Its descriptors are closed and their numbers may stand for others now.
+    std::mem::forget(kept);
+    let holder = Holder {
+        link: sys::adopt_fd(LINK),
+        signals: sys::adopt_fd(LINK + 1),
+        scope: has_scope.then(|| sys::adopt_fd(LINK + 2)),
+        started: HashMap::new(),
+    };
     sys::exit_now(holder.serve())
 }
 
+/// What the holder works with besides its link.
+struct Kept {
+    signals: OwnedFd,
+    rulesets: Option<Rulesets>,
+}
+
+impl Kept {
+    fn scope(&self) -> Option<BorrowedFd<'_>> {
+        self.rulesets.as_ref()?.scope.as_ref().map(AsFd::as_fd)
+    }
+}
+
 /// Everything that needs a right.
-fn set_up(blueprint: &Blueprint<'_>) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
+fn set_up(blueprint: &Blueprint<'_>) -> io::Result<(Kept, Vec<OwnedFd>)> {
     for group in &blueprint.groups {
         rustix::io::write(group, b"0").map_err(|error| named("control group", error.into()))?;
     }
@@ -79,8 +99,8 @@ fn set_up(blueprint: &Blueprint<'_>) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
     }
     sys::default_fault_signals();
     let signals = sys::child_signals()?;
-    lock::lock(blueprint)?;
-    Ok((signals, listeners))
+    let rulesets = lock::lock(blueprint)?;
+    Ok((Kept { signals, rulesets }, listeners))
 }
 
 fn become_root_inside(own_user: bool) -> io::Result<()> {
@@ -108,20 +128,29 @@ fn tcp_socket(v6: bool) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
-/// Leaves the standard streams, the link and the signals, and closes all else, whatever the spawner had open.
-fn leave_only_link(blueprint: &Blueprint<'_>, signals: &OwnedFd) -> io::Result<()> {
-    // Out of the way first: one may stand where the other must go.
-    let above = rustix::io::fcntl_dupfd_cloexec(signals, LINK + 2)?;
+/// Leaves the standard streams, the link, the signals and the ruleset, and closes all else, whatever the spawner had
+/// open.
+fn leave_only_kept(blueprint: &Blueprint<'_>, kept: &Kept) -> io::Result<()> {
+    let wanted: Vec<_> = [kept.signals.as_fd()].into_iter().chain(kept.scope()).collect();
+    // Out of the way first: one may stand where another must go.
+    let above = LINK + 1 + i32::try_from(wanted.len()).unwrap_or(i32::MAX);
+    let moved = wanted.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, above));
+    let moved = moved.collect::<Result<Vec<_>, _>>()?;
     sys::place_fd(blueprint.link.as_fd(), LINK)?;
-    sys::place_fd(above.as_fd(), LINK + 1)?;
-    std::mem::forget(above);
-    sys::close_from(LINK.cast_unsigned() + 2)
+    for (fd, target) in moved.iter().zip(LINK + 1..) {
+        sys::place_fd(fd.as_fd(), target)?;
+    }
+    std::mem::forget(moved);
+    sys::close_from(above.cast_unsigned())
 }
 
 /// The holder at work.
 struct Holder {
     link: OwnedFd,
     signals: OwnedFd,
+    /// What programs are put under besides what they inherit; the holder itself must be able to signal those that
+    /// zygotes forked.
+    scope: Option<OwnedFd>,
     /// Processes that were started and have not ended: the number of their order by pid.
     started: HashMap<i32, u64>,
 }
@@ -161,6 +190,10 @@ impl Holder {
                 let answer = self.start(number, &argv, env, &cwd, received.fds);
                 self.answer(number, answer, &[])?;
             }
+            Order::Adopt { pid } => {
+                let answer = self.adopt(number, pid);
+                self.answer(number, answer, &[])?;
+            }
             Order::Signal { process, signal } => self.signal(process, signal),
             Order::Socket { v6 } => match tcp_socket(v6) {
                 Ok(socket) => self.answer(number, Answer::Done, &[socket.as_fd()])?,
@@ -184,7 +217,7 @@ impl Holder {
     ) -> Answer {
         let program = argv.first().map_or("", String::as_str);
         let image = match Image::new(argv, env.into_iter(), cwd, fds) {
-            Ok(image) => image,
+            Ok(image) => image.under(self.scope.as_ref().map(AsRawFd::as_raw_fd)),
             Err(_) => {
                 return failed("arguments, variables and folder must not contain a nul byte".to_owned());
             }
@@ -196,6 +229,16 @@ impl Holder {
             }
             Err((step, error)) => failed(explain(program, cwd, &image, step, &error)),
         }
+    }
+
+    /// Counts a process as started that a zygote left to this first process. It is there until it is reaped here.
+    fn adopt(&mut self, number: u64, pid: i32) -> Answer {
+        let exists = Pid::from_raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok());
+        if !exists {
+            return failed("the process has ended already".to_owned());
+        }
+        self.started.insert(pid, number);
+        Answer::Started
     }
 
     fn signal(&self, process: u64, signal: i32) {
@@ -268,6 +311,7 @@ fn explain(program: &str, cwd: &str, image: &Image, step: Step, error: &io::Erro
         Step::Clone => {
             format!("no process could be made for `{program}`, the cell may be at its limit: {error}")
         }
+        Step::Rights => format!("`{program}` could not be confined: {error}"),
         Step::Descriptors => format!("the descriptors for `{program}` could not be set up: {error}"),
     }
 }

@@ -3,11 +3,12 @@
 //! All of it is inherited: a program started later by the holder can only have less.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
-use super::Blueprint;
+use super::{Blueprint, MountTree};
 use crate::{landlock, sys};
 
 /// Device files of a cell that may be written.
@@ -22,8 +23,17 @@ const OPEN_FILES_HARD: u64 = 65_536;
 /// inside or becoming it brings no capability back.
 const SECURE_BITS: libc::c_ulong = 0b1100_1111;
 
-/// Locks this process in, for ever.
-pub(crate) fn lock(blueprint: &Blueprint<'_>) -> io::Result<()> {
+/// Rulesets for processes that are not the holder.
+#[derive(Debug)]
+pub(crate) struct Rulesets {
+    /// For those that inherit the holder's: what the holder's leaves out. Absent where the kernel does not know it.
+    pub(crate) scope: Option<OwnedFd>,
+    /// For those that inherit nothing, because a zygote forks them into the cell.
+    pub(crate) whole: OwnedFd,
+}
+
+/// Locks this process in, for ever. The rulesets are absent where the kernel has no Landlock.
+pub(crate) fn lock(blueprint: &Blueprint<'_>) -> io::Result<Option<Rulesets>> {
     named("session keyring", ignore_missing(sys::new_session_keyring()))?;
     named("limits", set_limits())?;
     named("death signal", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
@@ -34,13 +44,32 @@ pub(crate) fn lock(blueprint: &Blueprint<'_>) -> io::Result<()> {
     named("capabilities", sys::drop_capabilities())?;
     named("no new privileges", rustix::thread::set_no_new_privs(true))?;
     named("dumpable", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
-    if blueprint.landlock_abi > 0 {
-        let writable = blueprint.mounts.iter().filter(|mount| mount.writable);
-        let writable: Vec<_> =
-            writable.map(|mount| mount.target.as_path()).chain([Path::new("/tmp")]).collect();
-        named("landlock", landlock::restrict(blueprint.landlock_abi, &writable, &DEVICES.map(Path::new)))?;
+    let rulesets = named_value("landlock", restrict(blueprint))?;
+    named("seccomp", sys::install_filter(blueprint.filter))?;
+    Ok(rulesets)
+}
+
+/// Puts this process under all of Landlock but the scope of signals: processes that a zygote forks into the cell are
+/// not below this one, and it must be able to end them.
+fn restrict(blueprint: &Blueprint<'_>) -> io::Result<Option<Rulesets>> {
+    let abi = blueprint.landlock_abi;
+    if abi == 0 {
+        return Ok(None);
     }
-    named("seccomp", sys::install_filter(blueprint.filter))
+    let writable = blueprint.mounts.iter().filter(|mount| mount.writable);
+    let writable: Vec<_> = writable.map(|mount| mount.target.as_path()).chain([Path::new("/tmp")]).collect();
+    let rules = |scopes| landlock::ruleset(abi, scopes, &writable, &DEVICES.map(Path::new));
+    sys::landlock_restrict(rules(landlock::ABSTRACT_UNIX)?.as_fd())?;
+    let scope = landlock::scope_only(abi, landlock::SIGNAL)?;
+    let whole = rules(landlock::ABSTRACT_UNIX | landlock::SIGNAL)?;
+    Ok(Some(Rulesets { scope, whole }))
+}
+
+/// What every process of the spawner's has before it becomes a zygote: its files, its limits, its end.
+pub(crate) fn confine_zygote(tmp_bytes: u64, mounts: &[MountTree]) -> io::Result<()> {
+    named("death signal", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+    super::mounts::build(tmp_bytes, mounts)?;
+    named("limits", set_limits())
 }
 
 fn set_limits() -> io::Result<()> {
@@ -60,6 +89,10 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn named<E: Into<io::Error>>(what: &str, result: Result<(), E>) -> io::Result<()> {
+    named_value(what, result)
+}
+
+fn named_value<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> io::Result<T> {
     result.map_err(|error| {
         let error = error.into();
         io::Error::new(error.kind(), format!("{what}: {error}"))

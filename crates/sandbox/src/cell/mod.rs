@@ -12,4 +12,5 @@ mod mounts;
 pub(crate) use blueprint::{Blueprint, MountTree};
 pub(crate) use holder::run;
 pub(crate) use idmap::{IDS_PER_CELL, IdMap, write_maps};
-pub(crate) use mounts::attach;
+pub(crate) use lock::confine_zygote;
+pub(crate) use mounts::{attach, resize_tmp};

@@ -4,6 +4,7 @@
 //! become a root), `/proc` and `/tmp` are new, host folders arrive as unattached mounts. In the end nothing
 //! else is reachable.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -30,9 +31,7 @@ pub(crate) fn build(tmp_bytes: u64, mounts: &[MountTree]) -> io::Result<()> {
     step("the root", rustix::process::chdir(ROOT))?;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
     step("/proc", rustix::mount::mount("proc", "proc", "proc", plain | MountFlags::NOEXEC, None))?;
-    let files = (tmp_bytes / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN);
-    let options = format!("size={tmp_bytes},nr_inodes={files},mode=1777");
-    let options = std::ffi::CString::new(options)?;
+    let options = tmp_options(tmp_bytes)?;
     step("/tmp", rustix::mount::mount("tmpfs", "tmp", "tmpfs", plain, options.as_c_str()))?;
     for mount in mounts {
         let inside = mount.target.strip_prefix("/").unwrap_or(&mount.target);
@@ -41,6 +40,18 @@ pub(crate) fn build(tmp_bytes: u64, mounts: &[MountTree]) -> io::Result<()> {
     step("change of the root", rustix::process::pivot_root(".", "."))?;
     step("the host's root", rustix::mount::unmount(".", UnmountFlags::DETACH))?;
     step("the new root", rustix::process::chdir("/"))
+}
+
+/// Gives `/tmp` of the cell whose mount namespace this process is in another size.
+pub(crate) fn resize_tmp(tmp_bytes: u64) -> io::Result<()> {
+    let options = tmp_options(tmp_bytes)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    step("/tmp", rustix::mount::mount_remount("/tmp", flags, options.as_c_str()))
+}
+
+fn tmp_options(tmp_bytes: u64) -> io::Result<CString> {
+    let files = (tmp_bytes / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN);
+    Ok(CString::new(format!("size={tmp_bytes},nr_inodes={files},mode=1777"))?)
 }
 
 /// Attaches an unattached mount.

@@ -68,6 +68,7 @@ fn layout_v1(mounts: &[Mounted], name: &str) -> Option<Layout> {
         (Controller::Pids, "pids"),
         (Controller::Cpu, "cpu"),
         (Controller::CpuAccounting, "cpuacct"),
+        (Controller::Freezer, "freezer"),
     ] {
         let has =
             |mount: &&Mounted| mount.version == Version::One && mount.options.iter().any(|o| o == option);
@@ -98,8 +99,14 @@ fn find_v2(machine: &Machine, mounts: &[Mounted], name: &str) -> io::Result<Layo
     for above in [Some(mount.at.clone()), own].into_iter().flatten() {
         match open_parent_v2(&above, name, &machine.own_pids) {
             Ok(parent) => {
-                let all =
-                    vec![Controller::Memory, Controller::Pids, Controller::Cpu, Controller::CpuAccounting];
+                // Every group but the root can be frozen there.
+                let all = vec![
+                    Controller::Memory,
+                    Controller::Pids,
+                    Controller::Cpu,
+                    Controller::CpuAccounting,
+                    Controller::Freezer,
+                ];
                 return Ok(Layout { version: Version::Two, parents: vec![(parent, all)] });
             }
             Err(error) => refusal = error,

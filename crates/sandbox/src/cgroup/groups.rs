@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Controller, Layout, Limits, Version, v1, v2};
+use super::{Activity, Controller, Layout, Limits, Version};
 
 /// How often the clean-up at the start looks whether killed processes and the previous spawner have ended,
 /// ten seconds in all: killing is immediate, only the kernel's freeing of memory takes time.
@@ -91,7 +91,8 @@ impl Groups {
         Err(io::Error::other("another running platform uses the same group name"))
     }
 
-    /// Makes the group of a cell and returns the files into which its first process writes itself.
+    /// Makes the group of a cell and returns the files into which its first process writes itself, while it has one
+    /// thread.
     pub(crate) fn create(&self, name: &str, limits: &Limits) -> io::Result<Vec<OwnedFd>> {
         let made: io::Result<_> =
             self.parents.iter().map(|parent| self.create_in(parent, name, limits)).collect();
@@ -105,21 +106,47 @@ impl Groups {
         let group = parent.path.join(name);
         fs::create_dir(&group)?;
         for controller in &parent.serves {
-            let settings = match self.version {
-                Version::One => v1::settings(*controller, limits),
-                Version::Two => v2::settings(*controller, limits),
-            };
-            for setting in settings {
-                let written = OpenOptions::new()
-                    .write(true)
-                    .open(group.join(setting.file))
-                    .and_then(|mut file| io::Write::write_all(&mut file, setting.value.as_bytes()));
-                if let (Err(error), true) = (written, setting.required) {
-                    return Err(io::Error::new(error.kind(), format!("{}: {error}", setting.file)));
-                }
+            for setting in self.version.settings(*controller, limits) {
+                setting.write_into(&group)?;
             }
         }
-        Ok(OpenOptions::new().write(true).open(group.join("cgroup.procs"))?.into())
+        self.open_join(&group)
+    }
+
+    /// The files into which a process writes itself to join a cell's group, as [`Groups::create`] returned them.
+    pub(crate) fn joins(&self, name: &str) -> io::Result<Vec<OwnedFd>> {
+        self.parents.iter().map(|parent| self.open_join(&parent.path.join(name))).collect()
+    }
+
+    /// Changes the limits of a cell's group from `old` to `new`. Nothing is written where nothing differs.
+    pub(crate) fn change(&self, name: &str, old: &Limits, new: &Limits) -> io::Result<()> {
+        for parent in &self.parents {
+            let group = parent.path.join(name);
+            for controller in &parent.serves {
+                let before = self.version.settings(*controller, old);
+                let mut changed = self.version.settings(*controller, new);
+                changed.retain(|setting| !before.contains(setting));
+                // Version 1 refuses a moment in which memory alone may be more than memory and swap together.
+                if new.memory_bytes > old.memory_bytes {
+                    changed.reverse();
+                }
+                changed.iter().try_for_each(|setting| setting.write_into(&group))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the processes of a cell's group run, so that they can die: what is frozen does not.
+    pub(crate) fn thaw(&self, name: &str) {
+        let setting = self.version.activity(Activity::Thawed);
+        for parent in self.parents.iter().filter(|parent| parent.serves.contains(&Controller::Freezer)) {
+            // A group that is gone needs none.
+            let _ = setting.write_into(&parent.path.join(name));
+        }
+    }
+
+    fn open_join(&self, group: &Path) -> io::Result<OwnedFd> {
+        Ok(OpenOptions::new().write(true).open(group.join(self.version.join_file()))?.into())
     }
 
     /// Removes the group of a cell whose processes have ended. Busy for a moment is possible.
@@ -139,7 +166,7 @@ impl Groups {
         for _ in 0..CLEAN_LOOKS {
             left = 0;
             for group in self.parents.iter().flat_map(|parent| groups_in(&parent.path)) {
-                end_group(&group);
+                end_group(self.version, &group);
                 left += usize::from(fs::remove_dir(&group).is_err());
             }
             if left == 0 {
@@ -162,11 +189,9 @@ fn groups_in(parent: &Path) -> Vec<PathBuf> {
 }
 
 /// Kills every process of a group. A frozen process does not die, so the group is thawed too.
-fn end_group(group: &Path) {
-    let thaw = OpenOptions::new().write(true).open(group.join("cgroup.freeze"));
-    if let Ok(mut file) = thaw {
-        let _ = io::Write::write_all(&mut file, b"0");
-    }
+fn end_group(version: Version, group: &Path) {
+    // Not where the parent serves other controllers.
+    let _ = version.activity(Activity::Thawed).write_into(group);
     let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     for pid in members.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)) {
         let _ = kill_process(pid, Signal::KILL);

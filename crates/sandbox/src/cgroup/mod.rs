@@ -9,6 +9,8 @@ mod groups;
 mod v1;
 mod v2;
 
+use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ pub(crate) use find::{Machine, find};
 pub(crate) use groups::Groups;
 
 /// What a cell may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,
     /// Processes and threads, the holder included.
@@ -41,6 +43,15 @@ pub(crate) enum Controller {
     /// The counting of CPU time, a controller of its own in version 1.
     CpuAccounting,
     Pids,
+    /// Taking the CPU away from a group altogether, and giving it back.
+    Freezer,
+}
+
+/// Whether the processes of a group get any CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activity {
+    Frozen,
+    Thawed,
 }
 
 /// Where the groups of our cells are.
@@ -51,12 +62,54 @@ pub(crate) struct Layout {
     pub(crate) parents: Vec<(PathBuf, Vec<Controller>)>,
 }
 
-/// One value to write into a new group.
+/// One value to write into a group.
+#[derive(PartialEq, Eq)]
 struct Setting {
     file: &'static str,
     value: String,
     /// Whether the group is of no use without it.
     required: bool,
+}
+
+impl Setting {
+    fn write_into(&self, group: &Path) -> io::Result<()> {
+        let written = OpenOptions::new()
+            .write(true)
+            .open(group.join(self.file))
+            .and_then(|mut file| io::Write::write_all(&mut file, self.value.as_bytes()));
+        match written {
+            Err(error) if self.required => {
+                Err(io::Error::new(error.kind(), format!("{}: {error}", self.file)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Version {
+    /// What freezes or thaws a group.
+    fn activity(self, activity: Activity) -> Setting {
+        match self {
+            Self::One => v1::activity(activity),
+            Self::Two => v2::activity(activity),
+        }
+    }
+
+    /// The file into which a process with one thread writes itself to join a group.
+    fn join_file(self) -> &'static str {
+        match self {
+            Self::One => v1::JOIN,
+            Self::Two => v2::JOIN,
+        }
+    }
+
+    /// What belongs into a group below a parent that serves `controller`.
+    fn settings(self, controller: Controller, limits: &Limits) -> Vec<Setting> {
+        match self {
+            Self::One => v1::settings(controller, limits),
+            Self::Two => v2::settings(controller, limits),
+        }
+    }
 }
 
 impl Layout {
@@ -94,6 +147,12 @@ impl Layout {
             Version::Two => v2::OOM_EVENTS,
         };
         keyed_value(&self.read(Controller::Memory, group, file), "oom_kill").unwrap_or(0)
+    }
+
+    /// Freezes or thaws a group. Freezing is under way when this returns; the last of the two that was asked for holds.
+    pub(crate) fn set_activity(&self, group: &str, activity: Activity) -> io::Result<()> {
+        let parent = self.parent_of(Controller::Freezer).ok_or(io::ErrorKind::Unsupported)?;
+        self.version.activity(activity).write_into(&parent.join(group))
     }
 
     /// The text of one file of a group; empty where there is none.

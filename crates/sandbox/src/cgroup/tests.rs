@@ -41,7 +41,13 @@ impl Drop for Folder {
 }
 
 fn v2(parent: PathBuf) -> Layout {
-    let all = vec![Controller::Memory, Controller::Pids, Controller::Cpu, Controller::CpuAccounting];
+    let all = vec![
+        Controller::Memory,
+        Controller::Pids,
+        Controller::Cpu,
+        Controller::CpuAccounting,
+        Controller::Freezer,
+    ];
     Layout { version: Version::Two, parents: vec![(parent, all)] }
 }
 
@@ -139,4 +145,16 @@ fn limits_become_the_values_of_each_version() {
     assert_eq!(text(v1::settings(Controller::Pids, &limits)), ["pids.max=17"]);
     assert_eq!(text(v2::settings(Controller::Cpu, &limits)), ["cpu.weight=50"]);
     assert_eq!(text(v2::settings(Controller::Memory, &limits)), ["memory.max=1048576", "memory.swap.max=0"]);
+}
+
+#[test]
+fn version_2_groups_are_frozen_and_thawed() {
+    let folder = Folder::new("freezer");
+    let group = folder.group("cell-1", &[("cgroup.freeze", "0")]);
+    let layout = v2(folder.0.clone());
+    for (activity, expected) in [(Activity::Frozen, "1"), (Activity::Thawed, "0")] {
+        layout.set_activity("cell-1", activity).unwrap();
+        assert_eq!(fs::read_to_string(group.join("cgroup.freeze")).unwrap(), expected);
+    }
+    assert!(layout.set_activity("cell-2", Activity::Frozen).is_err(), "there is no such group");
 }

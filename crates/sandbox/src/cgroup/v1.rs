@@ -1,8 +1,11 @@
 //! Control groups, version 1: file names and values. A table, no behaviour.
 
-use super::{Controller, Limits, Setting};
+use super::{Activity, Controller, Limits, Setting};
 
 pub(super) const MEMORY_USED: &str = "memory.usage_in_bytes";
+/// Moves the writing thread alone. For a process with one thread that is the same as moving the process, but moving a
+/// process waits until no processor of the machine can be in a fork any more, which takes milliseconds.
+pub(super) const JOIN: &str = "tasks";
 pub(super) const CPU_USED: &str = "cpuacct.usage";
 pub(super) const OOM_EVENTS: &str = "memory.oom_control";
 
@@ -22,11 +25,20 @@ pub(super) fn settings(controller: Controller, limits: &Limits) -> Vec<Setting> 
             let shares = (u64::from(limits.cpu_weight) * SHARES_PER_100 / 100).max(2);
             vec![Setting { file: "cpu.shares", value: shares.to_string(), required: false }]
         }
-        Controller::CpuAccounting => Vec::new(),
+        Controller::CpuAccounting | Controller::Freezer => Vec::new(),
         Controller::Pids => {
             vec![Setting { file: "pids.max", value: limits.processes_max.to_string(), required: true }]
         }
     }
+}
+
+/// What freezes or thaws a group below the parent that serves the freezer.
+pub(super) fn activity(activity: Activity) -> Setting {
+    let value = match activity {
+        Activity::Frozen => "FROZEN",
+        Activity::Thawed => "THAWED",
+    };
+    Setting { file: "freezer.state", value: value.to_owned(), required: true }
 }
 
 /// Microseconds from the file's nanoseconds.

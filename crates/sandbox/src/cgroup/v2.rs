@@ -1,8 +1,9 @@
 //! Control groups, version 2: file names and values. A table, no behaviour.
 
-use super::{Controller, Limits, Setting, keyed_value};
+use super::{Activity, Controller, Limits, Setting, keyed_value};
 
 pub(super) const MEMORY_USED: &str = "memory.current";
+pub(super) const JOIN: &str = "cgroup.procs";
 pub(super) const CPU_USED: &str = "cpu.stat";
 pub(super) const OOM_EVENTS: &str = "memory.events";
 
@@ -18,11 +19,20 @@ pub(super) fn settings(controller: Controller, limits: &Limits) -> Vec<Setting> 
             let weight = limits.cpu_weight.clamp(1, 10_000);
             vec![Setting { file: "cpu.weight", value: weight.to_string(), required: false }]
         }
-        Controller::CpuAccounting => Vec::new(),
+        Controller::CpuAccounting | Controller::Freezer => Vec::new(),
         Controller::Pids => {
             vec![Setting { file: "pids.max", value: limits.processes_max.to_string(), required: true }]
         }
     }
+}
+
+/// What freezes or thaws a group.
+pub(super) fn activity(activity: Activity) -> Setting {
+    let value = match activity {
+        Activity::Frozen => "1",
+        Activity::Thawed => "0",
+    };
+    Setting { file: "cgroup.freeze", value: value.to_owned(), required: true }
 }
 
 /// Microseconds from `cpu.stat`.

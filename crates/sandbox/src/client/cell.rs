@@ -4,20 +4,24 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use alula_model::{ErrorCode, Fault};
-use alula_runtime::{BoxFuture, Cell, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage};
+use alula_model::{ErrorCode, Fault, Network};
+use alula_runtime::{
+    BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage, ZygoteSpec,
+};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::peer::Peer;
 use super::process::{Running, SandboxProcess};
-use super::{Shared, failed, plan_of};
+use super::{Shared, cell_plan_of, failed, plan_of};
+use crate::cgroup::{Activity, Layout};
 use crate::egress::{self, EgressPolicy};
 use crate::link::FDS_MAX;
-use crate::protocol::{Answer, Order, Request};
+use crate::protocol::{Answer, Order, Reply, Request, ZygotePlan};
 
 /// A cell.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct SandboxCell {
     shared: Arc<Shared>,
     id: u64,
     group: String,
+    /// Where host folders are shown.
+    mounted: Mutex<Vec<PathBuf>>,
     holder: Arc<Peer<Answer>>,
     running: Arc<Running>,
     listeners: Mutex<HashMap<u16, TcpListener>>,
@@ -34,12 +40,12 @@ pub(super) struct SandboxCell {
 }
 
 impl SandboxCell {
-    /// Takes what the spawner sent: the link to the holder and the listeners, in the order of `ports`.
+    /// Takes what the spawner sent: the link to the holder and the listeners, in the order of `spec`.
     pub(super) fn new(
         shared: Arc<Shared>,
         id: u64,
         group: String,
-        ports: &[u16],
+        spec: &CellSpec,
         fds: Vec<OwnedFd>,
     ) -> io::Result<Self> {
         let mut fds = fds.into_iter();
@@ -49,7 +55,7 @@ impl SandboxCell {
             listener.set_nonblocking(true)?;
             Ok((*port, TcpListener::from_std(listener)?))
         };
-        let listeners = ports.iter().zip(fds).map(listener).collect::<io::Result<_>>()?;
+        let listeners = spec.listeners.iter().zip(fds).map(listener).collect::<io::Result<_>>()?;
         let holder = Arc::new(Peer::new(link)?);
         let running = Arc::new(Running::default());
         let (peer, processes) = (Arc::clone(&holder), Arc::clone(&running));
@@ -66,6 +72,7 @@ impl SandboxCell {
             shared,
             id,
             group,
+            mounted: Mutex::new(spec.mounts.iter().map(|mount| mount.target.clone()).collect()),
             holder,
             running,
             listeners: Mutex::new(listeners),
@@ -81,6 +88,23 @@ impl SandboxCell {
             let task = tokio::spawn(egress::serve(listener, policy));
             let _ = self.proxy.set(task.abort_handle());
         }
+    }
+
+    /// Whether nothing is shown at `target` yet; from now on something is.
+    fn is_new_mount(&self, target: &Path) -> bool {
+        let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !mounted.iter().any(|place| place == target);
+        if is_new {
+            mounted.push(target.to_owned());
+        }
+        is_new
+    }
+
+    /// Closes the listeners that a cell with `spec` would not have.
+    fn keep_listeners(&self, spec: &CellSpec) {
+        let has_proxy = spec.network == Network::Internet;
+        let is_kept = |port: u16| spec.listeners.contains(&port) || (has_proxy && port == EGRESS_PROXY_PORT);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).retain(|port, _| is_kept(*port));
     }
 
     async fn start_process(&self, spec: ProcessSpec) -> Result<Box<dyn Process>, Fault> {
@@ -106,6 +130,31 @@ impl SandboxCell {
                 ErrorCode::InvalidSpec,
                 format!("command and environment are too large: {error}"),
             )),
+            Err(error) => Err(failed(&format!("it has ended: {error}"))),
+        }
+    }
+
+    async fn fork_process(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> Result<Box<dyn Process>, Fault> {
+        let plan = ZygotePlan {
+            argv: zygote.argv,
+            env: zygote.env,
+            mounts: zygote.mounts.into_iter().map(plan_of).collect(),
+        };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let request = Request::Fork { cell: self.id, zygote: plan };
+        let (Reply::Forked { pid }, _) = self.shared.ask_with(request, &fds).await? else {
+            return Err(failed(&"the spawner answered something else"));
+        };
+        let number = self.holder.next_number();
+        let mut started = Started { running: &self.running, number, kept: false };
+        let exit = self.running.expect(number);
+        match self.holder.ask(number, Order::Adopt { pid }, &[]).await.map(|received| received.message) {
+            Ok(Answer::Started) => {
+                started.kept = true;
+                Ok(Box::new(SandboxProcess { holder: Arc::clone(&self.holder), number, exit }))
+            }
+            Ok(Answer::Failed { reason }) => Err(failed(&reason)),
+            Ok(_) => Err(failed(&"the holder answered something else")),
             Err(error) => Err(failed(&format!("it has ended: {error}"))),
         }
     }
@@ -145,8 +194,25 @@ impl Cell for SandboxCell {
         })
     }
 
+    fn specialise(&self, spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            self.keep_listeners(&spec);
+            let mut plan = cell_plan_of(&spec);
+            plan.mounts.retain(|mount| self.is_new_mount(&mount.target));
+            self.shared.ask(Request::Specialise { cell: self.id, plan }).await?;
+            if spec.network == Network::Internet {
+                self.serve_egress(Arc::clone(&self.shared.egress));
+            }
+            Ok(())
+        })
+    }
+
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
         Box::pin(self.start_process(spec))
+    }
+
+    fn fork(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        Box::pin(self.fork_process(zygote, fds))
     }
 
     fn take_listener(&self, port: u16) -> Option<TcpListener> {
@@ -162,6 +228,19 @@ impl Cell for SandboxCell {
             // A cell that has ended is swept.
             let _ = self.holder.ask(self.holder.next_number(), Order::Sweep, &[]).await;
         })
+    }
+
+    fn freeze(&self) -> bool {
+        let frozen = |groups: &Layout| groups.set_activity(&self.group, Activity::Frozen).is_ok();
+        self.shared.groups.as_ref().is_some_and(frozen)
+    }
+
+    fn thaw(&self) {
+        let thawed = |groups: &Layout| groups.set_activity(&self.group, Activity::Thawed);
+        if let Some(Err(error)) = self.shared.groups.as_ref().map(thawed) {
+            // Where its group is gone, so is the cell.
+            tracing::debug!(%error, group = self.group, "a sandbox was not thawed");
+        }
     }
 
     fn usage(&self) -> Usage {

@@ -6,7 +6,7 @@ mod peer;
 mod process;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use alula_model::{ErrorCode, Fault, Network};
@@ -118,6 +118,15 @@ impl Launcher for Sandbox {
         })
     }
 
+    fn can_specialise(&self) -> bool {
+        true
+    }
+
+    /// A zygote enters namespaces of cells that belong to other users, which takes the rights of root.
+    fn can_fork(&self) -> bool {
+        self.shared.facts.privileged && self.shared.facts.cell_error.is_none()
+    }
+
     fn report(&self) -> LauncherReport {
         report::describe(&self.shared.facts)
     }
@@ -129,19 +138,11 @@ impl Shared {
         if proxied && !spec.listeners.contains(&EGRESS_PROXY_PORT) {
             spec.listeners.push(EGRESS_PROXY_PORT);
         }
-        let plan = CellPlan {
-            memory_bytes: spec.memory_bytes,
-            processes_max: spec.processes_max,
-            tmp_bytes: spec.tmp_bytes,
-            cpu_weight: spec.cpu_weight,
-            listeners: spec.listeners.clone(),
-            mounts: spec.mounts.iter().cloned().map(plan_of).collect(),
-        };
-        let (reply, fds) = self.ask(Request::Prepare(plan)).await?;
+        let (reply, fds) = self.ask(Request::Prepare(cell_plan_of(&spec))).await?;
         let Reply::Prepared { cell, group, owner } = reply else {
             return Err(failed(&"the spawner answered something else"));
         };
-        let made = SandboxCell::new(Arc::clone(&self), cell, group, &spec.listeners, fds);
+        let made = SandboxCell::new(Arc::clone(&self), cell, group, &spec, fds);
         let made = made.map_err(|error| failed(&error))?;
         if let Some(owner) = owner {
             let folders = spec.mounts.into_iter().filter(|mount| mount.writable).map(|mount| mount.source);
@@ -155,7 +156,15 @@ impl Shared {
 
     /// Asks the spawner; a refusal is a fault.
     async fn ask(&self, request: Request) -> Result<(Reply, Vec<OwnedFd>), Fault> {
-        let answered = self.spawner.ask(self.spawner.next_number(), request, &[]).await;
+        self.ask_with(request, &[]).await
+    }
+
+    async fn ask_with(
+        &self,
+        request: Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+        let answered = self.spawner.ask(self.spawner.next_number(), request, fds).await;
         let received = answered.map_err(|error| {
             let why = "the spawner, which makes all sandboxes, has ended; the platform must be started again";
             failed(&format!("{why}: {error}"))
@@ -167,6 +176,17 @@ impl Shared {
             Reply::Failed { reason } => Err(failed(&reason)),
             reply => Ok((reply, received.fds)),
         }
+    }
+}
+
+fn cell_plan_of(spec: &CellSpec) -> CellPlan {
+    CellPlan {
+        memory_bytes: spec.memory_bytes,
+        processes_max: spec.processes_max,
+        tmp_bytes: spec.tmp_bytes,
+        cpu_weight: spec.cpu_weight,
+        listeners: spec.listeners.clone(),
+        mounts: spec.mounts.iter().cloned().map(plan_of).collect(),
     }
 }
 

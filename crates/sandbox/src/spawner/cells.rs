@@ -13,10 +13,11 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::slots::Slots;
 use super::template::Template;
+use super::zygotes::{Fork, Zygotes};
 use crate::cell::{self, Blueprint, IDS_PER_CELL, IdMap, MountTree};
 use crate::cgroup::{Groups, Limits};
 use crate::link;
-use crate::protocol::{CellPlan, MountPlan};
+use crate::protocol::{CellPlan, MountPlan, ZygotePlan};
 use crate::sys;
 
 const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
@@ -33,7 +34,7 @@ const PARTS_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) enum Stage {
     /// The holder builds it; the platform's end of its link waits here. The number is that of the request.
-    SettingUp { link: OwnedFd, request: u64 },
+    SettingUp { link: OwnedFd, listeners: usize, request: u64 },
     /// The platform has it.
     Running,
     /// Its holder has ended.
@@ -51,6 +52,10 @@ pub(super) struct Cell {
     mounts: OwnedFd,
     pub(super) group: String,
     pub(super) map: IdMap,
+    limits: Limits,
+    tmp_bytes: u64,
+    /// The Landlock rules for processes that zygotes fork into it.
+    pub(super) ruleset: Option<OwnedFd>,
     slot: u32,
 }
 
@@ -69,13 +74,14 @@ pub(super) struct Maker {
 pub(super) struct Cells {
     pub(super) maker: Maker,
     pub(super) live: HashMap<u64, Cell>,
+    pub(super) zygotes: Zygotes,
     slots: Slots,
     last: u64,
 }
 
 impl Cells {
     pub(super) fn new(maker: Maker) -> Self {
-        Self { maker, live: HashMap::new(), slots: Slots::new(), last: 0 }
+        Self { maker, live: HashMap::new(), zygotes: Zygotes::default(), slots: Slots::new(), last: 0 }
     }
 
     /// Starts making a cell.
@@ -106,11 +112,44 @@ impl Cells {
         let Some(Cell { stage: Stage::Running, mounts, .. }) = self.live.get(&cell) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
         };
-        if mount.writable {
-            return Err(io::Error::other("a writable folder must be named when the cell is made"));
+        let tree = self.maker.fetch_read_only(mount)?;
+        self.maker.template.change_in(mounts, &[(tree, &*mount.target)], None)
+    }
+
+    /// Makes a cell that was prepared for nobody into one of `plan`. Limits come first, so that nothing of the
+    /// version is visible inside before they hold.
+    pub(super) fn specialise(&mut self, cell: u64, plan: &CellPlan) -> io::Result<()> {
+        let Some(found) = self.live.get_mut(&cell).filter(|cell| matches!(cell.stage, Stage::Running)) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
+        };
+        let limits = limits_of(plan);
+        if let Some(groups) = &self.maker.groups {
+            groups.change(&found.group, &found.limits, &limits)?;
         }
-        let tree = self.maker.template.fetch(mount)?;
-        self.maker.template.attach_in(mounts, &tree, &mount.target)
+        found.limits = limits;
+        let trees = plan.mounts.iter().map(|mount| Ok((self.maker.fetch_read_only(mount)?, &*mount.target)));
+        let trees = trees.collect::<io::Result<Vec<_>>>()?;
+        let tmp_bytes = (plan.tmp_bytes != found.tmp_bytes).then_some(plan.tmp_bytes);
+        found.tmp_bytes = plan.tmp_bytes;
+        self.maker.template.change_in(&found.mounts, &trees, tmp_bytes)
+    }
+
+    /// Has a process forked into a cell by a zygote. Returns the zygotes that were started for it.
+    pub(super) fn fork(
+        &mut self,
+        number: u64,
+        cell: u64,
+        zygote: &ZygotePlan,
+        standard: &[OwnedFd],
+    ) -> io::Result<Vec<u64>> {
+        let Some(found) = self.live.get(&cell).filter(|cell| matches!(cell.stage, Stage::Running)) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
+        };
+        let groups = self.maker.groups.as_ref().map(|groups| groups.joins(&found.group)).transpose()?;
+        let groups = groups.unwrap_or_default();
+        let (holder, ruleset) = (&found.holder, found.ruleset.as_ref());
+        let fork = Fork { number, holder, ruleset, standard, groups: &groups };
+        self.zygotes.fork(&mut self.maker, zygote, &fork)
     }
 
     /// Kills a cell; false when there is nothing to wait for.
@@ -124,6 +163,9 @@ impl Cells {
             Stage::Ending { requests } => requests.push(request),
             Stage::SettingUp { .. } | Stage::Running => {
                 let _ = pidfd_send_signal(&found.holder, Signal::KILL);
+                if let Some(groups) = &self.maker.groups {
+                    groups.thaw(&found.group);
+                }
                 found.stage = Stage::Ending { requests: vec![request] };
             }
         }
@@ -168,12 +210,7 @@ impl Maker {
                 Ok(MountTree { tree, target: mount.target.clone(), writable: mount.writable })
             })
             .collect::<io::Result<Vec<_>>>()?;
-        let limits = Limits {
-            memory_bytes: plan.memory_bytes,
-            // The holder counts too.
-            processes_max: u64::from(plan.processes_max) + 1,
-            cpu_weight: plan.cpu_weight,
-        };
+        let limits = limits_of(plan);
         let joins = self.groups.as_ref().map(|groups| groups.create(group, &limits)).transpose()?;
         let (ours, theirs) = link::pair()?;
         let (mapped, map_done) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -204,8 +241,26 @@ impl Maker {
             let _ = waitid(WaitId::PidFd(holder.as_fd()), WaitIdOptions::EXITED);
             io::Error::new(error.kind(), format!("user map: {error}"))
         })?;
-        let stage = Stage::SettingUp { link: ours, request };
-        Ok(Cell { stage, holder, mounts, group: group.to_owned(), map, slot })
+        let stage = Stage::SettingUp { link: ours, listeners: plan.listeners.len(), request };
+        Ok(Cell {
+            stage,
+            holder,
+            mounts,
+            group: group.to_owned(),
+            map,
+            limits,
+            tmp_bytes: plan.tmp_bytes,
+            ruleset: None,
+            slot,
+        })
+    }
+
+    /// A host folder for a cell that is complete.
+    fn fetch_read_only(&mut self, mount: &MountPlan) -> io::Result<OwnedFd> {
+        if mount.writable {
+            return Err(io::Error::other("a writable folder must be named when the cell is made"));
+        }
+        self.template.fetch(mount)
     }
 
     /// A group may be busy for a moment after its last process; the kernel is given some rounds for it, and
@@ -219,6 +274,15 @@ impl Maker {
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
+    }
+}
+
+fn limits_of(plan: &CellPlan) -> Limits {
+    Limits {
+        memory_bytes: plan.memory_bytes,
+        // The holder counts too.
+        processes_max: u64::from(plan.processes_max) + 1,
+        cpu_weight: plan.cpu_weight,
     }
 }
 

@@ -4,13 +4,14 @@
 //! safely. So the first thing that `main` does is to fork this process, before any thread exists; afterwards
 //! the server asks it for cells over a link. When the link ends, for whatever reason, it kills all cells,
 //! removes their groups and ends. `template` is the root that cells share, `cells` makes and ends them,
-//! `serve` is the loop.
+//! `zygotes` has processes forked into them, `serve` is the loop.
 
 mod cells;
 mod etc;
 mod serve;
 mod slots;
 mod template;
+mod zygotes;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -178,7 +178,7 @@ fn wait_ready(link: &OwnedFd) -> io::Result<()> {
     ready(link).map(drop)
 }
 
-/// The holder's first message: the listeners, or why there is no cell.
+/// The holder's first message: the listeners and the ruleset, or why there is no cell.
 fn ready(link: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     let mut buffer = vec![0; ANSWER_BYTES_MAX];
     match link::receive::<Numbered<Answer>>(link, &mut buffer)? {
@@ -211,6 +211,8 @@ struct Server<'a> {
 
 /// What an event is about, as the number that the kernel keeps with it.
 const PLATFORM: u64 = 0;
+/// Marks what is about a zygote.
+const ZYGOTE: u64 = 1 << 63;
 fn set_up_of(cell: u64) -> EventData {
     EventData::new_u64(cell * 2)
 }
@@ -238,7 +240,9 @@ impl<'a> Server<'a> {
                 if about == PLATFORM {
                     let received = link::receive::<Numbered<Request>>(self.link, &mut self.buffer)?;
                     let Some(received) = received else { return Ok(()) };
-                    self.serve_request(received.message)?;
+                    self.serve_request(received.message, received.fds)?;
+                } else if about & ZYGOTE != 0 {
+                    self.serve_zygote((about & !ZYGOTE) / 2, about % 2 == 1)?;
                 } else if about % 2 == 0 {
                     self.finish_set_up(about / 2)?;
                 } else {
@@ -248,7 +252,11 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn serve_request(&mut self, Numbered { number, body }: Numbered<Request>) -> io::Result<()> {
+    fn serve_request(
+        &mut self,
+        Numbered { number, body }: Numbered<Request>,
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<()> {
         match body {
             Request::Prepare(plan) => {
                 let begun = self.cells.prepare(&plan, number).and_then(|cell| self.watch(cell));
@@ -258,6 +266,15 @@ impl<'a> Server<'a> {
                 Ok(()) => send(self.link, number, &Reply::Done, &[]),
                 Err(error) => self.fail(number, &error),
             },
+            Request::Specialise { cell, plan } => match self.cells.specialise(cell, &plan) {
+                Ok(()) => send(self.link, number, &Reply::Done, &[]),
+                Err(error) => self.fail(number, &error),
+            },
+            Request::Fork { cell, zygote } => {
+                let begun = self.cells.fork(number, cell, &zygote, &fds);
+                let watched = begun.and_then(|new| new.into_iter().try_for_each(|id| self.watch_zygote(id)));
+                watched.or_else(|error| self.fail(number, &error))
+            }
             Request::Destroy { cell } => {
                 if self.cells.kill(cell, number) {
                     return Ok(());
@@ -276,15 +293,38 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
+    fn watch_zygote(&self, id: u64) -> io::Result<()> {
+        let Some((link, process)) = self.cells.zygotes.watched(id) else { return Ok(()) };
+        epoll::add(&self.events, link, EventData::new_u64(ZYGOTE | (id * 2)), EventFlags::IN)?;
+        Ok(epoll::add(&self.events, process, EventData::new_u64(ZYGOTE | (id * 2 + 1)), EventFlags::IN)?)
+    }
+
+    /// A zygote has spoken, or has ended. Its descriptors leave the events by being closed.
+    fn serve_zygote(&mut self, id: u64, has_ended: bool) -> io::Result<()> {
+        if has_ended {
+            let error = io::Error::other("the zygote has ended");
+            let unanswered = self.cells.zygotes.ended(id);
+            return unanswered.into_iter().try_for_each(|number| self.fail(number, &error));
+        }
+        match self.cells.zygotes.heard(id) {
+            Some((number, Ok(pid))) => send(self.link, number, &Reply::Forked { pid }, &[]),
+            Some((number, Err(reason))) => self.fail(number, &io::Error::other(reason)),
+            None => Ok(()),
+        }
+    }
+
     /// A holder has spoken: its cell goes to the platform, or is ended.
     fn finish_set_up(&mut self, cell: u64) -> io::Result<()> {
         let Some(found) = self.cells.live.get_mut(&cell) else { return Ok(()) };
-        let Stage::SettingUp { link, request } = std::mem::replace(&mut found.stage, Stage::Running) else {
+        let Stage::SettingUp { link, listeners: count, request } =
+            std::mem::replace(&mut found.stage, Stage::Running)
+        else {
             return Ok(());
         };
         epoll::delete(&self.events, &link)?;
         match ready(&link) {
-            Ok(listeners) => {
+            Ok(mut listeners) => {
+                found.ruleset = listeners.split_off(count.min(listeners.len())).pop();
                 let mut fds = vec![link.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
                 let (group, owner) = (found.group.clone(), found.map.owner());

@@ -96,12 +96,21 @@ impl Template {
         Ok(tree)
     }
 
-    /// Attaches a mount in the mount namespace of a running cell.
-    pub(super) fn attach_in(&self, mounts: &OwnedFd, tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    /// Attaches mounts in the mount namespace of a running cell, and gives its `/tmp` another size.
+    pub(super) fn change_in(
+        &self,
+        mounts: &OwnedFd,
+        trees: &[(OwnedFd, &Path)],
+        tmp_bytes: Option<u64>,
+    ) -> io::Result<()> {
         sys::setns(mounts.as_fd(), libc::CLONE_NEWNS)?;
-        let attached = crate::cell::attach(tree.as_fd(), target);
+        let mut trees = trees.iter();
+        let attached = trees.try_for_each(|(tree, target)| crate::cell::attach(tree.as_fd(), target));
+        let changed = attached
+            .map_err(io::Error::from)
+            .and_then(|()| tmp_bytes.map_or(Ok(()), crate::cell::resize_tmp));
         sys::setns(self.own.as_fd(), libc::CLONE_NEWNS)?;
-        Ok(attached?)
+        changed
     }
 
     fn make_mount_point(&mut self, target: &Path, kind: FileType) -> io::Result<()> {

@@ -15,7 +15,17 @@ tests![
     only_given_descriptors_are_open,
     devices_cannot_be_made,
     extra_folders_are_shown_read_only,
+    files_move_between_folders_that_may_be_written,
 ];
+
+async fn files_move_between_folders_that_may_be_written(sandbox: &Sandbox) -> Outcome {
+    let room = Room::new(sandbox).await;
+    let moving = "mkdir /tmp/a /tmp/b; echo moved > /tmp/a/x; python3 -c \"import os; os.rename('/tmp/a/x', '/tmp/b/x')\"";
+    let output = room.shell(&format!("{moving}; cat /tmp/b/x")).await;
+    assert_eq!(output.stdout, "moved\n", "{output:?}");
+    room.end().await;
+    Outcome::Passed
+}
 
 async fn extra_folders_are_shown_read_only(sandbox: &Sandbox) -> Outcome {
     let extra = crate::harness::EXTRA;

@@ -58,7 +58,7 @@ async fn a_spawner_needs_a_process_without_threads(_: &Sandbox) -> Outcome {
     Outcome::Passed
 }
 
-/// A platform with one cell in which something runs that does not want to end.
+/// A platform with a cell in which something runs that does not want to end, and one that is frozen.
 pub(crate) fn be_platform(group: &str) {
     let link = fork_spawner(SpawnerOptions::new(group)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -68,6 +68,9 @@ pub(crate) fn be_platform(group: &str) {
         let script = "trap '' TERM; (setsid sleep 1000 &); echo up; while :; do sleep 1; done";
         let (_running, [_stdin, stdout, _stderr]) = room.start(&["/bin/sh", "-c", script]).await.unwrap();
         std::io::Read::read_exact(&mut std::fs::File::from(stdout), &mut [0; 3]).unwrap();
+        let frozen = Room::new(&sandbox).await;
+        let _frozen = frozen.start(&["/bin/sleep", "1000"]).await.unwrap();
+        frozen.cell.freeze();
         println!("ready");
         std::future::pending::<()>().await;
     });
@@ -94,6 +97,16 @@ fn members(group: &str) -> Vec<String> {
         .into_iter()
         .flat_map(|f| read(f).lines().map(str::to_owned).collect::<Vec<_>>())
         .collect()
+}
+
+/// Those of [`members`] that are in a frozen group.
+fn frozen_members(group: &str) -> Vec<String> {
+    let read = |folder: &PathBuf, file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let is_frozen = |folder: &PathBuf| {
+        read(folder, "freezer.state").starts_with("FR") || read(folder, "cgroup.freeze") == "1\n"
+    };
+    let frozen = groups_left(group).into_iter().filter(is_frozen);
+    frozen.flat_map(|f| read(&f, "cgroup.procs").lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -131,6 +144,7 @@ async fn the_next_start_removes_what_a_crash_of_everything_left(sandbox: &Sandbo
     let group = format!("test-crashed-{}", std::process::id());
     let mut platform = start_platform(&group);
     let pids = members(&group);
+    let frozen = frozen_members(&group);
     let spawner = child_of(platform.id());
     // The spawner first, so that it cannot clean up.
     rustix::process::kill_process(
@@ -140,7 +154,8 @@ async fn the_next_start_removes_what_a_crash_of_everything_left(sandbox: &Sandbo
     .unwrap();
     platform.kill().unwrap();
     platform.wait().unwrap();
-    wait_until("the end of the cells with their spawner", || pids.iter().all(|pid| !is_alive(pid)));
+    let running = || pids.iter().filter(|pid| !frozen.contains(pid));
+    wait_until("the end of the cells with their spawner", || running().all(|pid| !is_alive(pid)));
     assert!(!groups_left(&group).is_empty(), "nobody was there to remove the groups");
     // A process in a group that no spawner knows, as after an upgrade that went wrong.
     let mut stray = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
@@ -149,6 +164,8 @@ async fn the_next_start_removes_what_a_crash_of_everything_left(sandbox: &Sandbo
     }
     let mut next = start_platform(&group);
     wait_until("the end of the stray process", || matches!(stray.try_wait(), Ok(Some(_))));
+    // What is frozen does not die before it is thawed.
+    wait_until("the end of the frozen cell", || frozen.iter().all(|pid| !is_alive(pid)));
     assert!(members(&group).iter().all(|pid| !pids.contains(pid)));
     next.kill().unwrap();
     next.wait().unwrap();

@@ -21,6 +21,7 @@ mod harness;
 mod instances;
 mod programs;
 mod room;
+mod stems;
 mod unprivileged;
 
 use harness::Test;
@@ -29,6 +30,7 @@ fn tests() -> Vec<Test> {
     [
         programs::tests(),
         instances::tests(),
+        stems::tests(),
         attacks_on_files::tests(),
         attacks_on_network::tests(),
         attacks_on_rights::tests(),

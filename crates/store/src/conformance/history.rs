@@ -16,6 +16,7 @@ pub async fn history(store: &dyn History) {
     filters(store).await;
     pages_continue_where_they_ended(store).await;
     pruning(store).await;
+    every_kind_of_run_comes_back(store).await;
 }
 
 fn name(text: &str) -> Name {
@@ -46,6 +47,25 @@ fn run(id: &str, function: &str, started_at: i64) -> Run {
 async fn list(store: &dyn History, filter: RunFilter) -> Vec<String> {
     let page = store.list(RunFilter { limit: 100, ..filter }).await.unwrap();
     page.runs.iter().map(|run| run.id.to_string()).collect()
+}
+
+async fn every_kind_of_run_comes_back(store: &dyn History) {
+    let tiers = [Tier::Warm, Tier::Zygote, Tier::Stem, Tier::Cold];
+    let statuses =
+        [RunStatus::Done, RunStatus::Failed, RunStatus::Timeout, RunStatus::Rejected, RunStatus::Cancelled];
+    let mut runs = Vec::new();
+    for (number, tier) in tiers.into_iter().enumerate() {
+        for (status, trigger) in
+            statuses.into_iter().zip([TriggerKind::Http, TriggerKind::Api].into_iter().cycle())
+        {
+            let id = format!("kind-{number}-{status:?}");
+            runs.push(Run { tier, status, trigger, ..run(&id, "kinds", 1_000) });
+        }
+    }
+    store.append(runs.clone().into()).await.unwrap();
+    for run in runs {
+        assert_eq!(store.get(&run.id).await.unwrap(), [run]);
+    }
 }
 
 async fn attempts_of_one_invocation(store: &dyn History) {

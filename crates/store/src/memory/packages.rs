@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alula_model::Digest;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::packages::{digest_of, no_package};
-use crate::{BoxFuture, Error, PackageInfo, Packages, Result};
+use crate::{BoxFuture, Error, OpenPackage, PackageInfo, Packages, Result};
 
 /// Immutable contents in memory. Clones share their content.
 #[derive(Debug, Clone, Default)]
@@ -57,9 +57,12 @@ impl Packages for MemoryPackages {
         Box::pin(async move { Ok(info) })
     }
 
-    fn get(&self, digest: &Digest) -> BoxFuture<'_, Result<Bytes>> {
+    fn open(&self, digest: &Digest) -> BoxFuture<'_, Result<OpenPackage>> {
         let content = self.contents().get(digest).cloned().ok_or_else(|| no_package(digest));
-        Box::pin(async move { content })
+        Box::pin(async move {
+            let content = content?;
+            Ok(OpenPackage::new(content.len() as u64, content.reader()))
+        })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<PackageInfo>>> {

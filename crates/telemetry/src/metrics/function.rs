@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use alula_model::{Blame, Phases, Run, RunStatus, Tier};
+use alula_model::{Blame, Phases, Run, RunStatus};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -100,7 +100,7 @@ impl FunctionMetrics {
             self.run_time.observe(seconds(run_us));
             self.queue_time.observe(seconds(queue_us));
         }
-        if run.tier == Tier::Cold {
+        if run.tier.is_start() {
             self.cold_starts.inc();
             self.start_time.observe(seconds(start_us));
             self.init_time.observe(seconds(init_us));

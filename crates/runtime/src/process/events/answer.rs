@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::super::pipes::LINE_BYTES_MAX;
 use super::super::{Room, one_hop};
+use super::cancel::Cancelling;
 use super::flights::Reply;
-use super::link::Cancelling;
 use super::stream::ResponseStream;
 use crate::frames::{FailClass, Frame, Kind, pairs};
 use crate::{Answer, Body};

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alula_model::{Fault, InvocationId};
+use alula_model::{ErrorCode, Fault, InvocationId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::super::{Room, Running};
 use super::stream::{Credit, Inbound, OverWindow};
 use super::{AbortOnDrop, answer};
+use crate::BodyError;
 use crate::buffers::Reserved;
 use crate::frames::Frame;
 
@@ -186,7 +187,7 @@ impl Flight {
     pub(super) fn fail(self, fault: Fault) {
         match self.stage {
             Stage::Waiting(waiter) | Stage::Gathering(waiter, ..) => drop(waiter.send(Err(fault))),
-            Stage::Streaming { body, .. } => body.end(Err(crate::BodyError::Disconnected)),
+            Stage::Streaming { body, .. } => body.end(Err(torn(fault))),
             Stage::Abandoned { .. } | Stage::Over => {}
         }
     }
@@ -239,6 +240,14 @@ impl Flight {
             Stage::Abandoned { .. } | Stage::Over => {}
         }
         Ok(true)
+    }
+}
+
+/// How a body ends whose head was passed on before the call failed.
+fn torn(fault: Fault) -> BodyError {
+    match fault.code {
+        ErrorCode::HandlerError | ErrorCode::BadResponse => BodyError::Malformed { reason: fault.message },
+        _ => BodyError::Disconnected,
     }
 }
 

@@ -10,8 +10,9 @@ use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::cancel::Cancelling;
 use super::flights::{Flight, Reply, Stage};
-use super::link::{Cancelling, Link};
+use super::link::Link;
 use super::stream::{Credit, pump};
 use super::{AbortOnDrop, Modes, answer};
 use crate::buffers::{Reserved, request_fault};

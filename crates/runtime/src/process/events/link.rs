@@ -1,13 +1,14 @@
 //! The connection to one guest: what goes out, what comes back, and what happens when either breaks.
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, LogLevel, LogStream};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::pipe;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -15,17 +16,11 @@ use super::super::Room;
 use super::flights::{Flight, Flights, Misplaced, Reply, Stage};
 use super::outbox::Outbox;
 use super::stream::OverWindow;
-use super::{AbortOnDrop, Modes, answer};
-use crate::BodyError;
+use super::{Modes, answer};
 use crate::frames::{
-    CancelReason, Decoder, FailClass, Flags, Frame, FrameError, FrameWriter, Head, Kind, PROTOCOL_VERSION,
-    pairs,
+    CancelReason, Decoder, FailClass, Flags, Frame, FrameError, Kind, PROTOCOL_VERSION, pairs,
 };
-use crate::language::Cancel;
 
-/// Time that cancelled user code has to end before its instance is given up.
-const CANCEL_GRACE: Duration = Duration::from_millis(250);
-const SIGUSR1: i32 = 10;
 /// Time that the other one of socket and process has to end after the first: frames in flight, an exit status.
 const END_WAIT: Duration = Duration::from_millis(500);
 
@@ -36,7 +31,7 @@ pub(super) struct Link {
     pub(super) outbox: Arc<Outbox>,
     flights: Mutex<Flights>,
     ready: Mutex<Option<oneshot::Sender<Result<Modes, Fault>>>>,
-    call_ended: Notify,
+    pub(super) call_ended: Notify,
     is_waiting: AtomicBool,
 }
 
@@ -54,22 +49,24 @@ enum Violation {
 }
 
 impl Link {
-    /// The link over `socket`, and the half to give to [`Link::read`]. `ready` is told how the start went.
+    /// The link over `socket`, which must not block, and what to give to [`Link::read`]. `ready` is told how the start
+    /// went.
     pub(super) fn open(
         room: Arc<Room>,
         socket: UnixStream,
         ready: oneshot::Sender<Result<Modes, Fault>>,
-    ) -> (Arc<Self>, OwnedReadHalf) {
-        let (reader, writer) = socket.into_split();
+    ) -> io::Result<(Arc<Self>, pipe::Receiver)> {
+        // The end of a pipe, since of tokio's types only that is watched for reading alone. See `Outbox` for writing.
+        let reader = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?.into())?;
         let link = Self {
             flights: Mutex::new(Flights::new(Arc::clone(&room))),
             room,
-            outbox: Outbox::new(writer),
+            outbox: Outbox::new(socket),
             ready: Mutex::new(Some(ready)),
             call_ended: Notify::new(),
             is_waiting: AtomicBool::new(false),
         };
-        (Arc::new(link), reader)
+        Ok((Arc::new(link), reader))
     }
 
     /// Remembers for the next call whether others are queued.
@@ -87,7 +84,7 @@ impl Link {
     }
 
     /// Reads frames until the guest is gone, then ends every call that is left.
-    pub(super) async fn read(self: Arc<Self>, mut socket: OwnedReadHalf) {
+    pub(super) async fn read(self: Arc<Self>, mut socket: pipe::Receiver) {
         let ended = {
             let mut reading = std::pin::pin!(self.read_frames(&mut socket));
             tokio::select! {
@@ -111,7 +108,7 @@ impl Link {
         self.call_ended.notify_waiters();
     }
 
-    async fn read_frames(self: &Arc<Self>, socket: &mut OwnedReadHalf) -> Result<(), Violation> {
+    async fn read_frames(self: &Arc<Self>, socket: &mut pipe::Receiver) -> Result<(), Violation> {
         let mut decoder = Decoder::new();
         loop {
             // A socket that cannot be read has ended, whatever the reason.
@@ -246,7 +243,14 @@ impl Link {
         if class == FailClass::NotBegun {
             return self.returned(number);
         }
-        let fault = answer::fault_of(&self.room, class, frame.body_bytes());
+        let fault = match self.room.lost_a_process_to_memory() {
+            // What the handler says then is an effect, and what else was killed is not known.
+            true => {
+                self.room.retire();
+                self.room.out_of_memory()
+            }
+            false => answer::fault_of(&self.room, class, frame.body_bytes()),
+        };
         if let Some(ready) = self.take_ready() {
             let _ = ready.send(Err(Fault { code: as_init(fault.code), ..fault }));
         } else if let Some(flight) = { self.flights().ended(number) } {
@@ -288,163 +292,6 @@ impl Link {
 
     fn take_ready(&self) -> Option<oneshot::Sender<Result<Modes, Fault>>> {
         self.lock_ready().take()
-    }
-
-    /// Waits until the guest works on no call that nobody wants, where it runs one call at a time and would keep
-    /// the next one waiting behind it.
-    pub(super) async fn wait_for_abandoned(&self) {
-        let is_blocked_by_a_call = self.room.language.manifest.cancel == Cancel::Signal;
-        if is_blocked_by_a_call && self.room.plan.spec.concurrency == 1 {
-            self.settled().await;
-        }
-    }
-
-    /// Waits until the guest works on no call that nobody wants.
-    pub(super) async fn settled(&self) {
-        self.wait_until(|flights| !flights.has_abandoned()).await;
-    }
-
-    /// Waits until a call that is sent begins at once.
-    pub(super) async fn wait_for_turn(&self) {
-        self.wait_until(|flights| !flights.is_full()).await;
-    }
-
-    async fn wait_until(&self, is_so: impl Fn(&Flights) -> bool) {
-        loop {
-            let ended = self.call_ended.notified();
-            let mut ended = std::pin::pin!(ended);
-            ended.as_mut().enable();
-            if is_so(&self.flights()) {
-                return;
-            }
-            ended.await;
-        }
-    }
-
-    /// Asks for a call that was sent ahead, unless it has begun.
-    pub(super) fn take_back(&self, number: u32) {
-        if self.flights().has_not_begun(number) {
-            let head = Head::new(Kind::TakeBack, number);
-            self.outbox.send(|out| FrameWriter::new(out, head).finish(&[]));
-            if self.room.language.manifest.cancel == Cancel::Signal {
-                self.room.signal(SIGUSR1);
-            }
-        }
-    }
-
-    /// Tells the guest to stop working on a call. The caller hears nothing of the call any more, even before the
-    /// task is first polled that is returned: it waits until the guest has stopped, or gives the instance up.
-    pub(super) fn cancel(
-        self: Arc<Self>,
-        number: u32,
-        reason: CancelReason,
-    ) -> impl Future<Output = ()> + Send {
-        let ended = self.abandon(number, reason);
-        async move {
-            let Some(mut ended) = ended else { return };
-            while timeout(CANCEL_GRACE, &mut ended).await.is_err() {
-                // The grace is for user code that runs. What lies behind another call is dropped at its turn.
-                if !self.flights().has_not_begun(number) {
-                    return self.give_up(number);
-                }
-            }
-        }
-    }
-
-    fn abandon(&self, number: u32, reason: CancelReason) -> Option<oneshot::Receiver<()>> {
-        let (ended_sender, ended) = oneshot::channel();
-        {
-            let mut flights = self.flights();
-            let flight =
-                flights.get(number).filter(|flight| !matches!(flight.stage, Stage::Abandoned { .. }))?;
-            flight.pump = None;
-            let stage = std::mem::replace(&mut flight.stage, Stage::Abandoned { _ended: ended_sender });
-            if let Stage::Streaming { body, .. } = &stage {
-                let is_late = reason == CancelReason::Deadline;
-                body.end(Err(if is_late { BodyError::TimedOut } else { BodyError::Disconnected }));
-            }
-        }
-        let head = Head::new(Kind::Cancel, number).aux(reason as u16);
-        self.outbox.send(|out| FrameWriter::new(out, head).finish(&[]));
-        match self.room.language.manifest.cancel {
-            Cancel::Frame => {}
-            Cancel::Signal => self.room.signal(SIGUSR1),
-            Cancel::Kill => {
-                self.give_up(number);
-                return None;
-            }
-        }
-        Some(ended)
-    }
-
-    /// The guest does not stop working on a call: nothing new is given to it, and it is killed when no other call
-    /// runs in it.
-    fn give_up(&self, number: u32) {
-        self.room
-            .output
-            .platform(LogLevel::Warn, "instance given up: a cancelled call did not end".to_owned());
-        self.room.retire();
-        let flight = self.flights().give_up(number);
-        drop(flight);
-        self.call_ended.notify_waiters();
-    }
-
-    /// Ends a call with `fault` and tells the guest to stop working on it.
-    pub(super) fn refuse(self: Arc<Self>, number: u32, fault: Fault) {
-        let waiter =
-            self.flights().get(number).map(|flight| std::mem::replace(&mut flight.stage, Stage::Over));
-        match waiter {
-            Some(Stage::Waiting(waiter) | Stage::Gathering(waiter, ..)) => drop(waiter.send(Err(fault))),
-            Some(Stage::Streaming { body, .. }) => body.end(Err(BodyError::Disconnected)),
-            Some(Stage::Abandoned { .. } | Stage::Over) | None => return,
-        }
-        // In a task of its own, because cancelling ends the one that sends the body.
-        tokio::spawn(self.cancel(number, CancelReason::CallerGone));
-    }
-
-    /// Ends a streamed answer at its deadline.
-    pub(super) fn watch_deadline(self: &Arc<Self>, number: u32, deadline: Instant) -> AbortOnDrop {
-        let link = Arc::clone(self);
-        AbortOnDrop(tokio::spawn(async move {
-            tokio::time::sleep_until(deadline).await;
-            // In a task of its own, because cancelling ends this one.
-            tokio::spawn(link.cancel(number, CancelReason::Deadline));
-        }))
-    }
-}
-
-/// Cancels a call when it is dropped, unless it was disarmed: the caller is gone.
-#[derive(Debug)]
-pub(super) struct Cancelling {
-    link: Option<Arc<Link>>,
-    number: u32,
-}
-
-impl Cancelling {
-    pub(super) fn new(link: Arc<Link>, number: u32) -> Self {
-        Self { link: Some(link), number }
-    }
-
-    pub(super) fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// The call has ended, or is cancelled by somebody else.
-    pub(super) fn disarm(&mut self) -> Option<Arc<Link>> {
-        self.link.take()
-    }
-
-    /// The link, as long as the call has not ended.
-    pub(super) fn link(&self) -> Option<&Arc<Link>> {
-        self.link.as_ref()
-    }
-}
-
-impl Drop for Cancelling {
-    fn drop(&mut self) {
-        if let (Some(link), Ok(runtime)) = (self.link.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(link.cancel(self.number, CancelReason::CallerGone));
-        }
     }
 }
 

@@ -6,19 +6,25 @@
 //!
 //! ```text
 //! call ---- outbox ----> socket ----> shim          outbox   frames out, in order, with what the socket refused
-//!   ^                                   |           link     who waits for what; cancelling; the reading task
+//!   ^                                   |           link     who waits for what; the reading task
 //!   +---- flights <---- reader <--------+           stream   bodies that come or go in pieces
+//!                                                   cancel   calls that end early or are taken back
 //! ```
+//!
+//! A guest that runs one call at a time, and says so, is given the next ones while one runs: they lie ready on its side
+//! of the socket, so that neither side sleeps between two calls. What does not come to its turn soon is taken back.
 //!
 //! Not here: log lines once they are cut out of their frames, how a process is started, why it died (`room`).
 
 mod answer;
+mod cancel;
 mod flights;
 mod invoke;
 mod link;
 mod outbox;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +33,7 @@ use alula_model::{ErrorCode, Fault, SpecError};
 use tokio::sync::oneshot;
 
 use super::room::CODE_DIR;
-use super::{Guest, Room};
+use super::{Guest, Room, pipes};
 use crate::frames::{FrameWriter, Head, Kind, PROTOCOL_VERSION};
 use crate::language::Language;
 use crate::{Ahead, Answer, BoxFuture, Call, VersionPlan};
@@ -116,17 +122,18 @@ fn only_file(plan: &VersionPlan, language: &Language) -> Option<String> {
 
 /// Starts the shim in the room and waits until it has loaded the code.
 pub(super) async fn start(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
-    let no_socket = |error: std::io::Error| {
-        tracing::error!(%error, "cannot make a socket for a function");
-        Fault::new(ErrorCode::SandboxFailed, "the platform has no file descriptors left for this function")
+    let (socket, init) = match room.adopt_waiting() {
+        Some(socket) => (socket, init_frame(room, &environment_block(&room.env))?),
+        None => {
+            let init = init_frame(room, &[])?;
+            let (ours, inside) = pipes::socket_pair()?;
+            room.launch(room.language.command(), vec![inside]).await?;
+            (ours, init)
+        }
     };
-    let (ours, inside) = std::os::unix::net::UnixStream::pair().map_err(no_socket)?;
-    ours.set_nonblocking(true).map_err(no_socket)?;
-    let ours = tokio::net::UnixStream::from_std(ours).map_err(no_socket)?;
-    let init = init_frame(room)?;
-    room.launch(room.language.command(), vec![inside.into()]).await?;
     let (told, ready) = oneshot::channel();
-    let (link, reader) = Link::open(Arc::clone(room), ours, told);
+    let socket = socket.into_std().map_err(pipes::no_pipe)?;
+    let (link, reader) = Link::open(Arc::clone(room), socket, told).map_err(pipes::no_pipe)?;
     link.outbox.send(|out| out.extend_from_slice(&init));
     let reader = AbortOnDrop(tokio::spawn(Arc::clone(&link).read(reader)));
     let died = |_| room.fault(ErrorCode::InitFailed, "the function's process ended before it was ready");
@@ -134,7 +141,14 @@ pub(super) async fn start(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
     Ok(Box::new(Events { link, modes, _reader: reader }))
 }
 
-fn init_frame(room: &Room) -> Result<Vec<u8>, Fault> {
+/// The environment as the body of INIT.
+fn environment_block(env: &BTreeMap<String, String>) -> Vec<u8> {
+    let texts: Vec<&str> = env.iter().flat_map(|(name, value)| [name.as_str(), value]).collect();
+    texts.join("\0").into_bytes()
+}
+
+/// INIT; `environment` is empty where the process was started with it.
+fn init_frame(room: &Room, environment: &[u8]) -> Result<Vec<u8>, Fault> {
     let plan = &room.plan;
     let handler = handler(plan, &room.language)
         .ok_or_else(|| Fault::new(ErrorCode::InitFailed, "the function names no handler"))?;
@@ -156,7 +170,11 @@ fn init_frame(room: &Room) -> Result<Vec<u8>, Fault> {
         frame.field(name.as_bytes());
         frame.field(value.as_bytes());
     }
-    frame.finish(&[]);
+    if !environment.is_empty() {
+        frame.field(b"code");
+        frame.field(CODE_DIR.as_bytes());
+    }
+    frame.finish(environment);
     Ok(out)
 }
 

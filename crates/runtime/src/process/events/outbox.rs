@@ -1,15 +1,17 @@
 //! The sending side of a guest's socket.
 //!
 //! Whoever has something to send writes it at once. Only what the socket refuses is kept, in order, and sent by
-//! a task that lives until nothing is left. What can be kept is bounded by what may be sent at all: whole request
+//! a task that lives until nothing is left. Only that task watches whether the socket takes more: a guest's every
+//! read says so, and would wake the platform for nothing. What can be kept is bounded by what may be sent at all: whole request
 //! bodies, which are in memory anyway, and a window for each streamed one.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf as _, Bytes};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::pipe;
 
 use crate::frames::{BODY_BYTES_MAX, Flags, FrameWriter, Head, Kind};
 
@@ -19,7 +21,7 @@ const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
 /// Frames on their way to the guest.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    socket: OwnedWriteHalf,
+    socket: UnixStream,
     queue: Mutex<Queue>,
 }
 
@@ -32,7 +34,8 @@ struct Queue {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: OwnedWriteHalf) -> Arc<Self> {
+    /// An outbox over a socket that does not block.
+    pub(super) fn new(socket: UnixStream) -> Arc<Self> {
         Arc::new(Self { socket, queue: Mutex::default() })
     }
 
@@ -83,11 +86,11 @@ impl Outbox {
 
     /// Bytes that the socket took.
     fn write(&self, bytes: &[u8], is_closed: &mut bool) -> usize {
-        taken(self.socket.try_write(bytes), is_closed)
+        taken((&self.socket).write(bytes), is_closed)
     }
 
     fn write_both(&self, header: &[u8], piece: &[u8], is_closed: &mut bool) -> usize {
-        taken(self.socket.try_write_vectored(&[io::IoSlice::new(header), io::IoSlice::new(piece)]), is_closed)
+        taken((&self.socket).write_vectored(&[io::IoSlice::new(header), io::IoSlice::new(piece)]), is_closed)
     }
 
     fn flush_later(self: &Arc<Self>, queue: &mut Queue) {
@@ -96,15 +99,21 @@ impl Outbox {
         }
         queue.is_flushing = true;
         let outbox = Arc::clone(self);
-        tokio::spawn(async move { while outbox.socket.writable().await.is_ok() && !outbox.flush() {} });
+        tokio::spawn(outbox.flush_later_on());
+    }
+
+    /// Sends what was refused, as the guest reads. Where the socket cannot be watched, the guest is as good as gone.
+    async fn flush_later_on(self: Arc<Self>) {
+        let Ok(socket) = watch(&self.socket) else { return };
+        while socket.writable().await.is_ok() && !self.flush(&socket) {}
     }
 
     /// Whether nothing is left to be sent.
-    fn flush(&self) -> bool {
+    fn flush(&self, socket: &pipe::Sender) -> bool {
         let mut queue = self.queue();
         let queue = &mut *queue;
         while let Some(first) = queue.refused.front_mut() {
-            let sent = self.write(first, &mut queue.is_closed);
+            let sent = taken(socket.try_write(first), &mut queue.is_closed);
             first.advance(sent);
             if queue.is_closed {
                 queue.refused.clear();
@@ -121,6 +130,12 @@ impl Outbox {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The socket as something that is watched for writing only, which of tokio's types is the end of a pipe; a descriptor
+/// of its own, because one can be watched only once.
+fn watch(socket: &UnixStream) -> io::Result<pipe::Sender> {
+    pipe::Sender::from_owned_fd_unchecked(socket.try_clone()?.into())
 }
 
 fn taken(written: io::Result<usize>, is_closed: &mut bool) -> usize {

@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 
-use super::link::Cancelling;
+use super::cancel::Cancelling;
 use super::outbox::Outbox;
 use crate::frames::{BODY_BYTES_MAX, FrameWriter, Head, Kind, WINDOW_BYTES};
 use crate::{Body, BodyError};

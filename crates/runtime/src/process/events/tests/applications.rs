@@ -33,12 +33,39 @@ async fn lifespan_runs_at_start_and_end() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_not_a_whole_one() {
+async fn an_answer_that_breaks_off_is_not_a_whole_one_and_the_log_says_why() {
     let bench = Bench::new();
-    for (runtime, name, target) in [("python", "asgi", "/half"), ("node", "fetch", "/torn")] {
+    let cases = [
+        (
+            "python",
+            "asgi",
+            "/half",
+            "IncompleteResponse: the application returned before its response was complete",
+        ),
+        ("python", "wsgi", "/half", "ValueError: half-way"),
+        ("node", "fetch", "/torn", "Error: torn"),
+    ];
+    for (runtime, name, target, reason) in cases {
         let instance = bench.start_fixture(runtime, name).await;
         let answer = instance.call(call(target, Body::empty())).await.unwrap();
-        assert_eq!(answer.body.collect(100).await, Err(BodyError::Disconnected), "{name}");
+        let error = answer.body.collect(100).await.unwrap_err();
+        let named = matches!(&error, BodyError::Malformed { reason: told } if told.starts_with(reason));
+        assert!(named, "{name}: {error:?}");
+        bench.line(reason).await;
+        still_works(&*instance).await;
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_returns_without_an_answer_gave_a_bad_one() {
+    let bench = Bench::new();
+    let instance = bench.start_fixture("python", "asgi").await;
+    for (target, due) in
+        [("/headless", "http.response.start"), ("/bodiless", "http.response.body without more_body")]
+    {
+        let fault = instance.call(call(target, Body::empty())).await.unwrap_err();
+        assert_eq!(fault.code, ErrorCode::BadResponse, "{target}");
+        assert!(fault.message.ends_with(&format!("{due} is due")), "{}", fault.message);
         still_works(&*instance).await;
     }
 }

@@ -201,3 +201,37 @@ fn a_handler_in_a_file_that_is_not_there_is_refused_at_deploy_time() {
     }
     assert_eq!(check("own.handler", Some("/code/lib:/usr/share")), Ok(()), "the search path leads to it");
 }
+
+/// Code that holds its interpreter for good right after it has printed.
+const BLOCKING: [(&str, &str, &str); 2] = [
+    (
+        "python",
+        "main.py",
+        "import re\n\
+         def handler(event, context):\n    \
+             print('first words')\n    \
+             print('last words')\n    \
+             re.match('(a+)+$', 'a' * 50 + 'b')\n",
+    ),
+    (
+        "node",
+        "index.js",
+        "exports.handler = () => { console.log('first words'); console.log('last words'); for (;;); }",
+    ),
+];
+
+#[tokio::test]
+async fn what_was_printed_before_a_block_is_in_the_log() {
+    for (runtime, file, code) in BLOCKING {
+        let bench = Bench::new();
+        let (_folder, plan) = package(runtime, None, &[(file, code)]);
+        let instance = bench.start(&plan).await;
+        let blocked = instance.call(call("/", Body::empty()));
+        // The call blocks its only thread, so that nothing but what was sent before can come.
+        tokio::select! {
+            ended = blocked => panic!("{runtime}: the call has ended: {ended:?}"),
+            line = bench.line("last words") => assert_eq!(line.text, "last words"),
+        }
+        bench.line("first words").await;
+    }
+}

@@ -19,7 +19,7 @@ use super::super::ProcessBackend;
 use crate::bare::BareLauncher;
 use crate::conformance::{self, CollectedLog, FixedClock, Fixtures, Traits, call};
 use crate::language::{Host, Languages};
-use crate::{Answer, Backend, Body, Buffers, Instance, VersionPlan};
+use crate::{Answer, Backend, Body, Buffers, Instance, Stems, VersionPlan};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -50,6 +50,7 @@ impl Bench {
             log: Arc::clone(&log) as _,
             clock: Arc::new(FixedClock::default()),
             buffers: Buffers::new(64 * MIB),
+            stems: Stems::default(),
         };
         Self { backend, log, _unpacked: unpacked }
     }

@@ -1,0 +1,151 @@
+//! A slot of a script host in the shape of a cell, a context in the shape of a process.
+//!
+//! What a cell has and a slot has not (mounts, listeners, a network to dial into) is refused or ignored: the host's
+//! own cell has the limits and the network, and the code comes compiled.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use alula_model::{ErrorCode, Fault};
+use alula_runtime::{
+    BoxFuture, Cell, CellSpec, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec, Usage,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::hosts::{Context, Host};
+
+/// The signal that a context is reported to have died of when its host is killed.
+const SIGKILL: i32 = 9;
+/// Where the guest protocol's socket stands among the descriptors of a process.
+const LINK_FD: usize = 3;
+
+/// Makes slots for one version in one host.
+#[derive(Debug)]
+pub(super) struct HostLauncher {
+    pub(super) host: Arc<Host>,
+    pub(super) artifact: Arc<File>,
+}
+
+impl Launcher for HostLauncher {
+    fn prepare(&self, _spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>> {
+        let slot = Slot {
+            host: Arc::clone(&self.host),
+            artifact: Arc::clone(&self.artifact),
+            context: OnceLock::new(),
+        };
+        Box::pin(std::future::ready(Ok(Box::new(slot) as Box<dyn Cell>)))
+    }
+
+    fn report(&self) -> LauncherReport {
+        LauncherReport::default()
+    }
+}
+
+/// A place for one context.
+#[derive(Debug)]
+struct Slot {
+    host: Arc<Host>,
+    artifact: Arc<File>,
+    context: OnceLock<Arc<Context>>,
+}
+
+impl Slot {
+    fn open(&self, spec: &ProcessSpec) -> Result<Box<dyn Process>, Fault> {
+        let link: &OwnedFd = spec.fds.get(LINK_FD).ok_or_else(|| failed("a context needs a link"))?;
+        let context = self.host.open(&spec.env, link, &self.artifact).map_err(|error| {
+            tracing::error!(%error, "a script host takes no context");
+            failed("the process for scripts does not answer")
+        })?;
+        let context = self.context.get_or_init(|| context);
+        Ok(Box::new(ContextProcess { host: Arc::clone(&self.host), context: Arc::clone(context) }))
+    }
+
+    fn close(&self) {
+        if let Some(context) = self.context.get() {
+            self.host.close(context.number);
+        }
+    }
+}
+
+fn failed(message: &str) -> Fault {
+    Fault::new(ErrorCode::SandboxFailed, message)
+}
+
+impl Cell for Slot {
+    fn mount(&self, _mount: Mount) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(std::future::ready(Err(failed("nothing can be mounted into a script"))))
+    }
+
+    fn specialise(&self, _spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(std::future::ready(Err(failed("a script's place is made for its function from the start"))))
+    }
+
+    fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        Box::pin(std::future::ready(self.open(&spec)))
+    }
+
+    fn take_listener(&self, _port: u16) -> Option<TcpListener> {
+        None
+    }
+
+    fn dial(&self, _inside: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>> {
+        Box::pin(std::future::ready(Err(std::io::ErrorKind::Unsupported.into())))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, ()> {
+        self.destroy()
+    }
+
+    fn usage(&self) -> Usage {
+        let memory_bytes =
+            self.context.get().map_or(0, |context| context.memory_bytes.load(Ordering::Relaxed));
+        Usage { memory_bytes, cpu_us: 0 }
+    }
+
+    fn oom_kills(&self) -> u64 {
+        0
+    }
+
+    fn destroy(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.close();
+            if let Some(context) = self.context.get() {
+                wait(context).await;
+            }
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Waits for the end of a context. It comes: a host that does not say so is killed for its silence.
+async fn wait(context: &Context) {
+    // The sender is in the context itself, so this cannot fail.
+    let _ = context.ended.subscribe().wait_for(|ended| *ended).await;
+}
+
+#[derive(Debug)]
+struct ContextProcess {
+    host: Arc<Host>,
+    context: Arc<Context>,
+}
+
+impl Process for ContextProcess {
+    fn wait(&self) -> BoxFuture<'_, ProcessExit> {
+        Box::pin(async move {
+            wait(&self.context).await;
+            if self.host.is_gone() { ProcessExit::Signal(SIGKILL) } else { ProcessExit::Code(0) }
+        })
+    }
+
+    fn signal(&self, _signal: i32) {
+        self.host.close(self.context.number);
+    }
+}

@@ -1,0 +1,82 @@
+//! The head of a call, from the guest protocol to what a script is given.
+
+use alula_runtime::frames::pairs;
+
+/// The fields of an INVOKE that a script sees.
+pub(super) struct CallMeta<'a> {
+    pub(super) method: &'a str,
+    target: &'a str,
+    /// The pairs, still joined by NUL.
+    pub(super) headers: &'a [u8],
+}
+
+impl<'a> CallMeta<'a> {
+    pub(super) fn parse(meta: &'a [u8]) -> Option<Self> {
+        let mut rest = Some(meta);
+        let mut next = || {
+            let text = rest?;
+            let end = text.iter().position(|byte| *byte == 0);
+            rest = end.map(|end| &text[end + 1..]);
+            Some(&text[..end.unwrap_or(text.len())])
+        };
+        let method = std::str::from_utf8(next()?).ok()?;
+        let target = std::str::from_utf8(next()?).ok()?;
+        let (_remote, _id, _deadline) = (next()?, next()?, next()?);
+        let parameters: usize = std::str::from_utf8(next()?).ok()?.parse().ok()?;
+        for _ in 0..parameters.checked_mul(2)? {
+            next()?;
+        }
+        Some(Self { method, target, headers: rest.unwrap_or_default() })
+    }
+
+    pub(super) fn url(&self) -> String {
+        let header = |wanted: &[u8]| {
+            let found = pairs(self.headers).flatten().find(|(name, _)| *name == wanted);
+            found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+        };
+        let scheme = if header(b"x-forwarded-proto") == Some("https") { "https" } else { "http" };
+        format!("{scheme}://{}{}", header(b"host").unwrap_or("localhost"), self.target)
+    }
+}
+
+/// Each byte as the character with its number.
+pub(super) fn latin1(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => text.to_owned(),
+        _ => bytes.iter().copied().map(char::from).collect(),
+    }
+}
+
+/// Each character as its byte; the engine lets no others into headers.
+pub(super) fn to_bytes(text: &str) -> Vec<u8> {
+    if text.is_ascii() {
+        return text.as_bytes().to_vec();
+    }
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_s_fields_are_found_behind_its_parameters() {
+        let meta = b"POST\0/a?b=c\x00127.0.0.1\0id\x005\x001\0name\0value\0host\0example.org\0x-forwarded-proto\0https";
+        let head = CallMeta::parse(meta).unwrap();
+        assert_eq!((head.method, &*head.url()), ("POST", "https://example.org/a?b=c"));
+        assert_eq!(head.headers, b"host\0example.org\0x-forwarded-proto\0https");
+        let bare = CallMeta::parse(b"GET\0/\0\0id\x005\x000").unwrap();
+        assert_eq!((&*bare.url(), bare.headers), ("http://localhost/", &b""[..]));
+        for broken in
+            [&b""[..], b"GET", b"GET\0/\0\0id\x005", b"GET\0/\0\0id\x005\x002\0a", b"GET\0/\0\0id\x005\0x"]
+        {
+            assert!(CallMeta::parse(broken).is_none(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_headers_pass_both_ways() {
+        let all: Vec<u8> = (1..=255).collect();
+        assert_eq!(to_bytes(&latin1(&all)), all);
+    }
+}

@@ -1,0 +1,446 @@
+//! One instance: the guest protocol on one side, a module of the engine on the other.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use alula_runtime::frames::{
+    BODY_BYTES_MAX, Decoder, FailClass, Flags, Frame, Head, Kind, PROTOCOL_VERSION, WINDOW_BYTES, pairs,
+};
+use alula_script::{
+    Artifact, BodyStream, Console, Engine, Fetch, Level, Limits, Module, ModuleOptions, NoFetch, Request,
+    RequestBody, Response, ResponseBody, ScriptError,
+};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::control::Packet;
+
+use super::call_meta::{CallMeta, latin1, to_bytes};
+use super::frames_out::FramesOut;
+use super::outgoing::{Client, Outgoing};
+
+/// The variable that says where the proxy is; absent for scripts without a network.
+const PROXY_VARIABLE: &str = "HTTPS_PROXY";
+/// Largest compiled script.
+const ARTIFACT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const MIB: usize = 1024 * 1024;
+/// Time of a call where the platform names none.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Pieces of a request body that wait: a window of the smallest reasonable ones.
+const PIECES_MAX: usize = 1024;
+
+/// What an instance is opened with.
+pub(super) struct Opened {
+    socket: UnixStream,
+    artifact: Artifact,
+    env: Vec<(String, String)>,
+}
+
+impl Opened {
+    /// `None` where a packet does not hold it.
+    pub(super) fn from_packet(packet: Packet) -> Option<Self> {
+        let [link, script] = <[_; 2]>::try_from(packet.fds).ok()?;
+        let socket = std::os::unix::net::UnixStream::from(link);
+        socket.set_nonblocking(true).ok()?;
+        let content = whole(&File::from(script))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let env = pairs(&packet.text).flatten().map(|(name, value)| (text(name), text(value))).collect();
+        Some(Self {
+            socket: UnixStream::from_std(socket).ok()?,
+            artifact: Artifact::from_bytes(content.into()).ok()?,
+            env,
+        })
+    }
+}
+
+/// The content of a file whose position others share.
+fn whole(file: &File) -> Option<Vec<u8>> {
+    let length = file.metadata().ok()?.len();
+    if length > ARTIFACT_BYTES_MAX {
+        return None;
+    }
+    let mut content = vec![0; usize::try_from(length).ok()?];
+    file.read_exact_at(&mut content, 0).ok()?;
+    Some(content)
+}
+
+/// One instance, from INIT to its end.
+pub(super) struct Session {
+    engine: Engine,
+    fetch: Rc<dyn Fetch>,
+    artifact: Artifact,
+    env: Vec<(String, String)>,
+    socket: Rc<UnixStream>,
+    out: Rc<FramesOut>,
+    module: RefCell<Option<Module>>,
+    timeout: Cell<Duration>,
+    calls: RefCell<HashMap<u32, InFlight>>,
+    worked: Notify,
+}
+
+/// Takes the pieces of a streamed request body.
+type PieceSender = mpsc::Sender<Result<Bytes, String>>;
+
+/// What can be told to a call that has not ended.
+#[derive(Default)]
+struct InFlight {
+    task: Option<JoinHandle<()>>,
+    body: Option<PieceSender>,
+    credit: Option<Rc<Semaphore>>,
+}
+
+/// Ends the calls of a session when it is over, also where it is broken off.
+struct EndCalls(Rc<Session>);
+
+impl Drop for EndCalls {
+    fn drop(&mut self) {
+        self.0.calls.take().into_values().filter_map(|call| call.task).for_each(|task| task.abort());
+    }
+}
+
+/// Lines of one instance, as frames.
+#[derive(Debug)]
+struct Log(Rc<FramesOut>);
+
+impl Console for Log {
+    fn log(&self, call: Option<u32>, level: Level, text: &str) {
+        let stream: u16 = if level >= Level::Warn { 2 } else { 1 };
+        let head = Head::new(Kind::Log, call.unwrap_or(0)).aux(stream << 8 | level as u16);
+        // A message of the engine is at most one frame long.
+        self.0.send(head, &[], &text.as_bytes()[..text.floor_char_boundary(BODY_BYTES_MAX)]);
+    }
+}
+
+impl Session {
+    pub(super) fn new(engine: Engine, client: Rc<Client>, opened: Opened) -> Rc<Self> {
+        let Opened { socket, artifact, env } = opened;
+        let socket = Rc::new(socket);
+        let proxy = env.iter().find(|(name, _)| name == PROXY_VARIABLE).map(|(_, proxy)| proxy.clone());
+        let fetch: Rc<dyn Fetch> = match proxy {
+            Some(proxy) => Rc::new(Outgoing::new(client, proxy)),
+            None => Rc::new(NoFetch),
+        };
+        Rc::new(Self {
+            engine,
+            fetch,
+            artifact,
+            env,
+            out: FramesOut::new(Rc::clone(&socket)),
+            socket,
+            module: RefCell::default(),
+            timeout: Cell::new(TIMEOUT_DEFAULT),
+            calls: RefCell::default(),
+            worked: Notify::new(),
+        })
+    }
+
+    /// Memory of the context, as last measured.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.module.borrow().as_ref().map_or(0, Module::memory_bytes)
+    }
+
+    /// Waits until something has been done since the last time.
+    pub(super) async fn worked(&self) {
+        self.worked.notified().await;
+    }
+
+    /// Serves until the platform closes the link or asks to end.
+    pub(super) async fn run(self: &Rc<Self>) {
+        let _calls_end_with_it = EndCalls(Rc::clone(self));
+        let mut decoder = Decoder::new();
+        let mut reader = SharedReader(Rc::clone(&self.socket));
+        while let Ok(1..) = reader.read(&mut decoder).await {
+            self.out.begin_batch();
+            let goes_on = self.take_frames(&mut decoder).await;
+            self.out.end_batch();
+            if !goes_on {
+                break;
+            }
+        }
+    }
+
+    async fn take_frames(self: &Rc<Self>, decoder: &mut Decoder) -> bool {
+        loop {
+            let Ok(frame) = decoder.next_frame() else { return false };
+            let Some(frame) = frame else { return true };
+            let number = frame.head.call;
+            match frame.head.kind {
+                Kind::Init => {
+                    if !self.start(&frame).await {
+                        return false;
+                    }
+                }
+                Kind::Invoke => self.invoke(&frame),
+                Kind::Data => self.data(number, &frame),
+                Kind::Credit => self.credit(number, &frame),
+                Kind::Cancel => self.cancel(number),
+                Kind::Ping => self.out.send(Head::new(Kind::Pong, 0), &[], &[]),
+                Kind::Shutdown => {
+                    self.out.send(Head::new(Kind::Bye, 0), &[], &[]);
+                    return false;
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    async fn start(self: &Rc<Self>, frame: &Frame) -> bool {
+        let setting = |wanted: &str| {
+            let found = pairs(frame.meta()).flatten().find(|(name, _)| *name == wanted.as_bytes());
+            found.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<usize>().ok())
+        };
+        let timeout_ms = setting("timeout_ms").unwrap_or(0);
+        self.timeout.set(Duration::from_millis(timeout_ms as u64));
+        let memory_bytes =
+            setting("memory_mb").map_or(Limits::default().memory_bytes, |mb| mb.saturating_mul(MIB));
+        let module = self.engine.module(ModuleOptions {
+            artifact: self.artifact.clone(),
+            env: self.env.clone(),
+            limits: Limits { memory_bytes, ..Limits::default() },
+            console: Rc::new(Log(Rc::clone(&self.out))),
+            fetch: Rc::clone(&self.fetch),
+            random,
+        });
+        let loaded = module.load(None).await;
+        *self.module.borrow_mut() = Some(module);
+        self.worked.notify_one();
+        match loaded {
+            Ok(()) => {
+                let head = Head::new(Kind::Ready, 0).aux(PROTOCOL_VERSION);
+                self.out.send(head, b"request\0stream\0response\0stream", &[]);
+                true
+            }
+            Err(error) => {
+                self.fail(0, &error, true);
+                false
+            }
+        }
+    }
+
+    fn invoke(self: &Rc<Self>, frame: &Frame) {
+        let number = frame.head.call;
+        let Some((request, sender)) = self.request(frame) else {
+            return self.fail(number, &broken("the platform sent a call without its fields"), false);
+        };
+        let Some(module) = self.module.borrow().clone() else { return };
+        self.calls.borrow_mut().insert(number, InFlight { body: sender, ..InFlight::default() });
+        let session = Rc::clone(self);
+        let mut call = Box::pin(async move {
+            match module.call(request).await {
+                Ok(response) => session.answer(number, response).await,
+                Err(error) => session.fail(number, &error, false),
+            }
+            session.calls.borrow_mut().remove(&number);
+            session.worked.notify_one();
+        });
+        // Most calls are answered at once, and need no task.
+        if call.as_mut().now_or_never().is_none() {
+            let task = tokio::task::spawn_local(call);
+            if let Some(flight) = self.calls.borrow_mut().get_mut(&number) {
+                flight.task = Some(task);
+            }
+        }
+    }
+
+    fn request(self: &Rc<Self>, frame: &Frame) -> Option<(Request, Option<PieceSender>)> {
+        let head = CallMeta::parse(frame.meta())?;
+        let (body, sender) = if frame.head.flags.has(Flags::MORE) {
+            let (sender, receiver) = mpsc::channel(PIECES_MAX);
+            (RequestBody::Stream(Box::pin(self.pieces(frame.head.call, receiver))), Some(sender))
+        } else if frame.body_bytes().is_empty() {
+            (RequestBody::Empty, None)
+        } else {
+            (RequestBody::Whole(frame.body()), None)
+        };
+        let request = Request {
+            method: head.method.to_owned(),
+            url: head.url(),
+            headers: latin1(head.headers),
+            body,
+            deadline: Some(Instant::now() + self.timeout.get()),
+            log_id: frame.head.call,
+        };
+        Some((request, sender))
+    }
+
+    /// The pieces of a request; each is paid for with credit when the script takes it.
+    fn pieces(
+        self: &Rc<Self>,
+        number: u32,
+        receiver: mpsc::Receiver<Result<Bytes, String>>,
+    ) -> impl futures_util::Stream<Item = Result<Bytes, String>> + 'static {
+        let out = Rc::clone(&self.out);
+        futures_util::stream::unfold(receiver, move |mut receiver| {
+            let out = Rc::clone(&out);
+            async move {
+                let piece = receiver.recv().await?;
+                if let Ok(bytes) = &piece {
+                    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                    out.send(Head::new(Kind::Credit, number), &[], &length.to_le_bytes());
+                }
+                Some((piece, receiver))
+            }
+        })
+    }
+
+    fn data(&self, number: u32, frame: &Frame) {
+        let mut calls = self.calls.borrow_mut();
+        let Some(flight) = calls.get_mut(&number) else { return };
+        if let Some(body) = &flight.body
+            && !frame.body_bytes().is_empty()
+        {
+            // A window has fewer pieces than the channel, unless they are tiny; then the body breaks off.
+            if body.try_send(Ok(frame.body())).is_err() {
+                flight.body = None;
+            }
+        }
+        if frame.head.flags.has(Flags::END) {
+            flight.body = None;
+        }
+    }
+
+    fn credit(&self, number: u32, frame: &Frame) {
+        let bytes = frame.body_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        if let Some(credit) = self.calls.borrow().get(&number).and_then(|flight| flight.credit.as_ref()) {
+            credit.add_permits((bytes.min(WINDOW_BYTES)) as usize);
+        }
+    }
+
+    fn cancel(&self, number: u32) {
+        let flight = self.calls.borrow_mut().remove(&number);
+        if let Some(InFlight { task: Some(task), .. }) = flight {
+            task.abort();
+            let head = Head::new(Kind::Fail, number).aux(4);
+            self.out.send(
+                head,
+                &[],
+                br#"{"errorType":"AbortError","errorMessage":"the call was cancelled"}"#,
+            );
+        }
+    }
+
+    async fn answer(&self, number: u32, response: Response) {
+        let Response { status, headers, body } = response;
+        let meta = to_bytes(&headers);
+        let head = Head::new(Kind::Reply, number).aux(status);
+        match body {
+            ResponseBody::Whole(bytes) if bytes.len() <= BODY_BYTES_MAX => self.out.send(head, &meta, &bytes),
+            body => {
+                let credit = Rc::new(Semaphore::new(WINDOW_BYTES as usize));
+                if let Some(flight) = self.calls.borrow_mut().get_mut(&number) {
+                    flight.credit = Some(Rc::clone(&credit));
+                }
+                self.out.send(head.flags(Flags::MORE), &meta, &[]);
+                match body {
+                    ResponseBody::Whole(bytes) => {
+                        self.send_piece(number, &credit, bytes).await;
+                        self.out.send(Head::new(Kind::Data, number).flags(Flags::END), &[], &[]);
+                    }
+                    ResponseBody::Stream(stream) => self.stream(number, &credit, stream).await,
+                }
+            }
+        }
+    }
+
+    async fn stream(&self, number: u32, credit: &Semaphore, mut stream: BodyStream) {
+        while let Some(piece) = stream.next().await {
+            match piece {
+                Ok(bytes) => self.send_piece(number, credit, bytes).await,
+                Err(error) => return self.fail(number, &error, false),
+            }
+        }
+        self.out.send(Head::new(Kind::Data, number).flags(Flags::END), &[], &[]);
+    }
+
+    async fn send_piece(&self, number: u32, credit: &Semaphore, bytes: Bytes) {
+        for piece in bytes.chunks(BODY_BYTES_MAX) {
+            let length = u32::try_from(piece.len()).unwrap_or(WINDOW_BYTES);
+            // The semaphore is never closed.
+            if let Ok(permit) = credit.acquire_many(length).await {
+                permit.forget();
+            }
+            self.out.send(Head::new(Kind::Data, number), &[], piece);
+        }
+    }
+
+    /// Reports an error; its stack goes into the log, for the owner's eyes.
+    fn fail(&self, number: u32, error: &ScriptError, is_start: bool) {
+        let (kind, message, stack) = match error {
+            ScriptError::Threw { name, message, stack } => (name.as_str(), message.clone(), stack.as_str()),
+            other => (name_of(other), other.to_string(), ""),
+        };
+        let text = if stack.is_empty() {
+            format!("{kind}: {message}")
+        } else {
+            format!("{kind}: {message}\n{stack}")
+        };
+        Log(Rc::clone(&self.out)).log(Some(number), Level::Error, &text);
+        let class = match error {
+            _ if is_start => FailClass::Init,
+            ScriptError::BadResponse { .. } => FailClass::BadResult,
+            ScriptError::OutOfMemory { .. } => FailClass::OutOfMemory,
+            _ => FailClass::Handler,
+        };
+        let trace: Vec<&str> = stack.lines().collect();
+        let body = serde_json::json!({ "errorType": kind, "errorMessage": message, "stackTrace": trace });
+        self.out.send(Head::new(Kind::Fail, number).aux(number_of(class)), &[], body.to_string().as_bytes());
+    }
+}
+
+const fn name_of(error: &ScriptError) -> &'static str {
+    match error {
+        ScriptError::TimedOut => "TimeoutError",
+        ScriptError::TurnTooLong { .. } => "TurnLimitError",
+        ScriptError::OutOfMemory { .. } => "OutOfMemoryError",
+        ScriptError::BadResponse { .. } => "TypeError",
+        _ => "Error",
+    }
+}
+
+const fn number_of(class: FailClass) -> u16 {
+    match class {
+        FailClass::Handler => 1,
+        FailClass::BadResult => 2,
+        FailClass::Init => 3,
+        FailClass::Cancelled => 4,
+        FailClass::OutOfMemory => 5,
+        FailClass::ResultTooLarge => 6,
+        FailClass::NotBegun => 7,
+    }
+}
+
+fn broken(reason: &str) -> ScriptError {
+    ScriptError::Broken { reason: reason.to_owned() }
+}
+
+fn random(bytes: &mut [u8]) {
+    let mut at = 0;
+    while at < bytes.len() {
+        // Fails only before the machine's first randomness is there, and then not for long.
+        at += rustix::rand::getrandom(&mut bytes[at..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+}
+
+/// Reads from the socket that others write to.
+struct SharedReader(Rc<UnixStream>);
+
+impl SharedReader {
+    /// Reads what is there into the decoder; 0 at the end.
+    async fn read(&mut self, decoder: &mut Decoder) -> std::io::Result<usize> {
+        loop {
+            self.0.readable().await?;
+            match self.0.try_read_buf(decoder.read_buffer()) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}

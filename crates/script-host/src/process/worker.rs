@@ -1,0 +1,147 @@
+//! A thread of the script host: one engine, and the contexts that were opened on it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use alula_script::{Engine, EngineOptions};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::control::{self, Kind, Packet};
+
+use super::outgoing::Client;
+use super::session::{self, Opened};
+
+/// Orders that a thread has not seen: many opens may come at once while it runs a script.
+const ORDERS_MAX: usize = 4096;
+/// Stack of a thread: that of a script, and what the platform's own code needs around it.
+const STACK_BYTES: usize = 2 * 1024 * 1024;
+/// How often memory is told to the platform while it changes.
+const USAGE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a thread is asked.
+#[derive(Debug)]
+pub(super) enum Order {
+    Open(Packet),
+    Close(u32),
+    Ping(u32),
+}
+
+/// The first thread's view of another.
+#[derive(Debug)]
+pub(super) struct Worker {
+    orders: mpsc::Sender<Order>,
+    pinged: u32,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    seen_ping: AtomicU32,
+    contexts: AtomicUsize,
+}
+
+impl Worker {
+    /// Starts a thread whose contexts have `memory_bytes` together.
+    pub(super) fn start(link: Arc<OwnedFd>, memory_bytes: usize) -> std::io::Result<Self> {
+        let (orders, received) = mpsc::channel(ORDERS_MAX);
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let body = move || LocalSet::new().block_on(&runtime, run(link, memory_bytes, received, of_thread));
+        std::thread::Builder::new().name("script".to_owned()).stack_size(STACK_BYTES).spawn(body)?;
+        Ok(Self { orders, pinged: 0, shared })
+    }
+
+    /// Passes an order on; `false` where the thread cannot take it any more.
+    pub(super) fn order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+
+    pub(super) fn ping(&mut self, number: u32) -> bool {
+        self.pinged = number;
+        self.order(Order::Ping(number))
+    }
+
+    /// Whether the last ping has been seen: the thread is not stuck in a script.
+    pub(super) fn has_seen_ping(&self) -> bool {
+        self.shared.seen_ping.load(Ordering::Acquire) == self.pinged
+    }
+
+    pub(super) fn contexts(&self) -> usize {
+        self.shared.contexts.load(Ordering::Relaxed)
+    }
+}
+
+async fn run(
+    link: Arc<OwnedFd>,
+    memory_bytes: usize,
+    mut orders: mpsc::Receiver<Order>,
+    shared: Arc<Shared>,
+) {
+    let engine = Engine::new(EngineOptions { memory_bytes_max: memory_bytes });
+    let client = Rc::new(Client::default());
+    let open: Rc<RefCell<HashMap<u32, JoinHandle<()>>>> = Rc::default();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Ping(number) => shared.seen_ping.store(number, Ordering::Release),
+            Order::Close(number) => {
+                let closed = open.borrow_mut().remove(&number);
+                if let Some(task) = closed {
+                    task.abort();
+                    ended(&link, &shared, number);
+                }
+            }
+            Order::Open(packet) => {
+                let number = packet.number;
+                shared.contexts.fetch_add(1, Ordering::Relaxed);
+                let (open_here, link, shared) = (Rc::clone(&open), Arc::clone(&link), Arc::clone(&shared));
+                let session = serve(engine.clone(), Rc::clone(&client), packet, Arc::clone(&link));
+                let task = tokio::task::spawn_local(async move {
+                    session.await;
+                    if open_here.borrow_mut().remove(&number).is_some() {
+                        ended(&link, &shared, number);
+                    }
+                });
+                open.borrow_mut().insert(number, task);
+            }
+        }
+    }
+}
+
+fn ended(link: &OwnedFd, shared: &Shared, number: u32) {
+    shared.contexts.fetch_sub(1, Ordering::Relaxed);
+    // Where it cannot be sent the platform is gone, and this process with it.
+    let _ = control::send(link, Kind::Ended, number, 0, &[], &[]);
+}
+
+/// Runs one context until its link closes, and tells its memory.
+async fn serve(engine: Engine, client: Rc<Client>, packet: Packet, link: Arc<OwnedFd>) {
+    let number = packet.number;
+    let Some(opened) = Opened::from_packet(packet) else { return };
+    let told = |memory_bytes: usize| {
+        let _ = control::send(&*link, Kind::Usage, number, memory_bytes as u64, &[], &[]);
+    };
+    let session = session::Session::new(engine, client, opened);
+    let usage = async {
+        let mut last = 0;
+        loop {
+            session.worked().await;
+            let used = session.memory_bytes();
+            if used != last {
+                last = used;
+                told(used);
+            }
+            tokio::time::sleep(USAGE_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = session.run() => {}
+        () = usage => {}
+    }
+}

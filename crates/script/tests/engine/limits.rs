@@ -1,0 +1,139 @@
+//! A script over its limits ends alone.
+
+use std::time::Duration;
+
+use alula_script::{Engine, EngineOptions, ScriptError};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::world::{get, run, text, world};
+
+const ECHO: &str = "export default () => new Response('fine')";
+
+#[test]
+fn each_way_to_break_a_limit_ends_the_context_and_no_other() {
+    run(async {
+        let hostile = [
+            ("for (;;) {}", "computed for more than"),
+            ("await null; for (;;) {}", "computed for more than"),
+            (
+                "const spin = () => Promise.resolve().then(spin); spin(); await new Promise(() => {})",
+                "computed for more than",
+            ),
+            ("const all = []; for (;;) all.push(new Array(1000).fill(1))", "bytes of memory"),
+            (
+                "await null; let s = 'x'; for (;;) s += s + all(); function all() { return new Uint8Array(1e7) }",
+                "bytes of memory",
+            ),
+            ("const all = []; for (;;) all.push(new Uint8Array(1e6))", "bytes of memory"),
+        ];
+        let mut world = world();
+        let neighbour = world.script(ECHO);
+        for (body, expected) in hostile {
+            // Each breaks one limit long before the other.
+            let is_long = expected == "bytes of memory";
+            world.limits.turn = Duration::from_millis(if is_long { 20_000 } else { 100 });
+            world.limits.memory_bytes = if is_long { 8 << 20 } else { 1 << 30 };
+            let source = format!(
+                "let n = 0; export default async (r) => {{ n++; if (r.url.endsWith('/ok')) return new Response(`${{n}}`); {body} }}"
+            );
+            let module = world.script(&source);
+            let error = module.call(get("/bad")).await.unwrap_err();
+            assert!(error.to_string().contains(expected), "{body}: {error}");
+            assert_eq!(
+                text(module.call(get("/ok")).await.unwrap()).await.unwrap(),
+                "1",
+                "a new context: {body}"
+            );
+            assert_eq!(text(neighbour.call(get("/")).await.unwrap()).await.unwrap(), "fine");
+        }
+    });
+}
+
+#[test]
+fn recursion_is_an_error_of_the_call() {
+    run(async {
+        let world = world();
+        for body in
+            ["const f = () => f() + 1; f()", "JSON.parse('['.repeat(1e5))", "/(a*)*b/.test('a'.repeat(28))"]
+        {
+            let source = format!("export default () => {{ {body}; return new Response('x') }}");
+            let answered = world.script(&source).call(get("/")).await;
+            assert!(answered.is_err(), "{body}");
+        }
+        assert!(world.script(ECHO).call(get("/")).await.is_ok());
+    });
+}
+
+#[test]
+fn a_call_has_a_deadline_whether_it_computes_or_waits() {
+    run(async {
+        let world = world();
+        for body in ["for (;;) {}", "await new Promise(() => {})", "await fetch('http://x/hang')"] {
+            let module = world.script(&format!("export default async () => {{ {body} }}"));
+            let mut request = get("/");
+            request.deadline = Some(Instant::now() + Duration::from_millis(50));
+            assert_eq!(module.call(request).await.unwrap_err(), ScriptError::TimedOut, "{body}");
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_call_is_told() {
+    run(async {
+        let world = world();
+        let module = world.script(
+            "export default async (request) => {
+                request.signal.addEventListener('abort', () => console.log(request.signal.reason.name));
+                await new Promise(() => {});
+            }",
+        );
+        let mut call = Box::pin(module.call(get("/")));
+        assert!((&mut call).now_or_never().is_none());
+        drop(call);
+        assert_eq!(world.lines.0.borrow()[0].2, "AbortError");
+        assert!(module.unload(), "no call is left in it");
+    });
+}
+
+#[test]
+fn calls_beside_one_that_breaks_a_limit_end_with_it() {
+    run(async {
+        let world = world();
+        let module = world.script("export default async (r) => { if (r.url.endsWith('/bad')) for (;;) {} await new Promise(() => {}) }");
+        let mut waiting = Box::pin(module.call(get("/wait")));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(matches!(module.call(get("/bad")).await, Err(ScriptError::TurnTooLong { .. })));
+        assert_eq!(waiting.await.unwrap_err(), ScriptError::Ended);
+    });
+}
+
+#[test]
+fn idle_contexts_give_way_when_memory_is_short() {
+    run(async {
+        let mut world = world();
+        world.engine = Engine::new(EngineOptions { memory_bytes_max: 1024 * 1024 });
+        let modules: Vec<_> = (0..20).map(|_| world.script(ECHO)).collect();
+        for module in &modules {
+            module.call(get("/")).await.unwrap();
+        }
+        assert!(world.engine.memory_bytes() <= 1024 * 1024, "{}", world.engine.memory_bytes());
+        assert!(modules[19].is_loaded() && !modules[0].is_loaded(), "those called last stay");
+        assert!(modules[0].call(get("/")).await.is_ok(), "and the others come back");
+    });
+}
+
+#[test]
+fn there_is_no_eval() {
+    run(async {
+        let world = world();
+        for body in [
+            "return eval('1 + 1')",
+            "return new Function('return 1')()",
+            "return (async () => {}).constructor('return 1')()",
+        ] {
+            let answered = world.evaluate(body).await;
+            assert!(answered.contains("Error"), "{body}: {answered}");
+        }
+    });
+}
