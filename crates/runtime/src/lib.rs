@@ -23,6 +23,7 @@ pub mod language;
 mod log_sink;
 mod plan;
 mod process;
+mod turn;
 
 pub use backend::{Ahead, Backend, Instance, Started, StopGrace, Usage};
 pub use body::{Body, BodyError};
@@ -35,6 +36,7 @@ pub use cell::{
 pub use log_sink::{InstanceLog, LogSink, NullLog};
 pub use plan::VersionPlan;
 pub use process::{ProcessBackend, StemOptions, Stems, check_command};
+pub use turn::next_turn;
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
