@@ -5,9 +5,11 @@ import contextvars
 import signal
 from urllib.parse import unquote
 
-import alula_shim as shim
-from alula_shim import (
-    BODY_MAX, CANCEL, CREDIT, DATA, END, FAIL_CANCELLED, INVOKE, MORE, PING, PONG, REPLY, SHUTDOWN, WINDOW, frame,
+import alula_log
+import alula_shim
+from alula_frames import (
+    BODY_MAX, CANCEL, CREDIT, DATA, END, FAIL, FAIL_BAD_RESULT, FAIL_CANCELLED, INVOKE, MORE, PING, PONG, REPLY, SHUTDOWN,
+    WINDOW, frame, unpack,
 )
 
 running_call = contextvars.ContextVar("alula_call", default=0)
@@ -101,21 +103,21 @@ class Server:
         self.state = {}
         self.lifespan = None
         self.stopping = None
-        shim.current_call = lambda link: running_call.get()
+        link.current_call = running_call.get
 
     def serve(self, response):
         self.loop.add_reader(self.link.fd, self.readable)
         # The platform's signal is for code that keeps frames from being read; here CANCEL is read like any other.
         signal.signal(signal.SIGUSR1, lambda *_: None)
         request = "whole" if response == "whole" else "stream"
-        shim.ready(self.link, request, response)
+        alula_shim.ready(self.link, request, response)
         self.loop.run_forever()
 
     def readable(self):
         link = self.link
         link.fill()
         while link.buffer:
-            size = shim.unpack(link.buffer, link.at)[0] + 16 if len(link.buffer) - link.at >= 16 else None
+            size = unpack(link.buffer, link.at)[0] + 16 if len(link.buffer) - link.at >= 16 else None
             if size is None or len(link.buffer) - link.at < size:
                 return
             self.dispatch(*link.receive())
@@ -146,24 +148,24 @@ class Server:
         try:
             await self.answer(exchange, flags, meta)
         except asyncio.CancelledError:
-            self.link.send(frame(shim.FAIL, exchange.call, FAIL_CANCELLED, body=b"{}"))
+            self.link.send(frame(FAIL, exchange.call, FAIL_CANCELLED, body=b"{}"))
         except BaseException as error:
-            shim.report(self.link, exchange.call, error)
+            alula_log.report(self.link, exchange.call, error)
         finally:
-            for file in shim.streams:
+            for file in alula_log.streams:
                 file.flush()
             self.exchanges.pop(exchange.call, None)
 
     async def shut_down(self):
         if self.lifespan:
             await self.lifespan.stop()
-        shim.shut_down(self.link)
+        alula_shim.shut_down(self.link)
 
 
 class IncompleteResponse(Exception):
     """What has been sent of the response is all there will be, so its caller sees a connection that breaks off."""
 
-    fail_class = shim.FAIL_BAD_RESULT
+    fail_class = FAIL_BAD_RESULT
 
 
 class Application(Server):

@@ -3,8 +3,8 @@
 from base64 import b64decode, b64encode
 from time import gmtime, time
 
-from alula_shim import (
-    BODY_MAX, EVENT, FAIL_BAD_RESULT, FAIL_TOO_LARGE, MORE, REPLY, RESULT, frame, pack,
+from alula_frames import (
+    BODY_MAX, DATA, END, EVENT, FAIL_BAD_RESULT, FAIL_TOO_LARGE, MORE, REPLY, RESULT, frame, pack,
 )
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -230,8 +230,6 @@ def reply(call, status, meta, body, limit):
 
 def in_frames(first, call, body):
     """A first frame and the body in the DATA frames after it, as one text to write."""
-    from alula_shim import DATA, END
-
     parts = [first]
     for at in range(0, len(body), BODY_MAX):
         end = at + BODY_MAX

@@ -19,6 +19,8 @@ import traceback  # noqa: F401
 import urllib.parse  # noqa: F401
 
 import alula_event
+import alula_load
+import alula_log
 import alula_shim
 
 VARIABLES = 30  # as many as a function's environment has, or more
@@ -62,32 +64,32 @@ def run(link=None):
         os.remove(SAMPLE_FILE)
         os.rmdir(FOLDER)
     ahead = {name.partition(".")[0] for name in sys.modules.keys() - alula_shim.loaded_here}
-    alula_shim.loaded_ahead = frozenset(name for name in ahead if not name.startswith("alula_"))
+    alula_load.loaded_ahead = frozenset(name for name in ahead if not name.startswith("alula_"))
     gc.freeze()
 
 
 def rehearse(link):
     hashlib.sha256(SAMPLE.encode()).hexdigest()
-    settings = alula_shim.Settings(SETTINGS)
+    settings = alula_load.Settings(SETTINGS)
     environment = b"\0".join(b"\0".join(pair) for pair in os.environb.items())
     samples = b"".join(b"\0ALULA_SAMPLE_%d\0%s" % (number, b"value" * number) for number in range(VARIABLES))
-    alula_shim.become(environment + samples, FOLDER)
+    alula_load.become(environment + samples, FOLDER)
     call_sample(settings)
-    alula_shim.become(environment, "/")
+    alula_load.become(environment, "/")
     if link:
         alula_shim.listen_for_cancel(link)
-        alula_shim.log_handler = alula_shim.make_log_handler(link) if "logging" in sys.modules else None
+        alula_log.handler = alula_log.make_log_handler(link) if "logging" in sys.modules else None
 
 
 def call_sample(settings):
     """Loads a handler as a function's is loaded, and calls it."""
     path = sys.path[:]
-    own = alula_shim.own_folders(FOLDER)
-    sys.path[:] = alula_shim.search_path(own)
+    own = alula_load.own_folders(FOLDER)
+    sys.path[:] = alula_load.search_path(own)
     try:
-        alula_shim.forget_shadowed(own)
-        handler, _ = alula_shim.find_handler(f"{NAME}.handler")
-        alula_shim.classify(handler, "handler")
+        alula_load.forget_shadowed(own)
+        handler, _ = alula_load.find_handler(f"{NAME}.handler")
+        alula_load.classify(handler, "handler")
         alula_event.runner(NoLink(), settings, handler)(0, 0, META, b'{"key": [1, 2.5, "text"]}')
     finally:
         sys.path[:] = path

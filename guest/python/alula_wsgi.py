@@ -4,7 +4,8 @@ import sys
 from io import BytesIO
 from urllib.parse import unquote_to_bytes
 
-from alula_shim import BODY_MAX, CANCEL, CREDIT, DATA, END, MORE, REPLY, WINDOW, Cancelled, frame
+from alula_frames import BODY_MAX, CANCEL, CREDIT, DATA, END, MORE, REPLY, WINDOW, frame
+from alula_log import Cancelled
 
 
 class Response:

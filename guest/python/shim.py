@@ -9,4 +9,4 @@ sys.path.insert(0, FOLDER)
 import alula_shim  # noqa: E402
 
 sys.path.remove(FOLDER)
-alula_shim.start(FOLDER)
+alula_shim.start()

@@ -176,4 +176,4 @@ def serve():
 alula_warm.run()
 serve()
 sys.argv = [FOLDER + "/shim.py"]
-alula_shim.start(FOLDER)
+alula_shim.start()

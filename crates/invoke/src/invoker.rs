@@ -7,7 +7,7 @@ use std::time::Duration;
 use alula_control::Catalog;
 use alula_model::{Clock, Fault};
 use alula_pool::{Lease, Place, Pool, Released};
-use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan};
+use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, next_turn};
 use tokio::time::Instant;
 
 use crate::finish::{Finisher, HeldBody, HeldUpgrade, counted};
@@ -134,7 +134,7 @@ async fn finish(mut answer: Answer, lease: Lease, mut finisher: Finisher) -> Out
         if released == Released::HandedOver {
             // The instance idles until the next call is sent, so that goes first: writing this answer to its caller
             // takes longer than the guest looks out for more work.
-            tokio::task::yield_now().await;
+            next_turn().await;
         }
     } else {
         answer.body = HeldBody::hold(answer.body, lease, finisher);

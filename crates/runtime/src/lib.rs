@@ -25,6 +25,7 @@ pub mod language;
 mod log_sink;
 mod plan;
 mod process;
+mod turn;
 
 pub use backend::{Ahead, Backend, Instance, Started, StopGrace, Usage};
 pub use body::{Body, BodyError};
@@ -41,6 +42,7 @@ pub use process::{
     FLOOD_PAUSE, Lines, Output, ProcessBackend, StemOptions, Stems, build_without_processes, check_command,
     validate_environment,
 };
+pub use turn::next_turn;
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -215,7 +215,11 @@ fn launch(link: &Arc<Link>, modes: Modes, call: &Call, content: Content) -> Resu
         .with_if(Flags::WAITING, !modes.takes_ahead && link.take_waiting())
         .with_if(Flags::EVENT, call.is_event && !modes.streams_responses);
     let head = Head::new(Kind::Invoke, number).flags(flags);
-    link.outbox.send(|out| encode(out, head, call, if is_inline { &whole } else { &[] }));
+    let encode = |out: &mut Vec<u8>| encode(out, head, call, if is_inline { &whole } else { &[] });
+    match is_ahead {
+        true => link.outbox.gather(encode),
+        false => link.outbox.send(encode),
+    }
     if let Some((body, credit)) = streamed {
         start_pump(link, number, credit, body);
     } else if !is_inline {

@@ -90,6 +90,7 @@ impl Link {
             tokio::select! {
                 biased;
                 ended = &mut reading => ended,
+                never = self.outbox.send_gathered() => match never {},
                 _ = self.room.ended() => timeout(END_WAIT, reading).await.unwrap_or(Ok(())),
             }
         };

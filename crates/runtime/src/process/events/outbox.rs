@@ -4,30 +4,41 @@
 //! a task that lives until nothing is left. Only that task watches whether the socket takes more: a guest's every
 //! read says so, and would wake the platform for nothing. What can be kept is bounded by what may be sent at all: whole request
 //! bodies, which are in memory anyway, and a window for each streamed one.
+//!
+//! What a busy guest does not need yet may be gathered instead: it goes out with what others send in the same round of
+//! the platform's tasks, in one write that wakes the guest at most once.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf as _, Bytes};
 use tokio::net::unix::pipe;
+use tokio::sync::Notify;
 
 use crate::frames::{BODY_BYTES_MAX, Flags, FrameWriter, Head, Kind};
+use crate::next_turn;
 
 /// Memory that is kept for encoding the next frame.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
+/// Frames that are gathered at the most before they go out: a guest of short calls should not come to wait for them.
+const GATHERED_MAX: usize = 4;
 
 /// Frames on their way to the guest.
 #[derive(Debug)]
 pub(super) struct Outbox {
     socket: UnixStream,
     queue: Mutex<Queue>,
+    has_gathered: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// Where frames are encoded; between two calls it holds those that were gathered.
     scratch: Vec<u8>,
+    gathered: usize,
     refused: VecDeque<Bytes>,
     is_flushing: bool,
     is_closed: bool,
@@ -36,21 +47,49 @@ struct Queue {
 impl Outbox {
     /// An outbox over a socket that does not block.
     pub(super) fn new(socket: UnixStream) -> Arc<Self> {
-        Arc::new(Self { socket, queue: Mutex::default() })
+        Arc::new(Self { socket, queue: Mutex::default(), has_gathered: Notify::new() })
     }
 
     /// Sends what `encode` appends. A guest that is gone is noticed by the reader, not here.
     pub(super) fn send(self: &Arc<Self>, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut queue = self.queue();
-        let queue = &mut *queue;
-        queue.scratch.clear();
         encode(&mut queue.scratch);
+        self.send_scratch(&mut queue);
+    }
+
+    /// Sends what `encode` appends soon: with what else is sent now. [`Outbox::send_gathered`] has to run.
+    pub(super) fn gather(self: &Arc<Self>, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut queue = self.queue();
+        encode(&mut queue.scratch);
+        queue.gathered += 1;
+        match queue.gathered {
+            1 => self.has_gathered.notify_one(),
+            GATHERED_MAX.. => self.send_scratch(&mut queue),
+            _ => {}
+        }
+    }
+
+    /// Sends what is gathered, each time when the tasks have run that were due when the first frame was.
+    pub(super) async fn send_gathered(self: &Arc<Self>) -> Infallible {
+        loop {
+            self.has_gathered.notified().await;
+            next_turn().await;
+            self.send_scratch(&mut self.queue());
+        }
+    }
+
+    fn send_scratch(self: &Arc<Self>, queue: &mut Queue) {
+        queue.gathered = 0;
+        if queue.scratch.is_empty() {
+            return;
+        }
         let sent =
             if queue.refused.is_empty() { self.write(&queue.scratch, &mut queue.is_closed) } else { 0 };
         if sent < queue.scratch.len() && !queue.is_closed {
             queue.refused.push_back(Bytes::copy_from_slice(&queue.scratch[sent..]));
             self.flush_later(queue);
         }
+        queue.scratch.clear();
         queue.scratch.shrink_to(SCRATCH_BYTES_KEPT);
     }
 
@@ -69,9 +108,10 @@ impl Outbox {
     fn send_piece(self: &Arc<Self>, head: Head, mut piece: Bytes) {
         let mut queue = self.queue();
         let queue = &mut *queue;
-        queue.scratch.clear();
+        self.send_scratch(queue);
         FrameWriter::new(&mut queue.scratch, head).finish_apart(piece.len());
         let mut header = Bytes::copy_from_slice(&queue.scratch);
+        queue.scratch.clear();
         if queue.refused.is_empty() {
             let sent = self.write_both(&header, &piece, &mut queue.is_closed);
             header.advance(sent.min(header.len()));
