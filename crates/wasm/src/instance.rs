@@ -209,7 +209,7 @@ type GuestRequest = Request<http_body_util::combinators::UnsyncBoxBody<bytes::By
 /// The request that the guest gets.
 fn request(call: Call, host: &str) -> GuestRequest {
     let Call { id, method, target, mut headers, body, deadline_at, .. } = call;
-    if !headers.get(header::HOST).is_some_and(|host| host.to_str().is_ok())
+    if headers.get(header::HOST).is_none_or(|host| host.to_str().is_err())
         && let Ok(host) = HeaderValue::from_str(host)
     {
         headers.insert(header::HOST, host);
