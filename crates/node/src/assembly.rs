@@ -81,7 +81,6 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let opened = open_sqlite(&data_dir, &SqliteOptions::default());
     let store = Arc::new(opened.map_err(Error::component("the store cannot be opened"))?);
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
-
     let policy = egress_policy(&config)?;
     let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
     let spawner = sandbox.watch();
