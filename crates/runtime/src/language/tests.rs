@@ -27,7 +27,7 @@ fn every_folder_of_the_binary_loads_and_names_its_remedy_where_nothing_is_instal
     let dir = temp();
     let languages = Machine { files: vec![], prints: "" }.load(&[], dir.path()).unwrap();
     let names: Vec<&str> = languages.iter().map(|language| language.name.as_str()).collect();
-    assert_eq!(names, ["exec", "http", "node", "perl", "provided", "python", "script"]);
+    assert_eq!(names, ["exec", "http", "node", "perl", "provided", "python", "script", "wasm"]);
     let python = languages.get("python3").unwrap();
     assert!(python.check_available().unwrap_err().reason.contains("apt-get install -y python3"));
     assert!(languages.get("exec").unwrap().check_available().is_ok());
