@@ -4,7 +4,7 @@ import tempfile
 import time
 
 from harness import cgroups, load, sources
-from harness.groups.warm import ANSWERS
+from harness.groups.warm_calls import ANSWERS
 from harness.peers import FUNCTIONS
 from harness.platform import Platform
 
