@@ -9,7 +9,11 @@ from harness.peers import FUNCTIONS, HELLO
 from harness.platform import Platform
 
 COLD_CALLS = 60
+PAIRS = 30
 WARM_UP = 2
+# Another sandbox is ready after that, and the instances of the pair before are gone.
+REFILL_SECONDS = 0.4
+GONE_AFTER_MS = 200
 FREEZE_AFTER_MS = 200
 THAWS = 40
 IMPORT_VERSIONS = 3
@@ -30,9 +34,18 @@ def cold(options):
 
 
 def empty(options):
-    """The same for Python with no prepared sandbox: every start is from nothing."""
-    with Platform(stems_per_runtime=0) as platform:
-        return [{"runtime": "python", **first_calls(platform, "python")}]
+    """The first call of a Python function while another has just taken the only prepared sandbox."""
+    samples = []
+    with Platform(stems_per_runtime=1, stems_per_runtime_max=1) as platform:
+        sources.deploy_all(platform, sources.counters, 2 * PAIRS, idle_timeout_ms=GONE_AFTER_MS)
+        for first in range(0, 2 * PAIRS, 2):
+            pair = [platform.call(f"c{number:03}", f"{number} 0".encode()) for number in (first, first + 1)]
+            took_ms, failures, _ = load.crowd(pair)
+            if failures:
+                raise failures[0]
+            samples.append(max(took_ms))
+            time.sleep(REFILL_SECONDS)
+    return [{"runtime": "python", **load.spread(samples[WARM_UP:])}]
 
 
 def first_calls(platform, runtime):
