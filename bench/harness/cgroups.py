@@ -54,14 +54,12 @@ def cells(root):
     return {group: pids for group, pids in found.items() if group not in own}
 
 
-def kernel_kib(group):
-    """Memory that the kernel holds for a group: page tables, stacks, descriptors, network namespaces."""
-    with contextlib.suppress(OSError):
-        return int((group / "memory.kmem.usage_in_bytes").read_text()) // 1024
-    with contextlib.suppress(OSError):
-        for line in (group / "memory.stat").read_text().splitlines():
-            if line.startswith("kernel "):
-                return int(line.split()[1]) // 1024
+def charged_kib(group):
+    """Memory that a group would give back: its processes' own pages, files that they were the first to read, and what the
+    kernel holds for it. Pages that a process shares with the zygote it was forked from are the zygote's."""
+    for name in ("memory.usage_in_bytes", "memory.current"):
+        with contextlib.suppress(OSError):
+            return int((group / name).read_text()) // 1024
     return 0
 
 

@@ -44,7 +44,7 @@ def tree_kib(platform):
 
 
 def cells(platform, runtime):
-    """A stem cell is a cell that was there before the call and whose processes are the same after it."""
+    """After one call there are one instance and the stem cells that wait for the next ones."""
     function = f"{runtime}-hello"
     platform.deploy(FUNCTIONS / function)
     before = tree_kib(platform)
@@ -52,11 +52,14 @@ def cells(platform, runtime):
     time.sleep(STEM_SECONDS)
     rows = [{"what": f"zygote, stem cells and one idle instance, {runtime} (PSS of all)",
              "mib": (tree_kib(platform) - before) / 1024}]
-    sizes = sorted(cgroups.pss_kib(pids) + cgroups.kernel_kib(group)
-                   for group, pids in cgroups.cells(platform.process.pid).items())
+    found = cgroups.cells(platform.process.pid)
     # The largest is the instance: it has imported the function's code and run a call.
-    for size, what in ((sizes[-1], "one idle instance"), (sizes[0], "one waiting stem cell")):
-        rows.append({"what": f"{what}, {runtime} (PSS and kernel)", "mib": size / 1024})
+    by_size = sorted(found, key=cgroups.charged_kib)
+    for what, group in (("one waiting stem cell", by_size[0]), ("one idle instance", by_size[-1])):
+        rows += [{"what": f"{what}, {runtime} (charged to its control group, the kernel's share included)",
+                  "mib": cgroups.charged_kib(group) / 1024},
+                 {"what": f"{what}, {runtime} (PSS: with its share of what it has in common with the others)",
+                  "mib": cgroups.pss_kib(found[group]) / 1024}]
     return rows
 
 
