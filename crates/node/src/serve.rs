@@ -61,6 +61,9 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     };
     let router = platform.api.router();
     let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
+    if let Err(error) = alula_sandbox::forget_start() {
+        tracing::debug!("the memory of the start is kept: {error}");
+    }
 
     let end = tokio::select! {
         () = signals.next() => {
