@@ -306,6 +306,11 @@ impl Room {
         if self.lost_a_process_to_memory() {
             return self.out_of_memory();
         }
+        let code = match (exit, code) {
+            (ProcessExit::Lost, ErrorCode::InitFailed) => ErrorCode::SandboxFailed,
+            (ProcessExit::Lost, _) => ErrorCode::SandboxLost,
+            _ => code,
+        };
         self.fault(code, format!("{what}: {}", describe(exit)))
     }
 
