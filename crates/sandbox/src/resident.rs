@@ -48,9 +48,11 @@ mod tests {
     use super::{forget_start, unchanged};
 
     fn of(mapping: &str, own_pages: &str) -> Vec<(usize, usize)> {
-        let figures = format!("Size:       8 kB\nRss:        8 kB\nAnonymous:  {own_pages}\nVmFlags: rd ex mr mw me\n");
+        let figures =
+            format!("Size:       8 kB\nRss:        8 kB\nAnonymous:  {own_pages}\nVmFlags: rd ex mr mw me\n");
         // A mapping that is not looked at before, and one behind.
-        unchanged(&format!("10-20 rw-p 0 0:0 0\n{figures}{mapping}\n{figures}30-40 rw-p 0 0:0 0\n{figures}")).collect()
+        unchanged(&format!("10-20 rw-p 0 0:0 0\n{figures}{mapping}\n{figures}30-40 rw-p 0 0:0 0\n{figures}"))
+            .collect()
     }
 
     #[test]
