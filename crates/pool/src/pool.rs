@@ -91,7 +91,7 @@ impl Pool {
     /// Lends a slot of an instance of `plan`, waiting for one until `deadline`.
     pub async fn lease(&self, plan: &Arc<VersionPlan>, deadline: Instant) -> Result<Lease, Fault> {
         loop {
-            if self.shared.is_shut_down.load(Ordering::Acquire) {
+            if self.is_shut_down() {
                 return Err(shutting_down());
             }
             let pool = self.version_pool(plan);
@@ -117,7 +117,7 @@ impl Pool {
                 Asked::Granted(lease) => return Ok(*lease),
                 Asked::Refused(fault) => return Err(fault),
                 Asked::InLine(mut granted) => return self.wait(&pool, &mut granted, deadline).await,
-                Asked::Closed if self.shared.is_shut_down.load(Ordering::Acquire) => {
+                Asked::Closed if self.is_shut_down() => {
                     return Err(shutting_down());
                 }
                 Asked::Closed => self.forget(&pool),
@@ -271,6 +271,10 @@ impl Pool {
             pool.ended(&instance);
             this.start_if_wanted(&pool);
         });
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shared.is_shut_down.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop(&self, instance: Arc<dyn Instance>) {

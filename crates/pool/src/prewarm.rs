@@ -62,7 +62,7 @@ impl Pool {
         let left = at.saturating_duration_since(Instant::now());
         let tell_at = at - (lead / TELLING_PART).min(left / TELLING_PART);
         let announced = Announced { id: self.next_announcement(), instances: count, at };
-        loop {
+        while !self.is_shut_down() {
             // The version may have been forgotten meanwhile, for lack of calls.
             let pool = self.version_pool(plan);
             let mut changed = std::pin::pin!(pool.changed());

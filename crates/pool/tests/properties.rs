@@ -199,7 +199,8 @@ impl World {
             sleep(Duration::from_millis(200)).await;
         }
         assert!(self.waiting.is_empty(), "somebody waits for ever");
-        sleep(Duration::from_secs(10)).await;
+        // Until no instance is held for announced calls any more.
+        sleep(Duration::from_secs(60)).await;
         for plan in &self.plans {
             let lease = self.pool.lease(plan, Instant::now() + PATIENCE).await;
             assert!(lease.is_ok(), "{:?}", lease.map(|_| ()));

@@ -17,6 +17,9 @@ use super::trace::{CALLED_MINUTES_MAX, FUNCTIONS_MAX, MINUTES_MAX, PART_FUNCTION
 /// Columns before the minutes.
 const COLUMNS: [&str; 4] = ["HashOwner", "HashApp", "HashFunction", "Trigger"];
 
+/// What some spreadsheets put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Longest line: four names and a number of ten digits for every minute of a month.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -257,6 +260,9 @@ impl Lines {
         if !self.next(tell)? {
             self.number = 1;
             return Err(self.wrong(1, "the file is empty, a header is expected".to_owned()));
+        }
+        if self.line.starts_with(BYTE_ORDER_MARK) {
+            self.line.drain(..BYTE_ORDER_MARK.len());
         }
         Ok(self.fields().map(|field| String::from_utf8_lossy(field).into_owned()).collect())
     }

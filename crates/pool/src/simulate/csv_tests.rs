@@ -34,6 +34,16 @@ fn rows_become_calls() {
 }
 
 #[test]
+fn functions_without_calls_count_and_a_function_in_two_rows_is_one() {
+    let trace =
+        read_text(format!("\u{feff}{HEADER}o,a,never,http,0,,0\no,a,f,http,1,0,0\no,a,f,timer,2,0,0\n"));
+    let trace = trace.unwrap();
+    assert_eq!((trace.functions(), trace.calls()), (2, 3));
+    let report = crate::simulate::simulate(&trace, Default::default(), 1, &mut |_| {});
+    assert_eq!((report.usual.outcome.cold_starts, report.usual.outcome.cold_share_p75), (1, 1.0 / 3.0));
+}
+
+#[test]
 fn days_follow_each_other_and_functions_are_told_by_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let invocations = vec![

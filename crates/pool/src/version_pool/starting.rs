@@ -55,6 +55,8 @@ impl VersionPool {
     /// Whether a start that was claimed earlier is still wanted; if not, the claim is gone.
     pub(crate) fn confirm_start(&self, now: Instant) -> bool {
         let mut state = self.state();
+        // Nothing is started for those who have gone.
+        state.line.retain(|waiter| !waiter.grant.is_closed());
         let wanted = state.wants_instance(self, 1, now);
         if !wanted {
             state.starting -= 1;
