@@ -71,7 +71,9 @@ pub(crate) fn replay<P: Policy>(
             let Some(part) = parts.get(index) else { break };
             let mut policy = policy(part.functions.len());
             // Who is told may have lost interest; the replay goes on.
-            let replay = Replay::run(part, trace.minutes(), &mut policy, &mut || drop(told.send(())));
+            let replay = Replay::run(part, trace.minutes(), &mut policy, &mut || {
+                let _ = told.send(());
+            });
             done.lock().unwrap_or_else(PoisonError::into_inner).push((index, replay));
         }
     };

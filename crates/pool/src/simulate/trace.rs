@@ -148,7 +148,9 @@ impl Trace {
         let step = u32::try_from(every.max(1)).unwrap_or(u32::MAX);
         for part in &self.parts {
             let first = sample.functions();
-            part.functions.iter().step_by(every.max(1)).for_each(|traits| drop(sample.push(*traits)));
+            for traits in part.functions.iter().step_by(every.max(1)) {
+                sample.push(*traits);
+            }
             for (minute, called) in part.minutes.iter().enumerate() {
                 for called in called.called().filter(|called| called.function.is_multiple_of(step)) {
                     sample.add(minute, first + (called.function / step) as usize, called.times);
@@ -201,6 +203,7 @@ impl Trace {
     }
 
     /// Who was called in a minute, by the places of functions in the whole trace.
+    #[cfg(test)]
     pub(crate) fn called(&self, minute: usize) -> impl Iterator<Item = Called> {
         self.parts.iter().enumerate().flat_map(move |(index, part)| {
             let first = u32::try_from(index * PART_FUNCTIONS).unwrap_or(u32::MAX);
@@ -226,7 +229,9 @@ mod tests {
     #[test]
     fn functions_beyond_a_part_are_in_the_next_one_and_in_the_sample() {
         let mut trace = Trace::new(2);
-        (0..PART_FUNCTIONS + 3).for_each(|_| drop(trace.push(Traits::default())));
+        for _ in 0..PART_FUNCTIONS + 3 {
+            trace.push(Traits::default());
+        }
         trace.add(1, PART_FUNCTIONS, 5);
         trace.add(1, 2, 3);
         assert_eq!(trace.parts().len(), 2);

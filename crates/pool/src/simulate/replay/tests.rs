@@ -79,7 +79,9 @@ fn nothing_is_nothing() {
 fn parts_add_up_and_every_minute_is_told() {
     use crate::simulate::trace::PART_FUNCTIONS;
     let mut trace = Trace::new(3);
-    (0..=PART_FUNCTIONS).for_each(|_| drop(trace.push(Traits { memory_mb: 1024.0, duration_ms: 0.0 })));
+    for _ in 0..=PART_FUNCTIONS {
+        trace.push(Traits { memory_mb: 1024.0, duration_ms: 0.0 });
+    }
     for function in [0, PART_FUNCTIONS] {
         (0..3).for_each(|minute| trace.add(minute, function, 1));
     }
