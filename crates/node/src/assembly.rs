@@ -100,13 +100,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
-    let gateway = alula_gateway::Parts {
-        invoke: invoker.clone(),
-        routes: control.catalog().clone(),
-        clock: Arc::clone(&clock),
-        random: Arc::new(random),
-        observe: Arc::new(GatewayMetrics(telemetry.metrics.clone())),
-    };
+    let gateway = gateway_parts(&invoker, &control, &clock, &telemetry.metrics);
     let api = Api::new(
         api_options(&config, &data_dir, &clock),
         alula_api::Parts {
@@ -142,6 +136,22 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         metrics: telemetry.metrics,
         draining,
     })
+}
+
+/// What the public data plane works with.
+fn gateway_parts(
+    invoker: &Invoker,
+    control: &Control,
+    clock: &Arc<dyn alula_model::Clock>,
+    metrics: &Metrics,
+) -> alula_gateway::Parts<Invoker, Catalog> {
+    alula_gateway::Parts {
+        invoke: invoker.clone(),
+        routes: control.catalog().clone(),
+        clock: Arc::clone(clock),
+        random: Arc::new(random),
+        observe: Arc::new(GatewayMetrics(metrics.clone())),
+    }
 }
 
 /// Opens the control service over the packages on disk and the backend that its instances will run on.
