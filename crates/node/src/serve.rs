@@ -30,6 +30,9 @@ const CONTROL_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_se
 /// How often what nothing refers to is deleted.
 const GARBAGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(600);
 
+/// Until then what the start has set going runs for the first time too.
+const START_SETTLES: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How often the gauges of instances are set.
 const GAUGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -61,9 +64,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     };
     let router = platform.api.router();
     let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
-    if let Err(error) = alula_sandbox::forget_start() {
-        tracing::debug!("the memory of the start is kept: {error}");
-    }
+    let forgetting = tokio::spawn(forget_start());
 
     let end = tokio::select! {
         () = signals.next() => {
@@ -93,6 +94,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     retiring.abort();
     collecting.abort();
     remembering.abort();
+    forgetting.abort();
     housekeeping.abort();
     platform.histories.save(&platform.pool);
     showing.abort();
@@ -129,6 +131,14 @@ async fn collect_garbage(control: alula_control::Control, pool: alula_pool::Pool
             Ok(collected) => tracing::debug!(?collected, "garbage collected"),
             Err(fault) => tracing::warn!(code = %fault.code, "unused packages could not be removed: {fault}"),
         }
+    }
+}
+
+/// Gives back the memory that only the start needed.
+async fn forget_start() {
+    tokio::time::sleep(START_SETTLES).await;
+    if let Err(error) = alula_sandbox::forget_start() {
+        tracing::debug!("the memory of the start is kept: {error}");
     }
 }
 
