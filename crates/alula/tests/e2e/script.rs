@@ -101,7 +101,7 @@ async fn a_script_fetches_what_its_network_policy_allows() {
     let settings =
         |network: &str| format!("name = 'out-{network}'\nruntime = 'script'\nnetwork = '{network}'\n");
     for network in ["internet", "none"] {
-        let files = [("alula.toml", &*settings(network)), ("main.js", SCRIPT)];
+        let files = [("alula.toml", &*settings(network)), ("main.ts", SCRIPT)];
         folder_function(&platform, &format!("out-{network}"), &files);
     }
     let base = format!("base=http://127.0.0.1:{}", serve());
