@@ -89,6 +89,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         log: Arc::new(telemetry.logs.clone()),
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
+        socket_body_bytes_max: config.sandbox.socket_body_bytes_max,
         stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
     let backends = Backends::open(processes, policy, program, &data_dir)?;
