@@ -4,7 +4,7 @@
 const { frame, EMPTY, BODY_MAX } = require("./shim.cjs");
 
 const DATA = 3, REPLY = 0x82, RESULT = 0x83;
-const MORE = 1, END = 2, EVENT = 0x20;
+const MORE = 1, END = 2, ARENA = 0x04, EVENT = 0x20;
 const FAIL_BAD_RESULT = 2, FAIL_TOO_LARGE = 6;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const TEXT_TYPE = /text\/|application\/(json|xml|javascript)|\+json|\+xml/i;
@@ -129,9 +129,9 @@ function headerFields(value) {
   return fields;
 }
 
-function httpAnswer(call, value, limit) {
+function httpAnswer(arena, call, value, limit) {
   if (value === null || typeof value !== "object" || value.statusCode === undefined) {
-    return answerFrames(REPLY, call, 200, "content-type\0application/json", toJson(value), limit);
+    return answerFrames(arena, REPLY, call, 200, "content-type\0application/json", toJson(value), limit);
   }
   const status = Number(value.statusCode);
   if (!Number.isInteger(status) || status < 100 || status > 999) throw new BadResult(`statusCode is ${value.statusCode}, which is not an HTTP status`);
@@ -140,7 +140,7 @@ function httpAnswer(call, value, limit) {
   for (const text of fields) {
     if (/[^\x01-\xff]/.test(text)) throw new BadResult("a header of the response has a NUL or a character outside Latin-1; encode it");
   }
-  return answerFrames(REPLY, call, status, fields.join("\0"), bodyBytes(value), limit);
+  return answerFrames(arena, REPLY, call, status, fields.join("\0"), bodyBytes(value), limit);
 }
 
 function bodyBytes({ body, isBase64Encoded }) {
@@ -149,9 +149,11 @@ function bodyBytes({ body, isBase64Encoded }) {
   return body instanceof Uint8Array ? Buffer.from(body.buffer, body.byteOffset, body.byteLength) : toJson(body);
 }
 
-function answerFrames(kind, call, aux, meta, body, limit) {
+function answerFrames(arena, kind, call, aux, meta, body, limit) {
   if (body.length > limit) throw new ResultTooLarge(`the answer has ${body.length} bytes, at most ${limit} are allowed`);
   if (body.length <= BODY_MAX) return frame(kind, call, aux, 0, meta, body);
+  const place = arena?.put(body);
+  if (place) return frame(kind, call, aux, ARENA, meta, place);
   const frames = [frame(kind, call, aux, MORE, meta, EMPTY)];
   for (let at = 0; at < body.length; at += BODY_MAX) {
     frames.push(frame(DATA, call, 0, at + BODY_MAX >= body.length ? END : 0, null, body.subarray(at, at + BODY_MAX)));
@@ -165,7 +167,7 @@ module.exports = (shim, settings, handler) => {
   function answer(call, flags, value) {
     let data;
     try {
-      data = flags & EVENT ? answerFrames(RESULT, call, 0, null, toJson(value), limit) : httpAnswer(call, value, limit);
+      data = flags & EVENT ? answerFrames(shim.arena, RESULT, call, 0, null, toJson(value), limit) : httpAnswer(shim.arena, call, value, limit);
     } catch (error) {
       return shim.failed(call, error);
     }

@@ -10,7 +10,7 @@ const path = require("path");
 const PROTOCOL_VERSION = 1;
 const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8, WARM = 9;
 const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88, WARMED = 0x89;
-const MORE = 1, END = 2, WAITING = 0x08, AHEAD = 0x10, SKIPPABLE = 0x80;
+const MORE = 1, END = 2, ARENA = 0x04, WAITING = 0x08, AHEAD = 0x10, SKIPPABLE = 0x80;
 const FAIL_HANDLER = 1, FAIL_INIT = 3, FAIL_CANCELLED = 4, FAIL_NOT_BEGUN = 7;
 const DEBUG = 0, INFO = 1, WARN = 2, ERROR = 3;
 const STDOUT = 1, STDERR = 2;
@@ -296,6 +296,7 @@ class Shim {
     this.running = new Map(); // call -> what can be told of CANCEL, DATA and CREDIT
     this.gatherer = new Gatherer();
     this.server = null;
+    this.arena = null;
     this.shutdownGrace = -1;
     this.isAwaited = false; // whether the call that runs was sent while another one waited
     this.ahead = []; // calls that lie behind the one that runs
@@ -305,6 +306,8 @@ class Shim {
   dispatch(kind, flags, aux, call, meta, body) {
     switch (kind) {
       case INVOKE:
+        if (this.arena) this.arena.taken = aux;
+        if (flags & ARENA) body = this.arena.body(body);
         if (flags & AHEAD && this.running.size) this.ahead.push({ call, flags, meta: Buffer.from(meta), body: Buffer.from(body) });
         else if (flags & MORE && !this.server.streams) this.gatherer.begin(call, meta, flags, body);
         else this.run(call, flags, meta, body);
@@ -395,12 +398,16 @@ class Shim {
     trackCalls(settings.concurrency);
     this.maySpin = require("os").availableParallelism() > 1;
     captureOutput(this.link);
+    if (settings.arena_bytes) {
+      const { Arena } = require("./arena.cjs");
+      this.arena = new Arena(Number(settings.arena_bytes), Number(settings.socket_body_bytes_max));
+    }
     const [file, name] = locate(settings.code, settings.handler);
     const { kind, target } = choose(await load(file), name, settings.handler);
     this.server = kind === "fetch" ? require("./fetch.cjs")(this, target) : require("./event.cjs")(this, settings, target);
     const mode = this.server.streams ? "stream" : "whole";
     process.on("uncaughtException", (error) => this.crash(error));
-    this.link.send(frame(READY, 0, PROTOCOL_VERSION, 0, `request\0${mode}\0response\0${mode}\0ahead\0${this.server.streams ? "no" : "yes"}`, EMPTY));
+    this.link.send(frame(READY, 0, PROTOCOL_VERSION, 0, `request\0${mode}\0response\0${mode}\0ahead\0${this.server.streams ? "no" : "yes"}\0arena\0${this.arena ? "yes" : "no"}`, EMPTY));
   }
 
   // Does what every function needs, before it is known which one it will be.

@@ -19,6 +19,7 @@ function sampleCalls() {
 }
 
 module.exports = async () => {
+  require("./arena.cjs");
   for (const name of ["async_hooks", "buffer", "events", "fs", "module", "os", "path", "stream", "url", "util"]) require(name);
   require("crypto").createHash("sha256").update("x").digest("hex");
   require("util").formatWithOptions({}, "%s", { a: 1 });

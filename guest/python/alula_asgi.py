@@ -8,8 +8,8 @@ from urllib.parse import unquote
 import alula_log
 import alula_shim
 from alula_frames import (
-    BODY_MAX, CANCEL, CREDIT, DATA, END, FAIL, FAIL_BAD_RESULT, FAIL_CANCELLED, INVOKE, MORE, PING, PONG, REPLY, SHUTDOWN,
-    WINDOW, frame, unpack,
+    ARENA, BODY_MAX, CANCEL, CREDIT, DATA, END, FAIL, FAIL_BAD_RESULT, FAIL_CANCELLED, INVOKE, MORE, PING, PONG, REPLY,
+    SHUTDOWN, WINDOW, frame, unpack,
 )
 
 running_call = contextvars.ContextVar("alula_call", default=0)
@@ -125,6 +125,10 @@ class Server:
     def dispatch(self, kind, flags, aux, call, meta, body):
         exchange = self.exchanges.get(call)
         if kind == INVOKE:
+            if self.link.arena:
+                self.link.arena.taken = aux
+            if flags & ARENA:
+                body = self.link.arena.body(body)
             exchange = Exchange(self, call, not flags & MORE, body)
             self.exchanges[call] = exchange
             context = contextvars.copy_context()
@@ -240,7 +244,7 @@ class Handler(Server):
 
         event, context = alula_event.arguments(self.settings, flags, meta, await self.whole_body(exchange))
         value = await self.target(event, context)
-        self.link.send(alula_event.answer(self.settings, exchange.call, flags, value))
+        self.link.send(alula_event.answer(self.link, self.settings, exchange.call, flags, value))
 
     async def whole_body(self, exchange):
         while not exchange.is_whole:

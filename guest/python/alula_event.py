@@ -4,7 +4,7 @@ from base64 import b64decode, b64encode
 from time import gmtime, time
 
 from alula_frames import (
-    BODY_MAX, DATA, END, EVENT, FAIL_BAD_RESULT, FAIL_TOO_LARGE, MORE, REPLY, RESULT, frame, pack,
+    ARENA, BODY_MAX, DATA, END, EVENT, FAIL_BAD_RESULT, FAIL_TOO_LARGE, MORE, REPLY, RESULT, frame, pack,
 )
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -153,7 +153,7 @@ def fold_query(query):
 def add_body(event, content_type, body):
     if is_text(content_type):
         try:
-            event["body"] = body.decode("utf-8")
+            event["body"] = str(body, "utf-8")
             return
         except UnicodeDecodeError:
             pass
@@ -184,9 +184,9 @@ def header_fields(value):
     return fields
 
 
-def http_answer(call, value, limit):
+def http_answer(link, call, value, limit):
     if not isinstance(value, dict) or "statusCode" not in value:
-        return reply(call, 200, b"content-type\0application/json", to_json(value), limit)
+        return reply(link, call, 200, b"content-type\0application/json", to_json(value), limit)
     try:
         status = int(value["statusCode"])
         fields = header_fields(value)
@@ -202,7 +202,7 @@ def http_answer(call, value, limit):
         raise BadResult("a header of the response has a NUL character")
     if b"content-type" not in meta.lower():
         meta += b"\0content-type\0application/json" if meta else b"content-type\0application/json"
-    return reply(call, status, meta, body_bytes(value), limit)
+    return reply(link, call, status, meta, body_bytes(value), limit)
 
 
 def body_bytes(value):
@@ -219,31 +219,34 @@ def body_bytes(value):
     return bytes(body) if isinstance(body, (bytes, bytearray, memoryview)) else to_json(body)
 
 
-def reply(call, status, meta, body, limit):
+def reply(link, call, status, meta, body, limit):
     size = len(body)
     if size > limit:
         raise ResultTooLarge(f"the body of the response has {size} bytes, at most {limit} are allowed")
     if size <= BODY_MAX:
         return pack(len(meta) + size, REPLY, 0, status, call, len(meta)) + meta + body
-    return in_frames(frame(REPLY, call, status, MORE, meta), call, body)
+    return long(link, REPLY, call, status, meta, body)
 
 
-def in_frames(first, call, body):
-    """A first frame and the body in the DATA frames after it, as one text to write."""
-    parts = [first]
+def long(link, kind, call, status, meta, body):
+    """An answer with a body that is too long for a frame: in shared memory, or in DATA frames after it."""
+    place = link.arena and link.arena.put(body)
+    if place:
+        return frame(kind, call, status, ARENA, meta, place)
+    parts = [frame(kind, call, status, MORE, meta)]
     for at in range(0, len(body), BODY_MAX):
         end = at + BODY_MAX
         parts.append(frame(DATA, call, flags=END if end >= len(body) else 0, body=body[at:end]))
     return b"".join(parts)
 
 
-def result(call, value, limit):
+def result(link, call, value, limit):
     body = to_json(value)
     if len(body) > limit:
         raise ResultTooLarge(f"the value has {len(body)} bytes as JSON, at most {limit} are allowed")
     if len(body) <= BODY_MAX:
         return frame(RESULT, call, body=body)
-    return in_frames(frame(RESULT, call, flags=MORE), call, body)
+    return long(link, RESULT, call, 0, b"", body)
 
 
 def arguments(settings, flags, meta, body):
@@ -253,17 +256,24 @@ def arguments(settings, flags, meta, body):
     if flags & EVENT:
         if json is None:
             load_json()
-        return (json.loads(body) if body else None), context
+        return (json.loads(text_of(body)) if body else None), context
     return http_event(fields, body), context
 
 
-def answer(settings, call, flags, value):
+def text_of(body):
+    """JSON as its parser takes it; shared memory is not."""
+    if type(body) is bytes:
+        return body
+    return str(body, json.detect_encoding(bytes(body[:4])), "surrogatepass")
+
+
+def answer(link, settings, call, flags, value):
     """The frames that answer a call with `value`."""
     if json is None:
         load_json()
     if flags & EVENT:
-        return result(call, value, settings.response_bytes_max)
-    return http_answer(call, value, settings.response_bytes_max)
+        return result(link, call, value, settings.response_bytes_max)
+    return http_answer(link, call, value, settings.response_bytes_max)
 
 
 def runner(link, settings, handler):
@@ -283,6 +293,6 @@ def runner(link, settings, handler):
                 run_until_complete = loop.run_until_complete
             value = run_until_complete(value)
         link.cancellable = 0
-        return answer(settings, call, flags, value)
+        return answer(link, settings, call, flags, value)
 
     return run

@@ -33,6 +33,7 @@ class Link:
         self.call = 0  # the call whose user code runs, for log lines
         self.cancellable = 0  # the same while a signal may raise Cancelled
         self.is_asked = False  # whether a signal has come, so that a call that waits may be cancelled
+        self.arena = None
         self.set_aside = []  # frames that came while the answer of another call was being streamed
         self.logs, self.logs_size = [], 0
         self.log_allowance, self.log_sent_at = LOG_BURST, 0.0

@@ -21,6 +21,8 @@ class Settings:
         self.instance, self.memory_mb = values["instance"], int(values["memory_mb"])
         self.concurrency, self.cpus = int(values["concurrency"]), int(values["cpus"])
         self.response_bytes_max = int(values["response_bytes_max"])
+        self.arena_bytes = int(values.get("arena_bytes", 0))
+        self.socket_body_bytes_max = int(values.get("socket_body_bytes_max", 0))
 
 
 def load(settings):

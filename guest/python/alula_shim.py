@@ -3,19 +3,20 @@
 Only the standard library, and as little of it as possible: what is imported here is paid by every cold start.
 The loop reads a call and answers it with one write. Applications that need asyncio run in alula_asgi instead.
 
-alula_frames: the words of the protocol; alula_link: the connection; alula_log: what goes to the log; alula_load: finding
-the user's code. This file is the life of the process, from INIT to the loop that serves calls.
+alula_frames: the words of the protocol; alula_link: the connection; alula_arena: shared memory; alula_log: what goes to
+the log; alula_load: finding the user's code. This file is the life of the process, from INIT to the loop that serves calls.
 """
 
 import gc
 import os
 import sys
 
+import alula_arena
 import alula_link
 import alula_load
 import alula_log
 from alula_frames import (
-    AHEAD, BYE, CANCEL, CREDIT, DATA, END, ERROR, FAIL, FAIL_CANCELLED, FAIL_INIT, INIT, INVOKE, MORE, PING, PONG,
+    AHEAD, ARENA, BYE, CANCEL, CREDIT, DATA, END, ERROR, FAIL, FAIL_CANCELLED, FAIL_INIT, INIT, INVOKE, MORE, PING, PONG,
     PROTOCOL_VERSION, READY, SHUTDOWN, SKIPPABLE, STDERR, TAKE_BACK, WAITING, WARM, WARMED, frame,
 )
 
@@ -23,9 +24,10 @@ loaded_here = frozenset(sys.modules)
 
 
 def gather(link, flags, call, body):
-    """The rest of a request body that came in several frames; None where the call was cancelled meanwhile."""
-    if not flags & MORE:
-        return body
+    """The whole of a request body that is elsewhere or comes in several frames; None where the call was cancelled
+    meanwhile."""
+    if flags & ARENA:
+        return link.arena.body(body)
     parts = [body]
     while not flags & END:
         kind, flags, aux, other, meta, body = link.receive()
@@ -46,10 +48,13 @@ def serve(link, settings, run):
     while True:
         kind, flags, aux, call, meta, body = link.next()
         if kind == INVOKE:
-            body = gather(link, flags, call, body)
-            if body is None:
-                link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
-                continue
+            if link.arena:
+                link.arena.taken = aux
+            if flags & (MORE | ARENA):
+                body = gather(link, flags, call, body)
+                if body is None:
+                    link.send(frame(FAIL, call, FAIL_CANCELLED, body=b"{}"))
+                    continue
             if link.is_asked:
                 link.is_asked = bool(link.buffer)
                 if flags & AHEAD and link.is_cancelled(call):
@@ -112,7 +117,8 @@ def ready(link, request, response, ahead="no"):
         file.flush()
     gc.collect()
     gc.freeze()
-    meta = "\0".join(["request", request, "response", response, "ahead", ahead]).encode()
+    arena = "yes" if link.arena else "no"
+    meta = "\0".join(["request", request, "response", response, "ahead", ahead, "arena", arena]).encode()
     link.send(frame(READY, aux=PROTOCOL_VERSION, meta=meta))
 
 
@@ -171,7 +177,10 @@ def run(link):
     try:
         if environment:
             alula_load.become(environment, alula_load.dict_of(meta)["code"])
-        loop = prepare(link, alula_load.Settings(meta))
+        settings = alula_load.Settings(meta)
+        if settings.arena_bytes:
+            link.arena = alula_arena.Arena(settings.arena_bytes, settings.socket_body_bytes_max)
+        loop = prepare(link, settings)
     except BaseException as error:
         report_start(link, error)
         link.exit(1)
@@ -187,7 +196,9 @@ def report_start(link, error):
 def start():
     """Runs the shim."""
     link = alula_link.connect()
+    alula_arena.keep()
     alula_log.capture_output(link)
     os._exit = link.exit
     os.register_at_fork(after_in_child=link.leave)
+    os.register_at_fork(after_in_child=alula_arena.leave)
     run(link)

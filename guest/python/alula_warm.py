@@ -46,7 +46,7 @@ def handler(event, context):
 class NoLink:
     """What the sample call has for a connection."""
 
-    cancellable = 0
+    cancellable, arena = 0, None
 
 
 def run(link=None):

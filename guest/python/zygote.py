@@ -49,7 +49,6 @@ import zlib  # noqa: E402, F401
 LINK = 3
 NEWS = 0
 ORDER_BYTES_MAX, FDS_MAX, FILTER_BYTES_MAX = 4096, 64, 65536
-STANDARD = 4  # descriptors that a process begins with
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -114,7 +113,7 @@ def fork_into(order, fds, own, program):
     """Makes the process; true in the process itself."""
     holder, *rest = fds
     ruleset = rest.pop(0) if order["landlock"] else None
-    standard, groups = rest[:STANDARD], rest[STANDARD:]
+    standard, groups = rest[: order["standard"]], rest[order["standard"] :]
     call("setns", holder, CLONE_NEWPID)
     try:
         child = os.fork()
@@ -140,9 +139,9 @@ def take_place(standard):
     """Makes this process look as if it had just been started."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for target, fd in enumerate(standard):  # all of them came in above the zygote's own first four
+    for target, fd in enumerate(standard):  # none of them came in so low that another's place is taken too soon
         os.dup2(fd, target)
-    os.closerange(STANDARD, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(len(standard), os.sysconf("SC_OPEN_MAX"))
     gc.enable()
 
 

@@ -10,7 +10,7 @@ use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend, StemOptions, Stems};
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
-use alula_store::{DataDir, DiskPackages, SqliteOptions, open_sqlite};
+use alula_store::{DataDir, DiskPackages, SqliteOptions, SqliteStore, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunService};
@@ -76,8 +76,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env, build_tools, program } =
         prepared;
     let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
-    let opened = open_sqlite(&data_dir, &SqliteOptions::default());
-    let store = Arc::new(opened.map_err(Error::component("the store cannot be opened"))?);
+    let store = open_store(&data_dir)?;
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
     let policy = egress_policy(&config)?;
     let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
@@ -89,6 +88,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         log: Arc::new(telemetry.logs.clone()),
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
+        socket_body_bytes_max: config.sandbox.socket_body_bytes_max,
         stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
     let backends = Backends::open(processes, policy, program, &data_dir)?;
@@ -154,6 +154,11 @@ fn gateway_parts(
     }
 }
 
+fn open_store(data_dir: &DataDir) -> Result<Arc<SqliteStore>, Error> {
+    let opened = open_sqlite(data_dir, &SqliteOptions::default());
+    opened.map(Arc::new).map_err(Error::component("the store cannot be opened"))
+}
+
 /// Opens the control service over the packages on disk and the backend that its instances will run on.
 async fn open_control(
     options: alula_control::Options,
@@ -196,7 +201,7 @@ async fn connect(
 fn telemetry(
     config: &Config,
     data_dir: &DataDir,
-    store: &Arc<alula_store::SqliteStore>,
+    store: &Arc<SqliteStore>,
     clock: &Arc<dyn alula_model::Clock>,
 ) -> Telemetry {
     let log_options = LogOptions {

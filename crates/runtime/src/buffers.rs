@@ -55,14 +55,20 @@ impl Buffers {
         self.account.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// Takes `bytes` from the account.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Reserved, Fault> {
+        let mut reserved = Reserved { account: Arc::clone(&self.account), bytes: 0 };
+        reserved.grow(bytes)?;
+        Ok(reserved)
+    }
+
     /// Gathers the request body of a call, up to the `limit_bytes` that the function's spec allows.
     pub async fn gather_request(&self, body: Body, limit_bytes: u64) -> Result<Gathered, Fault> {
-        let mut reserved = Reserved { account: Arc::clone(&self.account), bytes: 0 };
         let expected = body.size_hint().lower();
         if expected > limit_bytes {
             return Err(request_too_large(limit_bytes));
         }
-        reserved.grow(expected)?;
+        let mut reserved = self.reserve(expected)?;
         if body.as_full().is_some() {
             let bytes = body.collect(limit_bytes).await.map_err(|error| request_fault(&error))?;
             return Ok(Gathered { bytes, reserved });
@@ -80,20 +86,26 @@ async fn gather(mut body: Body, limit_bytes: u64, reserved: &mut Reserved) -> Re
         if length > limit_bytes {
             return Err(request_too_large(limit_bytes));
         }
-        reserved.grow(length.saturating_sub(reserved.bytes))?;
+        reserved.grow_to(length)?;
         gathered.extend_from_slice(&data);
     }
     Ok(gathered.freeze())
 }
 
 impl Reserved {
+    /// Makes it at least `bytes`; unchanged where the account has no more.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<(), Fault> {
+        self.grow(bytes.saturating_sub(self.bytes))
+    }
+
     fn grow(&mut self, bytes: u64) -> Result<(), Fault> {
         let used = self.account.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.bytes += bytes;
         let max = self.account.max_bytes;
         if used <= max {
+            self.bytes += bytes;
             return Ok(());
         }
+        self.account.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let message = "the platform holds too many request bodies at once";
         let setting = "sandbox.buffer_bytes_max in the configuration";
         Err(Fault::limit(ErrorCode::BufferExhausted, message, "buffer_bytes_max", max, setting))

@@ -83,10 +83,10 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
     /// Starts a process.
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>>;
 
-    /// Has a process forked into the cell by a zygote; `fds` become its descriptors 0, 1, 2 and 3. It is told what to do
+    /// Has a process forked into the cell by a zygote; `fds` become its descriptors 0, 1, 2... It is told what to do
     /// over them. Where no zygote of this kind is there, one is started first, which takes longer than a process
     /// started in the usual way. Only where [`Launcher::can_fork`] says so.
-    fn fork(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+    fn fork(&self, zygote: ZygoteSpec, fds: Vec<OwnedFd>) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
         drop((zygote, fds));
         Box::pin(std::future::ready(Err(Fault::new(
             ErrorCode::Internal,

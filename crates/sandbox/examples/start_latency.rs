@@ -55,6 +55,7 @@ async fn measure(sandbox: Sandbox, runtime: String, rounds: usize) {
         log: Arc::new(NullLog),
         clock: Arc::new(FixedClock::default()),
         buffers: Buffers::new(64 * 1024 * 1024),
+        socket_body_bytes_max: 64 * 1024,
         stems: Stems::new(
             StemOptions { per_runtime, per_runtime_max: per_runtime, made_at_once: 1 },
             Arc::new(sandbox.clone()),

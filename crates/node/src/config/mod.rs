@@ -198,6 +198,9 @@ pub struct Sandbox {
     pub egress_allow: Vec<String>,
     /// Bytes of request and response bodies that the platform holds for buffered handlers, all together.
     pub buffer_bytes_max: u64,
+    /// Longest body, in bytes, that goes to and from a function through its socket where it could go through memory that
+    /// both share. 65536 at least; more than 16777216: none goes through memory.
+    pub socket_body_bytes_max: u64,
 }
 
 impl Default for Sandbox {
@@ -208,6 +211,8 @@ impl Default for Sandbox {
             extra_readonly: Vec::new(),
             egress_allow: Vec::new(),
             buffer_bytes_max: 256 * 1024 * 1024,
+            // What fits into one frame: from there on, memory is faster.
+            socket_body_bytes_max: 64 * 1024,
         }
     }
 }

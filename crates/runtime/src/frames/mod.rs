@@ -13,7 +13,7 @@
 //! |---|---|---|---|---|
 //! | WARM, WARMED | platform, guest | | | |
 //! | INIT | platform | name, value... (UTF-8) | environment: name, value... (UTF-8, separated by NUL), or nothing | protocol version |
-//! | INVOKE | platform | method, target, remote, id, deadline (Unix ms), n, n x (parameter, value), header, value... | request, or event | |
+//! | INVOKE | platform | method, target, remote, id, deadline (Unix ms), n, n x (parameter, value), header, value... | request, or event | answers taken from shared memory so far |
 //! | DATA | both | | a piece of the body of `call` | |
 //! | CREDIT | both | | u32: bytes that may be sent in addition for `call` | |
 //! | CANCEL | platform | | | [`CancelReason`] |
@@ -27,7 +27,8 @@
 //! | LOG | guest | | lines of text | stream << 8 \| level |
 //!
 //! A body is at most [`BODY_BYTES_MAX`] in one frame; a longer one goes on in DATA frames, the last of which has
-//! the flag END. This module knows bytes only: who may send what and when is the business of its users.
+//! the flag END, or lies in memory that both sides share (flag ARENA), where INIT offered it with the field `arena_bytes`
+//! and READY has the field `arena` with `yes`. This module knows bytes only: who may send what and when is the business of its users.
 
 mod decode;
 mod encode;
@@ -132,7 +133,8 @@ impl Flags {
     pub const MORE: Self = Self(0x01);
     /// The last DATA frame of a body.
     pub const END: Self = Self(0x02);
-    /// The body is in the shared arena; the last two fields of meta are its offset and its length.
+    /// The body is in shared memory; in its place the frame has where: offset and length, each a u32. Only on INVOKE,
+    /// REPLY and RESULT.
     pub const ARENA: Self = Self(0x04);
     /// Another call is queued: poll for it for a moment before sleeping.
     pub const WAITING: Self = Self(0x08);

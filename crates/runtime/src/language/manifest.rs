@@ -66,6 +66,9 @@ pub struct Manifest {
     /// frame WARM.
     #[serde(default)]
     pub stem: Option<StemSupport>,
+    /// Whether the shim can take long bodies from memory that it shares with the platform, and give them that way.
+    #[serde(default)]
+    pub arena: bool,
     /// How dependencies are installed.
     #[serde(default)]
     pub build: Option<Build>,

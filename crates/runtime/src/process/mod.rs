@@ -8,6 +8,7 @@
 //!
 //! How a cell keeps its guests in is the launcher's business; how many instances there are is the pool's.
 
+mod arena;
 mod command;
 mod environment;
 mod events;
@@ -53,6 +54,8 @@ pub struct ProcessBackend {
     pub clock: Arc<dyn Clock>,
     /// The memory for request bodies that are gathered.
     pub buffers: Buffers,
+    /// Longest body that goes to a guest through its socket where it could go through shared memory.
+    pub socket_body_bytes_max: u64,
     /// Cells that are prepared ahead.
     pub stems: Stems,
 }
@@ -79,6 +82,9 @@ pub(crate) trait Guest: Send + Sync + std::fmt::Debug {
     fn settled(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// Gives back what only makes calls faster. No call runs, and none may come for long.
+    fn rest(&self) {}
 
     /// Asks the guest to end by itself within `grace`, where its protocol has words for it. Returns when it has
     /// ended or need not be waited for; the room is destroyed afterwards in any case.
@@ -191,6 +197,7 @@ impl Instance for ProcessInstance {
     }
 
     fn rest(&self) {
+        self.guest.rest();
         self.room.freeze();
     }
 

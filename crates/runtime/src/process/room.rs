@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::arena::Arena;
 use super::pipes::{self, Output};
 use super::stems::Waiting;
 use super::{ProcessBackend, environment};
@@ -52,6 +53,8 @@ pub(crate) struct Room {
     pub(crate) env: BTreeMap<String, String>,
     /// The memory for request bodies that are gathered.
     pub(crate) buffers: Buffers,
+    /// See [`ProcessBackend::socket_body_bytes_max`].
+    pub(super) socket_body_bytes_max: u64,
     /// Takes what the processes write.
     pub(crate) output: Arc<Output>,
     main: OnceLock<MainProcess>,
@@ -97,6 +100,7 @@ impl Room {
             cell,
             waiting: Mutex::new(waiting),
             buffers: backend.buffers.clone(),
+            socket_body_bytes_max: backend.socket_body_bytes_max,
             output: Arc::new(Output::new(log)),
             main: OnceLock::new(),
             occupancy: Mutex::default(),
@@ -117,12 +121,12 @@ impl Room {
         Ok(())
     }
 
-    /// Makes the process that waited in the cell the main process, and gives the platform's end of its socket.
-    /// `None` where no process waited.
-    pub(crate) fn adopt_waiting(&self) -> Option<UnixStream> {
+    /// Makes the process that waited in the cell the main process, and gives the platform's end of its socket and the
+    /// memory that it shares with the platform. `None` where no process waited.
+    pub(super) fn adopt_waiting(&self) -> Option<(UnixStream, Option<Arc<Arena>>)> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         self.adopt(waiting.process, waiting.output);
-        Some(waiting.socket)
+        Some((waiting.socket, waiting.arena))
     }
 
     fn adopt(&self, process: Arc<dyn Process>, [stdout, stderr]: [pipe::Receiver; 2]) {

@@ -32,6 +32,7 @@ impl Bench {
             log: Arc::clone(&log) as _,
             clock: Arc::new(FixedClock::default()),
             buffers: Buffers::new(64 * 1024 * 1024),
+            socket_body_bytes_max: 64 * 1024,
             stems: Stems::default(),
         };
         Self { backend, log, _unpacked: unpacked }

@@ -134,7 +134,7 @@ impl SandboxCell {
         }
     }
 
-    async fn fork_process(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> Result<Box<dyn Process>, Fault> {
+    async fn fork_process(&self, zygote: ZygoteSpec, fds: Vec<OwnedFd>) -> Result<Box<dyn Process>, Fault> {
         let plan = ZygotePlan {
             argv: zygote.argv,
             env: zygote.env,
@@ -211,7 +211,7 @@ impl Cell for SandboxCell {
         Box::pin(self.start_process(spec))
     }
 
-    fn fork(&self, zygote: ZygoteSpec, fds: [OwnedFd; 4]) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+    fn fork(&self, zygote: ZygoteSpec, fds: Vec<OwnedFd>) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
         Box::pin(self.fork_process(zygote, fds))
     }
 

@@ -38,12 +38,14 @@ const PENDING_MAX: usize = 32;
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
 
 /// What a zygote is told. The descriptors of the message are, in this order: the cell's first process (a pidfd), the
-/// Landlock ruleset where `landlock` says so, the new process's descriptors 0 to 3, and the files of the cell's control
+/// Landlock ruleset where `landlock` says so, the new process's descriptors from 0 on, and the files of the cell's control
 /// groups into which it writes itself.
 #[derive(Debug, Serialize)]
 struct Order {
     number: u64,
     landlock: bool,
+    /// How many descriptors the new process has.
+    standard: usize,
     /// Whether the outside has more than one user to map, so that groups can be given up.
     own_user: bool,
     last_capability: u32,
@@ -226,6 +228,7 @@ impl Zygote {
         let order = Order {
             number: fork.number,
             landlock: fork.ruleset.is_some(),
+            standard: fork.standard.len(),
             own_user: maker.uid_base.is_some(),
             last_capability: maker.last_capability,
             keyctl: libc::SYS_keyctl,

@@ -157,6 +157,7 @@ async fn check(
         log: Arc::clone(&log) as _,
         clock: Arc::new(FixedClock::default()),
         buffers: Buffers::new(64 * MIB),
+        socket_body_bytes_max: 64 * 1024,
         stems,
     };
     let plan = |change: &dyn Fn(&mut FunctionSpec)| {

@@ -67,6 +67,7 @@ impl Bench {
             log: Arc::new(CollectedLog::default()),
             clock: Arc::new(FixedClock::default()),
             buffers: Buffers::new(64 * MIB),
+            socket_body_bytes_max: 64 * 1024,
             stems: Stems::default(),
         };
         let backend = ProcessBackend { stems: stems(sandbox), ..from_nothing.clone() };

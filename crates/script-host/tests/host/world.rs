@@ -27,6 +27,7 @@ pub(crate) fn world() -> World {
         log: Arc::clone(&log) as _,
         clock: Arc::new(FixedClock::default()),
         buffers: Buffers::new(64 << 20),
+        socket_body_bytes_max: 64 << 10,
         stems: Stems::default(),
     };
     let backend = ScriptBackend::open(options_in(&dir), processes.clone()).unwrap();

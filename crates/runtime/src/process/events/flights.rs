@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::super::arena::Region;
 use super::super::{Room, Running};
 use super::stream::{Credit, Inbound, OverWindow};
 use super::{AbortOnDrop, answer};
@@ -46,8 +47,17 @@ pub(super) struct Flight {
     pub(super) time_limit: Duration,
     /// Set when its turn has come.
     pub(super) begun: Option<Begun>,
-    /// The share of the platform's memory that a gathered request body takes.
+    /// Where the request body is as long as the guest may read it.
+    pub(super) _held: Held,
+}
+
+/// What a request body takes of the platform's memory.
+#[derive(Default)]
+pub(super) struct Held {
+    /// A gathered body's share.
     pub(super) _reserved: Option<Reserved>,
+    /// A body's part of the shared memory.
+    pub(super) _region: Option<Region>,
 }
 
 /// A call whose turn has come.
@@ -140,6 +150,11 @@ impl Flights {
     pub(super) fn deadline(&self, number: u32) -> Option<Instant> {
         let flight = self.by_number.get(&number)?;
         Some(flight.begun.as_ref()?.at + flight.time_limit)
+    }
+
+    /// Whether the guest works on no call at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 
     /// Whether the call lies behind another one.

@@ -5,23 +5,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault};
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http_body::Body as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cancel::Cancelling;
+use super::content::{AHEAD_BYTES_MAX, Content, Outgoing, Rest};
 use super::flights::{Flight, Reply, Stage};
 use super::link::Link;
 use super::stream::{Credit, pump};
 use super::{AbortOnDrop, Modes, answer};
-use crate::buffers::{Reserved, request_fault};
-use crate::frames::{BODY_BYTES_MAX, CancelReason, Flags, FrameWriter, Head, Kind, META_BYTES_MAX};
+use crate::buffers::request_fault;
+use crate::frames::{CancelReason, Flags, FrameWriter, Head, Kind, META_BYTES_MAX};
 use crate::{Ahead, Answer, Body, Call};
 
-/// Longest body of a call that is sent ahead: with its headers it fits behind the running call into what a guest
-/// reads at once.
-const AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// Time that a call lies behind another one before it is asked for back. Calls are sent ahead only where they take
 /// far less than this.
 const AHEAD_PATIENCE: Duration = Duration::from_millis(5);
@@ -35,7 +33,8 @@ const LAST_WORDS: Duration = Duration::from_millis(20);
 /// Runs `call` and gives its answer, the body of which may still be coming.
 pub(super) async fn run(link: &Arc<Link>, modes: Modes, mut call: Call) -> Result<Answer, Fault> {
     let deadline = call.deadline;
-    let mut content = match timeout_at(deadline, take_body(link, modes, &mut call)).await {
+    let body = std::mem::take(&mut call.body);
+    let mut content = match timeout_at(deadline, Content::take(link, modes, body)).await {
         Ok(content) => content?,
         Err(_) => return Err(link.room.timed_out()),
     };
@@ -56,7 +55,13 @@ pub(super) async fn run(link: &Arc<Link>, modes: Modes, mut call: Call) -> Resul
 /// Runs `call` after the one that runs now, or gives it back.
 pub(super) async fn run_ahead(link: &Arc<Link>, modes: Modes, mut call: Call) -> Ahead {
     let asked_at = Instant::now();
-    let content = match timeout_at(call.deadline, take_body(link, modes, &mut call)).await {
+    if call.body.size_hint().lower() > AHEAD_BYTES_MAX as u64 {
+        return Ahead::Returned(Box::new(call));
+    }
+    let body = std::mem::take(&mut call.body);
+    // It may have to be given back, and nothing is taken back from a guest's memory.
+    let as_bytes = Modes { shares_memory: false, ..modes };
+    let content = match timeout_at(call.deadline, Content::take(link, as_bytes, body)).await {
         Ok(Ok(content)) => content,
         Ok(Err(fault)) => return Ahead::at_once(Err(fault)),
         Err(_) => return Ahead::at_once(Err(link.room.timed_out())),
@@ -98,6 +103,8 @@ fn returned(mut call: Call, content: Content) -> Ahead {
     call.body = match content {
         Content::Whole(whole, _) => Body::full(whole),
         Content::Stream(body) => body,
+        // Not what calls that are sent ahead have.
+        Content::Shared(_) => Body::empty(),
     };
     Ahead::Returned(Box::new(call))
 }
@@ -133,39 +140,6 @@ async fn overdue(link: &Link, mut flight: Cancelling) -> Fault {
     link.room.timed_out()
 }
 
-/// A request body as the guest takes it.
-enum Content {
-    Whole(Bytes, Option<Reserved>),
-    Stream(Body),
-}
-
-impl Content {
-    /// Whether it may lie behind a running call.
-    fn is_short(&self) -> bool {
-        matches!(self, Self::Whole(whole, _) if whole.len() <= AHEAD_BYTES_MAX)
-    }
-
-    /// A copy of what was whole; nobody needs one of a stream, which is only sent to a guest that is free.
-    fn copy(&self) -> Self {
-        match self {
-            Self::Whole(whole, _) => Self::Whole(whole.clone(), None),
-            Self::Stream(_) => Self::Whole(Bytes::new(), None),
-        }
-    }
-}
-
-async fn take_body(link: &Link, modes: Modes, call: &mut Call) -> Result<Content, Fault> {
-    let body = std::mem::take(&mut call.body);
-    if modes.streams_requests && body.as_full().is_none_or(|whole| whole.len() > BODY_BYTES_MAX) {
-        return Ok(Content::Stream(body));
-    }
-    if body.as_full().is_some_and(<[u8]>::is_empty) {
-        return Ok(Content::Whole(Bytes::new(), None));
-    }
-    let gathered = link.room.buffers.gather_request(body, link.room.plan.spec.request_bytes_max).await?;
-    Ok(Content::Whole(gathered.bytes, Some(gathered.reserved)))
-}
-
 type Waiter = oneshot::Receiver<Result<Reply, Fault>>;
 
 /// What became of sending a call.
@@ -189,41 +163,38 @@ fn launch(link: &Arc<Link>, modes: Modes, call: &Call, content: Content) -> Resu
         return Ok(Launched::NotYet(content));
     }
     let (waiter, reply) = oneshot::channel();
-    let (whole, reserved, streamed) = match content {
-        Content::Whole(body, reserved) => (body, reserved, None),
-        Content::Stream(body) => (Bytes::new(), None, Some((body, Credit::new()))),
-    };
-    let flight = Flight {
+    let outgoing = content.into_outgoing();
+    let credit = outgoing.credit();
+    let Outgoing { inline, flags, rest, held } = outgoing;
+    let number = flights.insert(Flight {
         id: call.id.clone(),
         stage: Stage::Waiting(waiter),
-        credit: streamed.as_ref().map(|(_, credit)| Arc::clone(credit)),
+        credit,
         pump: None,
         is_gathered: !modes.streams_responses,
         time_limit: call.deadline.saturating_duration_since(Instant::now()),
         begun: None,
-        _reserved: reserved,
-    };
-    let number = flights.insert(flight);
+        _held: held,
+    });
     drop(flights);
     if let Some(started) = &call.events.started {
         started.store(true, Ordering::Release);
     }
-    let is_inline = whole.len() <= BODY_BYTES_MAX;
-    let flags = Flags::default()
-        .with_if(Flags::MORE, streamed.is_some() || !is_inline)
+    let flags = flags
         .with_if(Flags::AHEAD, is_ahead)
         .with_if(Flags::WAITING, !modes.takes_ahead && link.take_waiting())
         .with_if(Flags::EVENT, call.is_event && !modes.streams_responses);
-    let head = Head::new(Kind::Invoke, number).flags(flags);
-    let encode = |out: &mut Vec<u8>| encode(out, head, call, if is_inline { &whole } else { &[] });
+    let answers_taken = link.arena.as_ref().map_or(0, |arena| arena.taken());
+    let head = Head::new(Kind::Invoke, number).flags(flags).aux(answers_taken);
+    let encode = |out: &mut Vec<u8>| encode(out, head, call, &inline);
     match is_ahead {
         true => link.outbox.gather(encode),
         false => link.outbox.send(encode),
     }
-    if let Some((body, credit)) = streamed {
-        start_pump(link, number, credit, body);
-    } else if !is_inline {
-        link.outbox.send_body(number, whole, true);
+    match rest {
+        Rest::Nothing => {}
+        Rest::Pieces(whole) => link.outbox.send_body(number, whole, true),
+        Rest::Stream(body, credit) => start_pump(link, number, credit, body),
     }
     Ok(Launched::Sent(Cancelling::new(Arc::clone(link), number), reply))
 }

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, LogLevel, LogStream};
+use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::super::Room;
+use super::super::arena::{Arena, Place, PlaceError};
 use super::flights::{Flight, Flights, Misplaced, Reply, Stage};
 use super::outbox::Outbox;
 use super::stream::OverWindow;
@@ -29,6 +31,7 @@ const END_WAIT: Duration = Duration::from_millis(500);
 pub(super) struct Link {
     pub(super) room: Arc<Room>,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) arena: Option<Arc<Arena>>,
     flights: Mutex<Flights>,
     ready: Mutex<Option<oneshot::Sender<Result<Modes, Fault>>>>,
     pub(super) call_ended: Notify,
@@ -44,16 +47,19 @@ enum Violation {
     Unexpected(Kind),
     #[error("it sent more of a body than it may")]
     OverWindow,
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("it speaks version {0} of the protocol, not {PROTOCOL_VERSION}")]
     Version(u16),
 }
 
 impl Link {
-    /// The link over `socket`, which must not block, and what to give to [`Link::read`]. `ready` is told how the start
-    /// went.
+    /// The link over `socket`, which must not block, and `arena`, and what to give to [`Link::read`]. `ready` is told how
+    /// the start went.
     pub(super) fn open(
         room: Arc<Room>,
         socket: UnixStream,
+        arena: Option<Arc<Arena>>,
         ready: oneshot::Sender<Result<Modes, Fault>>,
     ) -> io::Result<(Arc<Self>, pipe::Receiver)> {
         // The end of a pipe, since of tokio's types only that is watched for reading alone. See `Outbox` for writing.
@@ -62,6 +68,7 @@ impl Link {
             flights: Mutex::new(Flights::new(Arc::clone(&room))),
             room,
             outbox: Outbox::new(socket),
+            arena,
             ready: Mutex::new(Some(ready)),
             call_ended: Notify::new(),
             is_waiting: AtomicBool::new(false),
@@ -77,6 +84,14 @@ impl Link {
     /// Whether others were queued when the pool last said so; asked once for each hint.
     pub(super) fn take_waiting(&self) -> bool {
         self.is_waiting.swap(false, Ordering::Relaxed)
+    }
+
+    /// Gives shared memory back, unless a call has come meanwhile.
+    pub(super) fn rest(&self) {
+        let flights = self.flights();
+        if let Some(arena) = self.arena.as_ref().filter(|_| flights.is_empty()) {
+            arena.give_back();
+        }
     }
 
     pub(super) fn flights(&self) -> MutexGuard<'_, Flights> {
@@ -166,11 +181,12 @@ impl Link {
         let ready = self.take_ready().ok_or(Violation::Unexpected(Kind::Ready))?;
         let says_stream =
             |wanted: &[u8]| pairs(frame.meta()).flatten().any(|pair| pair == (wanted, b"stream"));
+        let says_yes = |wanted: &[u8]| pairs(frame.meta()).flatten().any(|pair| pair == (wanted, b"yes"));
         let modes = Modes {
             streams_requests: says_stream(b"request"),
             streams_responses: says_stream(b"response"),
-            takes_ahead: self.room.plan.spec.concurrency == 1
-                && pairs(frame.meta()).flatten().any(|pair| pair == (b"ahead", b"yes")),
+            takes_ahead: self.room.plan.spec.concurrency == 1 && says_yes(b"ahead"),
+            shares_memory: says_yes(b"arena"),
         };
         let _ = ready.send(Ok(modes));
         Ok(())
@@ -179,6 +195,7 @@ impl Link {
     /// The head of an answer, with its body or with the announcement of more.
     fn reply(self: &Arc<Self>, number: u32, frame: Frame) -> Result<(), Violation> {
         let unexpected = Violation::Unexpected(frame.head.kind);
+        let place = self.place_of(&frame)?;
         let mut flights = self.flights();
         if frame.head.flags.has(Flags::MORE) {
             let Some(deadline) = flights.deadline(number) else { return Err(unexpected) };
@@ -190,15 +207,36 @@ impl Link {
         let Some(flight) = flights.ended(number) else { return Err(unexpected) };
         drop(flights);
         self.call_ended.notify_waiters();
+        let shared = place.map(|(arena, place)| self.take_from(arena, place));
+        let body = shared.unwrap_or_else(|| Ok(frame.body()));
         match flight.into_stage() {
             Stage::Waiting(waiter) => {
-                let body = frame.body();
-                let _ = waiter.send(Ok(Reply::Whole(frame, body, begun_at)));
+                let reply = body.map(|body| Reply::Whole(frame, body, begun_at));
+                let _ = waiter.send(reply);
                 Ok(())
             }
             Stage::Abandoned { .. } => Ok(()),
             Stage::Gathering(..) | Stage::Streaming { .. } | Stage::Over => Err(unexpected),
         }
+    }
+
+    /// Where the body of an answer lies in shared memory, if it does.
+    fn place_of(&self, frame: &Frame) -> Result<Option<(&Arc<Arena>, Place)>, Violation> {
+        if !frame.head.flags.has(Flags::ARENA) {
+            return Ok(None);
+        }
+        let arena = self.arena.as_ref().filter(|_| !frame.head.flags.has(Flags::MORE));
+        let arena = arena.ok_or(Violation::Unexpected(frame.head.kind))?;
+        Ok(Some((arena, Place::of_answer(frame.body_bytes())?)))
+    }
+
+    /// A copy of an answer's body in shared memory.
+    fn take_from(&self, arena: &Arena, place: Place) -> Result<Bytes, Fault> {
+        let limit_bytes = self.room.plan.spec.response_bytes_max;
+        let is_small = place.length() <= limit_bytes;
+        let body = if is_small { arena.take_answer(place) } else { Err(answer::too_large(limit_bytes)) };
+        arena.count_taken();
+        body
     }
 
     fn data(self: &Arc<Self>, number: u32, frame: &Frame) -> Result<(), Violation> {

@@ -7,6 +7,7 @@
 //! ```text
 //! call ---- outbox ----> socket ----> shim          outbox   frames out, in order, with what the socket refused
 //!   ^                                   |           link     who waits for what; the reading task
+//!   |                                   |           content  request bodies: in frames, in pieces, in shared memory
 //!   +---- flights <---- reader <--------+           stream   bodies that come or go in pieces
 //!                                                   cancel   calls that end early or are taken back
 //! ```
@@ -18,6 +19,7 @@
 
 mod answer;
 mod cancel;
+mod content;
 mod flights;
 mod invoke;
 mod link;
@@ -32,6 +34,7 @@ use std::time::Duration;
 use alula_model::{ErrorCode, Fault, SpecError};
 use tokio::sync::oneshot;
 
+use super::arena::{ARENA_BYTES, Arena};
 use super::room::CODE_DIR;
 use super::{Guest, Room, pipes};
 use crate::frames::{FrameWriter, Head, Kind, PROTOCOL_VERSION};
@@ -122,18 +125,20 @@ fn only_file(plan: &VersionPlan, language: &Language) -> Option<String> {
 
 /// Starts the shim in the room and waits until it has loaded the code.
 pub(super) async fn start(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
-    let (socket, init) = match room.adopt_waiting() {
-        Some(socket) => (socket, init_frame(room, &environment_block(&room.env))?),
+    let (socket, arena, environment) = match room.adopt_waiting() {
+        Some((socket, arena)) => (socket, arena, environment_block(&room.env)),
         None => {
-            let init = init_frame(room, &[])?;
             let (ours, inside) = pipes::socket_pair()?;
-            room.launch(room.language.command(), vec![inside]).await?;
-            (ours, init)
+            let (arena, arena_inside) = Arena::open(&room.language).unzip();
+            let inside = std::iter::once(inside).chain(arena_inside).collect();
+            room.launch(room.language.command(), inside).await?;
+            (ours, arena, Vec::new())
         }
     };
+    let init = init_frame(room, arena.is_some(), &environment)?;
     let (told, ready) = oneshot::channel();
     let socket = socket.into_std().map_err(pipes::no_pipe)?;
-    let (link, reader) = Link::open(Arc::clone(room), socket, told).map_err(pipes::no_pipe)?;
+    let (link, reader) = Link::open(Arc::clone(room), socket, arena, told).map_err(pipes::no_pipe)?;
     link.outbox.send(|out| out.extend_from_slice(&init));
     let reader = AbortOnDrop(tokio::spawn(Arc::clone(&link).read(reader)));
     let died = |_| room.fault(ErrorCode::InitFailed, "the function's process ended before it was ready");
@@ -148,7 +153,7 @@ fn environment_block(env: &BTreeMap<String, String>) -> Vec<u8> {
 }
 
 /// INIT; `environment` is empty where the process was started with it.
-fn init_frame(room: &Room, environment: &[u8]) -> Result<Vec<u8>, Fault> {
+fn init_frame(room: &Room, has_arena: bool, environment: &[u8]) -> Result<Vec<u8>, Fault> {
     let plan = &room.plan;
     let handler = handler(plan, &room.language)
         .ok_or_else(|| Fault::new(ErrorCode::InitFailed, "the function names no handler"))?;
@@ -170,6 +175,14 @@ fn init_frame(room: &Room, environment: &[u8]) -> Result<Vec<u8>, Fault> {
         frame.field(name.as_bytes());
         frame.field(value.as_bytes());
     }
+    if has_arena && room.socket_body_bytes_max < ARENA_BYTES.into() {
+        for (name, value) in
+            [("arena_bytes", ARENA_BYTES.into()), ("socket_body_bytes_max", room.socket_body_bytes_max)]
+        {
+            frame.field(name.as_bytes());
+            frame.field(value.to_string().as_bytes());
+        }
+    }
     if !environment.is_empty() {
         frame.field(b"code");
         frame.field(CODE_DIR.as_bytes());
@@ -185,6 +198,8 @@ struct Modes {
     streams_responses: bool,
     /// Whether a call may be sent before the one that runs has ended.
     takes_ahead: bool,
+    /// Whether long bodies may go through shared memory.
+    shares_memory: bool,
 }
 
 /// A guest with a shim.
@@ -219,6 +234,10 @@ impl Guest for Events {
 
     fn hint_waiting(&self, waiting: usize) {
         self.link.set_waiting(waiting > 0);
+    }
+
+    fn rest(&self) {
+        self.link.rest();
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
+use super::super::arena::Arena;
 use super::super::room::{limited, listeners, shim_mount};
 use super::super::{environment, pipes};
 use crate::frames::{FrameWriter, HEADER_BYTES, Head, Kind};
@@ -36,6 +37,8 @@ pub(crate) struct Waiting {
     pub(crate) process: Arc<dyn Process>,
     /// The platform's end of its socket.
     pub(crate) socket: UnixStream,
+    /// The memory that it shares with the platform.
+    pub(crate) arena: Option<Arc<Arena>>,
     /// Its standard output and standard error.
     pub(crate) output: [pipe::Receiver; 2],
 }
@@ -57,7 +60,7 @@ pub(super) async fn make(launcher: &dyn Launcher, language: &Language) -> Result
 async fn start_warm(launcher: &dyn Launcher, cell: &dyn Cell, language: &Language) -> Result<Waiting, Fault> {
     let begin = async {
         let mut waiting = match zygote_of(launcher, language) {
-            Some(zygote) => fork(cell, zygote).await?,
+            Some(zygote) => fork(cell, language, zygote).await?,
             None => start(cell, language).await?,
         };
         warm(&mut waiting.socket).await.map_err(|error| not_warm(&error.to_string()))?;
@@ -75,39 +78,42 @@ pub(super) fn zygote_of(launcher: &dyn Launcher, language: &Language) -> Option<
 }
 
 /// Has a process forked that waits for INIT or WARM.
-pub(super) async fn fork(cell: &dyn Cell, zygote: ZygoteSpec) -> Result<Waiting, Fault> {
-    let Ends { socket, output, inside } = ends()?;
+pub(super) async fn fork(cell: &dyn Cell, language: &Language, zygote: ZygoteSpec) -> Result<Waiting, Fault> {
+    let Ends { socket, arena, output, inside } = ends(language)?;
     let process = Arc::from(cell.fork(zygote, inside).await?);
-    Ok(Waiting { process, socket, output })
+    Ok(Waiting { process, socket, arena, output })
 }
 
 /// Starts a process that waits for INIT or WARM.
 async fn start(cell: &dyn Cell, language: &Language) -> Result<Waiting, Fault> {
-    let Ends { socket, output, inside } = ends()?;
+    let Ends { socket, arena, output, inside } = ends(language)?;
     let spec = ProcessSpec {
         argv: language.command(),
         env: environment::of_stem(language),
         cwd: WAITING_DIR.to_owned(),
-        fds: inside.into(),
+        fds: inside,
     };
     let process = Arc::from(cell.start(spec).await?);
-    Ok(Waiting { process, socket, output })
+    Ok(Waiting { process, socket, arena, output })
 }
 
 /// Both sides of what a process has open.
 struct Ends {
     socket: UnixStream,
+    arena: Option<Arc<Arena>>,
     output: [pipe::Receiver; 2],
-    /// Its descriptors 0 to 3.
-    inside: [OwnedFd; 4],
+    /// Its descriptors from 0 on.
+    inside: Vec<OwnedFd>,
 }
 
-fn ends() -> Result<Ends, Fault> {
+fn ends(language: &Language) -> Result<Ends, Fault> {
     let (stdout, stdout_inside) = pipes::log_pipe()?;
     let (stderr, stderr_inside) = pipes::log_pipe()?;
     let (socket, socket_inside) = pipes::socket_pair()?;
-    let inside = [pipes::nothing()?, stdout_inside, stderr_inside, socket_inside];
-    Ok(Ends { socket, output: [stdout, stderr], inside })
+    let mut inside = vec![pipes::nothing()?, stdout_inside, stderr_inside, socket_inside];
+    let (arena, arena_inside) = Arena::open(language).unzip();
+    inside.extend(arena_inside);
+    Ok(Ends { socket, arena, output: [stdout, stderr], inside })
 }
 
 async fn warm(socket: &mut UnixStream) -> std::io::Result<()> {

@@ -117,7 +117,7 @@ impl Stems {
     ) -> Option<Waiting> {
         let stock = self.0.as_ref().filter(|stock| stock.has_made(language))?;
         let zygote = make::zygote_of(&*stock.launcher, language).filter(|_| fits(language, plan))?;
-        let forked = make::fork(cell, zygote).await;
+        let forked = make::fork(cell, language, zygote).await;
         forked
             .inspect_err(|fault| tracing::debug!(%fault, runtime = %language.name, "nothing was forked"))
             .ok()

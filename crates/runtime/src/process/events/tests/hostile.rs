@@ -7,7 +7,7 @@ use alula_model::ErrorCode;
 use super::*;
 
 /// A language whose shim is `code`, written in Python: it has `take()` for the next frame and `put(...)`.
-fn language(code: &str) -> (tempfile::TempDir, Bench) {
+pub(super) fn language(code: &str) -> (tempfile::TempDir, Bench) {
     let extra = tempfile::tempdir().unwrap();
     let folder = extra.path().join("hostile");
     std::fs::create_dir(&folder).unwrap();
@@ -18,6 +18,7 @@ fn language(code: &str) -> (tempfile::TempDir, Bench) {
         shim = "shim.py"
         command = ["/usr/bin/python3", "-I", "-S", "-B", "{shim}"]
         extensions = ["py"]
+        arena = true
         default_handler = "{file}"
         entry_files = ["main.py"]
         runtime = { name = "hostile" }
@@ -43,7 +44,7 @@ def ready(mode=b'whole'):
     (extra, bench)
 }
 
-async fn start(bench: &Bench) -> Result<Arc<dyn Instance>, alula_model::Fault> {
+pub(super) async fn start(bench: &Bench) -> Result<Arc<dyn Instance>, alula_model::Fault> {
     let (_folder, plan) = package("hostile", None, &[("main.py", "")]);
     bench.backend.start(plan, InstanceId::new("i")).await.map(|started| started.instance)
 }

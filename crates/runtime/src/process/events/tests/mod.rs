@@ -6,6 +6,7 @@ mod applications;
 mod handlers;
 mod hostile;
 mod lifecycle;
+mod shared;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,6 +51,7 @@ impl Bench {
             log: Arc::clone(&log) as _,
             clock: Arc::new(FixedClock::default()),
             buffers: Buffers::new(64 * MIB),
+            socket_body_bytes_max: 64 * 1024,
             stems: Stems::default(),
         };
         Self { backend, log, _unpacked: unpacked }
