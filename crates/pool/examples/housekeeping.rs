@@ -3,6 +3,7 @@
 //! Time is paused, so a minute of the pool takes as long as its work takes, and what is printed is the share of one core
 //! that it is busy for. The back end is the fake one: what asking the kernel costs is not in it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example")]
+#![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
