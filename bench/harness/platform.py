@@ -13,6 +13,8 @@ import time
 import urllib.error
 import urllib.request
 
+from harness.load import Call
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Taken out of the environment: to `alula up` it would be a setting.
 BINARY = pathlib.Path(os.environ.pop("ALULA_BINARY", ROOT / "target/release/alula"))
@@ -26,7 +28,11 @@ def free_port():
 
 
 class Platform:
-    """A running `alula up`. Use it as a context."""
+    """A running `alula up`. Use it as a context. Settings are named like their environment variables, without the prefix
+    and in lower case: `Platform(stems_per_runtime=0)`."""
+
+    def __init__(self, **settings):
+        self.environment = os.environ | {f"ALULA_{name.upper()}": str(value) for name, value in settings.items()}
 
     def __enter__(self):
         self.data_dir = pathlib.Path(tempfile.mkdtemp(prefix="alula-bench-"))
@@ -41,7 +47,7 @@ class Platform:
         self.process = subprocess.Popen(
             [BINARY, "up", "--data-dir", self.data_dir / "data", "--listen", f"127.0.0.1:{self.port}",
              "--control-listen", f"127.0.0.1:{self.control_port}"],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+            env=self.environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.until_ready(started)
         self.ready_seconds = time.perf_counter() - started
 
@@ -77,6 +83,11 @@ class Platform:
     def deploy(self, path, *flags):
         return self.alula("deploy", path, *flags)
 
+    def can_run(self, runtime):
+        """Whether this build and this machine have a runtime of that name or alias."""
+        known = self.api("/v1/runtimes")["runtimes"]
+        return any(runtime in (one["name"], *one.get("aliases", [])) and one["available"] for one in known)
+
     def api(self, path):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.control_port}{path}", headers={"Authorization": f"Bearer {self.token}"})
@@ -85,6 +96,9 @@ class Platform:
 
     def url(self, function):
         return f"http://127.0.0.1:{self.port}/function/{function}"
+
+    def call(self, function, expected, body=b""):
+        return Call(self.url(function), expected, body)
 
     def resident_kib(self, peak=False):
         """Resident memory of the server process."""

@@ -1,4 +1,7 @@
-// The smallest handler, for functions-framework.
+// The smallest handler and the echo, for functions-framework.
 const framework = require('@google-cloud/functions-framework');
 
-framework.http('hello', (request, response) => response.type('text/plain').send('Hello, World!\n'));
+framework.http('hello', (request, response) => {
+  if (request.path === '/echo') response.type('text/plain').send(request.rawBody);
+  else response.type('text/plain').send('Hello, World!\n');
+});

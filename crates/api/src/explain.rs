@@ -1,7 +1,10 @@
 //! Why a function has the instances that it has, in words.
 
-use alula_model::Name;
-use alula_wire::{Decision, ErrorAnswer, Explanation, HeldSpan, query};
+use std::sync::Arc;
+
+use alula_model::{Name, Qualifier};
+use alula_pool::VersionStanding;
+use alula_wire::{Decision, ErrorAnswer, Explanation, HeldSpan, VersionState, query};
 use axum::Json;
 use axum::extract::State;
 
@@ -9,6 +12,7 @@ use crate::extract::{self, Path, Query};
 use crate::functions::not_found;
 use crate::respond::Answer;
 use crate::state::Api;
+use crate::system::ceiling_info;
 
 /// Explains what the pool decided about a function
 ///
@@ -30,11 +34,13 @@ pub(crate) async fn explain(
     Query(query): Query<query::InNamespace>,
 ) -> Answer<Json<Explanation>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    if api.parts.control.catalog().load().function(&namespace, &name).is_none() {
-        return Err(not_found(&namespace, &name).into());
-    }
+    let catalog = Arc::clone(&api.parts.control.catalog().load());
+    let entry = catalog.function(&namespace, &name).ok_or_else(|| not_found(&namespace, &name))?;
     let known = api.parts.pool.explain(&namespace, &name);
-    Ok(Json(known.map(|known| explanation(&known)).unwrap_or_default()))
+    let explanation = known.map(|known| explanation(&known)).unwrap_or_default();
+    let standings = entry.plan(&Qualifier::Latest).map(|plan| api.parts.pool.standings_of(plan));
+    let ceilings = standings.unwrap_or_default().iter().map(ceiling_info).collect();
+    Ok(Json(Explanation { ceilings, ..explanation }))
 }
 
 fn explanation(known: &alula_pool::Explanation) -> Explanation {
@@ -50,6 +56,22 @@ fn explanation(known: &alula_pool::Explanation) -> Explanation {
         period_ms: known.period.and_then(|period| u64::try_from(period.as_millis()).ok()),
         last_end_ms: known.last_end.map(alula_model::Timestamp::as_millis),
         held: spans.map(|span| HeldSpan { from_s: span.from_s, until_s: span.until_s }).collect(),
+        versions: known.versions.iter().map(version_state).collect(),
+        ceilings: Vec::new(),
         decisions: known.decisions.iter().map(decision).collect(),
+    }
+}
+
+fn version_state(standing: &VersionStanding) -> VersionState {
+    let (pause, code) = standing.pause.unzip();
+    VersionState {
+        version: standing.version,
+        instances: standing.instances as u64,
+        starting: standing.starting as u64,
+        waiting: standing.waiting as u64,
+        min_instances: standing.min_instances as u64,
+        max_instances: standing.max_instances as u64,
+        pause_ms: pause.and_then(|pause| u64::try_from(pause.as_millis()).ok()),
+        pause_code: code.map(|code| code.to_string()),
     }
 }

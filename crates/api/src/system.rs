@@ -1,11 +1,11 @@
 //! The platform itself: what it is, what it can run, what runs, what protects it, who did what.
 
 use alula_model::Name;
-use alula_pool::{InstanceState, InstanceView};
+use alula_pool::{Ceiling, InstanceState, InstanceView, Scope, Standing};
 use alula_runtime::language::Language;
 use alula_wire::{
-    AuditEntry, AuditList, DoctorReport, Info, InstanceInfo, InstanceList, Protection, RuntimeInfo,
-    RuntimeList, Template, TemplateFile, TemplateList, query,
+    AuditEntry, AuditList, CeilingInfo, DoctorReport, Info, InstanceInfo, InstanceList, Protection,
+    RuntimeInfo, RuntimeList, Template, TemplateFile, TemplateList, query,
 };
 use axum::Json;
 use axum::extract::State;
@@ -112,7 +112,15 @@ pub(crate) async fn instances(
     let mut views = api.parts.pool.instances();
     views.retain(asked);
     views.sort_unstable_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
-    Ok(Json(InstanceList { instances: views.iter().map(instance_info).collect() }))
+    let is_shown = |standing: &&Standing| match &standing.scope {
+        Scope::Node => true,
+        Scope::Namespace(name) | Scope::App(name, _) => *name == namespace,
+    };
+    let standings = api.parts.pool.standings();
+    Ok(Json(InstanceList {
+        instances: views.iter().map(instance_info).collect(),
+        ceilings: standings.iter().filter(is_shown).map(ceiling_info).collect(),
+    }))
 }
 
 /// Shows who did what
@@ -136,6 +144,18 @@ pub(crate) async fn audit(
     Ok(Json(AuditList { entries: entries.iter().map(AuditEntry::from).collect() }))
 }
 
+/// A ceiling as the API shows it.
+pub(crate) fn ceiling_info(standing: &Standing) -> CeilingInfo {
+    let Ceiling { instances, memory_bytes } = standing.ceiling;
+    CeilingInfo {
+        scope: standing.scope.to_string(),
+        instances: standing.instances as u64,
+        instances_max: (instances != Ceiling::NONE.instances).then_some(instances as u64),
+        memory_bytes: standing.memory_bytes,
+        memory_bytes_max: (memory_bytes != Ceiling::NONE.memory_bytes).then_some(memory_bytes),
+    }
+}
+
 /// An instance as the API shows it.
 pub(crate) fn instance_info(view: &InstanceView) -> InstanceInfo {
     InstanceInfo {
@@ -143,6 +163,7 @@ pub(crate) fn instance_info(view: &InstanceView) -> InstanceInfo {
         namespace: view.key.namespace.to_string(),
         function: view.key.function.to_string(),
         version: view.key.version,
+        tier: Some(view.tier.into()),
         state: match view.state {
             InstanceState::Idle => alula_wire::InstanceState::Idle,
             InstanceState::Busy => alula_wire::InstanceState::Busy,

@@ -116,6 +116,8 @@ error_codes! {
     ResponseTooLarge = "response_too_large", Function, false, 502;
     /// The sandbox could not be made.
     SandboxFailed = "sandbox_failed", Platform, true, 503;
+    /// The sandbox went away in the middle of a call, through no fault of the function.
+    SandboxLost = "sandbox_lost", Platform, false, 502;
     /// The platform is shutting down.
     Draining = "draining", Platform, true, 503;
     /// The store does not answer or is full.

@@ -47,10 +47,23 @@ pub const INSTANCES_DEFAULT: u32 = 20;
 /// Most instances of one version that a spec may ask for.
 pub const INSTANCES_MAX: u32 = 10_000;
 
-/// `/tmp` of an instance where the spec names none, in megabytes.
-pub const TMP_MB_DEFAULT: u32 = 64;
-/// Processes and threads of an instance where the spec names none.
-pub const PROCESSES_DEFAULT: u32 = 256;
+/// `/tmp` of an instance where the spec names none: this part of its memory, since what lies there counts as memory.
+pub const TMP_MEMORY_PART: u32 = 4;
+/// The least of that, in megabytes; it is only taken as far as it is used.
+pub const TMP_MB_LEAST: u32 = 64;
+/// The most of that: who needs more says so.
+pub const TMP_MB_MOST: u32 = 2_048;
+/// Processes and threads of an instance where the spec names none are one for every megabyte of its memory, within these
+/// bounds: a language's own threads need some dozens, and a fork bomb must stay small.
+pub const PROCESSES_LEAST: u32 = 64;
+/// The most of that.
+pub const PROCESSES_MOST: u32 = 4_096;
+/// Most processes that a spec may name: the kernel's usual number of processes.
+pub const PROCESSES_STATED_MAX: u32 = 32_768;
+/// CPU weight of an instance with the usual memory.
+pub const CPU_WEIGHT_USUAL: u32 = 100;
+/// Largest CPU weight: the end of the kernel's scale.
+pub const CPU_WEIGHT_MAX: u32 = 10_000;
 
 /// Environment variables of one function, names and values together (the limit of Lambda is 4 KB; ours is the
 /// kernel's comfortable share of `ARG_MAX`).

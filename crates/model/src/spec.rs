@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::name::Name;
 use crate::route::Route;
 
 /// What a function is and may use. Unknown keys are refused.
@@ -25,6 +26,9 @@ pub struct FunctionSpec {
     /// What the function is for, in the owner's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The app that it belongs to: functions of a namespace that share ceilings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<Name>,
     /// Memory of one instance in megabytes.
     #[serde(default = "defaults::memory_mb")]
     pub memory_mb: u32,
@@ -44,7 +48,8 @@ pub struct FunctionSpec {
     /// Most instances of one version on one node.
     #[serde(default = "defaults::max_instances")]
     pub max_instances: u32,
-    /// Instances of the latest version that are held ready on one node whether they are called or not.
+    /// Instances that are held ready on one node whether they are called or not, of the latest version and of each that
+    /// an alias points to.
     #[serde(default)]
     pub min_instances: u32,
     /// Idle time after which an instance goes, in milliseconds. Without it the history of calls decides.
@@ -62,12 +67,13 @@ pub struct FunctionSpec {
     /// Largest response body of a handler that returns it whole, in bytes.
     #[serde(default = "defaults::response_bytes_max")]
     pub response_bytes_max: u64,
-    /// Size of `/tmp` in megabytes.
-    #[serde(default = "defaults::tmp_mb")]
-    pub tmp_mb: u32,
-    /// Processes and threads of one instance.
-    #[serde(default = "defaults::processes_max")]
-    pub processes_max: u32,
+    /// Size of `/tmp` in megabytes. Without it, it follows from the memory: see [`FunctionSpec::tmp_mb`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tmp_mb: Option<u32>,
+    /// Processes and threads of one instance. Without it, they follow from the memory: see
+    /// [`FunctionSpec::processes_max`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes_max: Option<u32>,
     /// Port that an `http` function listens on inside its sandbox; it is also told in `$PORT`.
     #[serde(default = "defaults::port")]
     pub port: u16,
@@ -142,6 +148,7 @@ impl FunctionSpec {
             handler: None,
             command: Vec::new(),
             description: String::new(),
+            app: None,
             memory_mb: limits::MEMORY_MB_DEFAULT,
             timeout_ms: limits::TIMEOUT_MS_DEFAULT,
             init_timeout_ms: limits::INIT_TIMEOUT_MS_DEFAULT,
@@ -154,13 +161,36 @@ impl FunctionSpec {
             network: Network::default(),
             request_bytes_max: limits::REQUEST_BYTES_DEFAULT,
             response_bytes_max: limits::RESPONSE_BYTES_DEFAULT,
-            tmp_mb: limits::TMP_MB_DEFAULT,
-            processes_max: limits::PROCESSES_DEFAULT,
+            tmp_mb: None,
+            processes_max: None,
             port: defaults::port(),
             env: BTreeMap::new(),
             routes: Vec::new(),
             build: None,
         }
+    }
+
+    /// Size of `/tmp` in megabytes: what was stated, or a quarter of the memory within bounds.
+    #[must_use]
+    pub fn tmp_mb(&self) -> u32 {
+        let follows = self.memory_mb / limits::TMP_MEMORY_PART;
+        self.tmp_mb.unwrap_or(follows.clamp(limits::TMP_MB_LEAST, limits::TMP_MB_MOST))
+    }
+
+    /// Processes and threads of one instance: what was stated, or one for every megabyte within bounds.
+    #[must_use]
+    pub fn processes_max(&self) -> u32 {
+        let follows = self.memory_mb.clamp(limits::PROCESSES_LEAST, limits::PROCESSES_MOST);
+        self.processes_max.unwrap_or(follows)
+    }
+
+    /// Relative share of the CPU where there is not enough for all, in proportion to the memory; 100 is that of the usual
+    /// memory.
+    #[must_use]
+    pub fn cpu_weight(&self) -> u32 {
+        let weight = u64::from(self.memory_mb) * u64::from(limits::CPU_WEIGHT_USUAL);
+        let weight = weight / u64::from(limits::MEMORY_MB_DEFAULT);
+        u32::try_from(weight).unwrap_or(u32::MAX).clamp(1, limits::CPU_WEIGHT_MAX)
     }
 
     /// Checks every field against its bounds and names the first that is outside.
@@ -179,8 +209,8 @@ impl FunctionSpec {
         within("min_instances", self.min_instances.into(), 0, self.max_instances.into())?;
         within("request_bytes_max", self.request_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
         within("response_bytes_max", self.response_bytes_max, 0, limits::BUFFERED_BYTES_MAX)?;
-        within("tmp_mb", self.tmp_mb.into(), 1, self.memory_mb.max(limits::TMP_MB_DEFAULT).into())?;
-        within("processes_max", self.processes_max.into(), 1, 32_768)?;
+        within("tmp_mb", self.tmp_mb().into(), 1, self.memory_mb.max(limits::TMP_MB_LEAST).into())?;
+        within("processes_max", self.processes_max().into(), 1, limits::PROCESSES_STATED_MAX.into())?;
         within("port", self.port.into(), 1024, 65_535)?;
         within("routes", self.routes.len() as u64, 0, limits::ROUTES_MAX as u64)?;
         self.validate_texts()
@@ -253,12 +283,6 @@ mod defaults {
     pub(super) fn response_bytes_max() -> u64 {
         limits::RESPONSE_BYTES_DEFAULT
     }
-    pub(super) fn tmp_mb() -> u32 {
-        limits::TMP_MB_DEFAULT
-    }
-    pub(super) fn processes_max() -> u32 {
-        limits::PROCESSES_DEFAULT
-    }
     pub(super) fn port() -> u16 {
         8080
     }
@@ -292,6 +316,20 @@ mod tests {
         assert_eq!(spec.validate().map_err(|e| e.field), Err("env"));
     }
 
+    #[test]
+    fn what_is_not_stated_follows_from_the_memory_within_bounds() {
+        let of = |memory_mb| {
+            let spec = FunctionSpec { memory_mb, ..FunctionSpec::new("exec") };
+            (spec.tmp_mb(), spec.processes_max(), spec.cpu_weight())
+        };
+        assert_eq!(of(limits::MEMORY_MB_MIN), (64, 64, 6));
+        assert_eq!(of(256), (64, 256, 100));
+        assert_eq!(of(1_024), (256, 1_024, 400));
+        assert_eq!(of(limits::MEMORY_MB_MAX), (2_048, 4_096, 10_000));
+        let stated = FunctionSpec { tmp_mb: Some(7), processes_max: Some(9), ..FunctionSpec::new("exec") };
+        assert_eq!((stated.tmp_mb(), stated.processes_max()), (7, 9));
+    }
+
     /// The rows of the reference page: a key and what stands behind it.
     fn rows(page: &str) -> BTreeMap<&str, &str> {
         let row = |line: &'static str| line.strip_prefix("| `")?.split_once("` |");
@@ -307,7 +345,10 @@ mod tests {
             command: vec!["x".to_owned()],
             description: "x".to_owned(),
             env: BTreeMap::from([("X".to_owned(), "x".to_owned())]),
+            app: Some(Name::new("x").unwrap()),
             idle_timeout_ms: Some(1),
+            tmp_mb: Some(1),
+            processes_max: Some(1),
             routes: vec![Route::parse("/x").unwrap()],
             build: Some(serde_json::from_str(r#"{"command": "x", "cache_key": ["x"]}"#).unwrap()),
             ..FunctionSpec::new("exec")
@@ -320,8 +361,9 @@ mod tests {
                 let row = rows
                     .get(key.as_str())
                     .unwrap_or_else(|| panic!("docs/functions.md has no row for {key}"));
-                // Without a number of its own it follows the history of calls.
-                if default.is_number() && key != "idle_timeout_ms" {
+                // Without a number of its own it follows the history of calls, or the memory.
+                let follows = ["idle_timeout_ms", "tmp_mb", "processes_max"];
+                if default.is_number() && !follows.contains(&key.as_str()) {
                     assert!(
                         row.starts_with(&format!(" {default} |")),
                         "the default of {key} is {default}, not{row}"

@@ -1,13 +1,11 @@
 //! Every component, made and connected.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
 use alula_invoke::Invoker;
 use alula_model::InvocationId;
-use alula_pool::keep_alive::KeepAliveOptions;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend, StemOptions, Stems};
@@ -24,7 +22,7 @@ use crate::backends::Backends;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
-use crate::machine;
+use crate::limits;
 use crate::token::AdminToken;
 use crate::up::Error;
 
@@ -97,18 +95,12 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &backends).await?;
     let unpacking = UnpackFirst { control: control.clone(), inner: backends };
-    let pool = make_pool(pool_options(&config, clock.now()), &data_plane, Arc::new(unpacking));
+    let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
     let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
-    let gateway = alula_gateway::Parts {
-        invoke: invoker.clone(),
-        routes: control.catalog().clone(),
-        clock: Arc::clone(&clock),
-        random: Arc::new(random),
-        observe: Arc::new(GatewayMetrics(telemetry.metrics.clone())),
-    };
+    let gateway = gateway_parts(&invoker, &control, &clock, &telemetry.metrics);
     let api = Api::new(
         api_options(&config, &data_dir, &clock),
         alula_api::Parts {
@@ -144,6 +136,22 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         metrics: telemetry.metrics,
         draining,
     })
+}
+
+/// What the public data plane works with.
+fn gateway_parts(
+    invoker: &Invoker,
+    control: &Control,
+    clock: &Arc<dyn alula_model::Clock>,
+    metrics: &Metrics,
+) -> alula_gateway::Parts<Invoker, Catalog> {
+    alula_gateway::Parts {
+        invoke: invoker.clone(),
+        routes: control.catalog().clone(),
+        clock: Arc::clone(clock),
+        random: Arc::new(random),
+        observe: Arc::new(GatewayMetrics(metrics.clone())),
+    }
 }
 
 /// Opens the control service over the packages on disk and the backend that its instances will run on.
@@ -225,37 +233,6 @@ fn make_pool(options: PoolOptions, data_plane: &tokio::runtime::Handle, backend:
     let _in_data_plane = data_plane.enter();
     let id_prefix = format!("{:x}", options.started_at.as_millis());
     Pool::new(options, backend, id_prefix)
-}
-
-fn pool_options(config: &Config, now: alula_model::Timestamp) -> PoolOptions {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let starts_at_once = match config.pool.starts_at_once {
-        0 => cores * 2,
-        set => set,
-    };
-    PoolOptions {
-        starts_at_once,
-        instances_max: config.pool.instances_max,
-        namespace_instances_max: match config.pool.namespace_instances_max {
-            0 => usize::MAX,
-            set => set,
-        },
-        memory_bytes_max: match config.pool.memory_mb_max {
-            0 => machine::memory_bytes() / 5 * 4,
-            megabytes => megabytes.saturating_mul(1024 * 1024),
-        },
-        keep_alive: KeepAliveOptions {
-            min: Duration::from_millis(config.pool.keep_alive_min_ms),
-            max: Duration::from_millis(config.pool.keep_alive_max_ms),
-            ..KeepAliveOptions::default()
-        },
-        started_at: now,
-        waiting_max: config.pool.waiting_max,
-        rest_after: (config.pool.freeze_after_ms > 0)
-            .then(|| Duration::from_millis(config.pool.freeze_after_ms)),
-        stop_grace: Duration::from_millis(config.pool.stop_grace_ms),
-        ..PoolOptions::default()
-    }
 }
 
 fn stem_options(config: &Config) -> StemOptions {

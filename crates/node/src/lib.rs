@@ -18,6 +18,7 @@ mod backends;
 mod clock;
 mod config;
 mod histories;
+mod limits;
 mod machine;
 mod serve;
 mod token;

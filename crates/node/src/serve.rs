@@ -61,6 +61,9 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     };
     let router = platform.api.router();
     let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
+    if let Err(error) = alula_sandbox::forget_start() {
+        tracing::debug!("the memory of the start is kept: {error}");
+    }
 
     let end = tokio::select! {
         () = signals.next() => {
@@ -100,15 +103,14 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     end
 }
 
-/// Holds the floors of the latest versions, and lets go of instances that nothing can reach any more, now and whenever
+/// Holds the floors of the versions that have a name, and lets go of instances that nothing can reach any more, now and whenever
 /// the catalog changes.
 async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Pool) {
     let mut changed = control.catalog().changed();
     changed.mark_changed();
     while changed.changed().await.is_ok() {
         let snapshot = Arc::clone(&control.catalog().load());
-        let latest = snapshot.entries().filter_map(|entry| entry.plan(&Qualifier::Latest).ok());
-        pool.hold_floors(latest.cloned());
+        pool.hold_floors(snapshot.entries().flat_map(alula_control::FunctionEntry::named_plans).cloned());
         pool.retire(|key| {
             let entry = snapshot.function(&key.namespace, &key.function);
             entry.is_some_and(|entry| entry.plan(&Qualifier::Version(key.version)).is_ok())

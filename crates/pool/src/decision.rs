@@ -50,6 +50,15 @@ pub enum What {
     StartFailed {
         /// Why.
         code: ErrorCode,
+        /// Failures in a row.
+        failures: u32,
+        /// How long no other start is tried.
+        pause: Duration,
+    },
+    /// A start waited because the node starts no more instances in a second.
+    StartHeldBack {
+        /// How long.
+        waited: Duration,
     },
     /// A start was refused: a ceiling is reached and nothing can give way.
     StartRefused {
@@ -70,6 +79,11 @@ pub enum What {
     GaveWay {
         /// To which function.
         to: String,
+    },
+    /// An instance was let go because those that are there have grown beyond a ceiling of memory.
+    LetGoForMemory {
+        /// Whose ceiling.
+        scope: String,
     },
     /// An instance was let go because its version cannot be reached any more.
     Retired,
@@ -108,11 +122,19 @@ impl fmt::Display for What {
             Self::StartedForLoad => {
                 f.write_str("started an instance: the busy ones use over 80 % of their memory or of a core")
             }
-            Self::StartFailed { code } => {
-                write!(f, "a start failed with {code}; the next one waits a little")
+            Self::StartFailed { code, failures, pause } => {
+                let (pause, times) = (pause.as_secs_f32(), if *failures == 1 { "time" } else { "times" });
+                write!(
+                    f,
+                    "a start failed with {code}, {failures} {times} in a row: none is tried for {pause:.1} s"
+                )
+            }
+            Self::StartHeldBack { waited } => {
+                let waited = waited.as_secs_f32();
+                write!(f, "a start waited {waited:.1} s for its turn: pool.starts_per_second is used up")
             }
             Self::StartRefused { limit } => {
-                write!(f, "no start: {limit} is reached and every instance is busy")
+                write!(f, "no start: {limit} is reached and nothing that counts there is idle")
             }
             Self::LetGoIdle { idle } => write!(
                 f,
@@ -127,6 +149,9 @@ impl fmt::Display for What {
                 )
             }
             Self::GaveWay { to } => write!(f, "an idle instance gave way to {to}"),
+            Self::LetGoForMemory { scope } => {
+                write!(f, "let an idle instance go: instances have grown beyond the memory of {scope}")
+            }
             Self::Retired => f.write_str("let an instance go: its version cannot be reached any more"),
             Self::ShortOfFloor { actual, min_instances } => {
                 write!(f, "short of instances: {actual} are there, min_instances is {min_instances}")

@@ -57,6 +57,11 @@ impl Observed {
         u32::try_from(fitting).unwrap_or(u32::MAX).min(AHEAD_MAX)
     }
 
+    /// What starts have taken lately; nothing before the first one.
+    pub(crate) fn start_known(&self) -> Option<Duration> {
+        self.start
+    }
+
     /// What a start is expected to take.
     pub(crate) fn start_estimate(&self, default: Duration) -> Duration {
         self.start.unwrap_or(default)

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Decisions, What};
 use crate::keep_alive::{History, HistoryRecord, KeepAlive, KeepAliveOptions, Windows};
+use crate::view::VersionStanding;
 
 /// Functions that are remembered: half a kilobyte each.
 const FUNCTIONS_MAX: usize = 100_000;
@@ -61,6 +62,8 @@ pub(crate) struct Seen {
     pub(crate) idle_since: Option<Timestamp>,
     /// Memory of one instance.
     pub(crate) memory_bytes: u64,
+    /// Cores that its instances have used since the last look.
+    pub(crate) cores: f32,
 }
 
 /// Why a function is kept as it is.
@@ -74,6 +77,8 @@ pub struct Explanation {
     pub windows: Windows,
     /// When its last call ended.
     pub last_end: Option<Timestamp>,
+    /// Its versions that have instances, or were to have some.
+    pub versions: Vec<VersionStanding>,
     /// The last decisions, the oldest first.
     pub decisions: Vec<Decision>,
 }
@@ -118,7 +123,8 @@ impl Keeper {
     pub(crate) fn is_worth_holding(&mut self, key: &VersionKey, now: Timestamp, memory_share: f32) -> bool {
         let function = function_of(key);
         let Some(kept) = self.functions.get_mut(&function) else { return false };
-        let Some(last_end) = kept.last_end else { return true };
+        // Without a call there is nothing that says that one comes.
+        let Some(last_end) = kept.last_end else { return false };
         kept.windows = self.policy.windows(&kept.history, kept.memory_bytes, scarcity(memory_share));
         let idle = Duration::from_millis(now.millis_since(last_end));
         let is_current = kept.plan.as_ref().is_none_or(|plan| plan.key == *key);
@@ -180,6 +186,7 @@ impl Keeper {
             period: kept.history.period(),
             windows: kept.windows,
             last_end: kept.last_end,
+            versions: Vec::new(),
             decisions: kept.decisions.list(),
         })
     }
@@ -250,6 +257,7 @@ mod tests {
             woken_at: Some(Timestamp(woken_s * 1_000)),
             idle_since: Some(Timestamp(idle_since_s * 1_000)),
             memory_bytes: 256 << 20,
+            cores: 0.0,
         }
     }
 

@@ -1,51 +1,163 @@
-//! What the instances of this node take together, and the ceilings that hold it down.
+//! What the instances of this node take together, and the ceilings that hold it down: those of the node, of each
+//! namespace and of each app.
 //!
 //! A share is reserved before a start and goes with the instance; dropping it gives it back. An instance that is let
-//! go gives its share back at once, so a ceiling counts what is starting and what can be lent.
+//! go gives its share back at once, so a ceiling counts what is starting and what can be lent. Memory is what an instance
+//! is expected to take, and from the first look on what it takes.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alula_model::{ErrorCode, Fault, Name};
+use alula_runtime::VersionPlan;
+
+const MEGABYTE: u64 = 1024 * 1024;
+
+/// What the instances of a scope may take together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Instances.
+    pub instances: usize,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Ceiling {
+    /// No ceiling.
+    pub const NONE: Self = Self { instances: usize::MAX, memory_bytes: u64::MAX };
+}
 
 /// The ceilings of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ceilings {
+    /// Of all instances.
+    pub node: Ceiling,
+    /// Of those of a namespace that is not named.
+    pub namespace: Ceiling,
+    /// Of those of an app that is not named.
+    pub app: Ceiling,
+    /// Of namespaces and apps by name.
+    pub named: HashMap<Scope, Ceiling>,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        let node = Ceiling { instances: 1_000, memory_bytes: u64::MAX };
+        Self { node, namespace: Ceiling::NONE, app: Ceiling::NONE, named: HashMap::new() }
+    }
+}
+
+/// Instances that have a ceiling in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// All of this node.
+    Node,
+    /// Those of the functions of a namespace.
+    Namespace(Name),
+    /// Those of the functions of an app in a namespace.
+    App(Name, Name),
+}
+
+impl Scope {
+    /// The scopes that instances of `plan` count in, the narrowest last.
+    pub(crate) fn of(plan: &VersionPlan) -> impl Iterator<Item = Self> {
+        let namespace = &plan.key.namespace;
+        let app = plan.spec.app.as_ref().map(|app| Self::App(namespace.clone(), app.clone()));
+        [Self::Node, Self::Namespace(namespace.clone())].into_iter().chain(app)
+    }
+
+    /// Whether instances of `plan` count in it.
+    pub(crate) fn holds(&self, plan: &VersionPlan) -> bool {
+        match self {
+            Self::Node => true,
+            Self::Namespace(namespace) => plan.key.namespace == *namespace,
+            Self::App(namespace, app) => {
+                plan.key.namespace == *namespace && plan.spec.app.as_ref() == Some(app)
+            }
+        }
+    }
+
+    /// The limit's name, and where it is set.
+    fn limit(&self, of: What) -> (String, String) {
+        let what = match of {
+            What::Instances => "instances_max",
+            What::Memory => "memory_mb_max",
+        };
+        match self {
+            Self::Node => (what.to_owned(), format!("pool.{what} in the configuration")),
+            Self::Namespace(namespace) => {
+                let name = format!("namespace_{what}");
+                let setting =
+                    format!("pool.namespaces.{namespace}.{what} or pool.{name} in the configuration");
+                (name, setting)
+            }
+            Self::App(namespace, app) => {
+                let name = format!("app_{what}");
+                let setting =
+                    format!("pool.apps.\"{namespace}/{app}\".{what} or pool.{name} in the configuration");
+                (name, setting)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("this node"),
+            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
+            Self::App(namespace, app) => write!(f, "app {namespace}/{app}"),
+        }
+    }
+}
+
+/// What of a ceiling has been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ceilings {
-    /// Instances of all functions.
-    pub(crate) instances: usize,
-    /// Instances of the functions of one namespace.
-    pub(crate) namespace_instances: usize,
-    /// Memory of all instances, in bytes.
-    pub(crate) memory_bytes: u64,
+enum What {
+    Instances,
+    Memory,
 }
 
 /// A ceiling that has been reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ceiling {
-    Instances,
-    NamespaceInstances,
-    Memory,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// Whose: what is idle there can give way.
+    pub(crate) scope: Scope,
+    what: What,
+}
+
+/// What a scope takes and may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which instances.
+    pub scope: Scope,
+    /// How many there are, those that start included.
+    pub instances: usize,
+    /// What they take, in bytes.
+    pub memory_bytes: u64,
+    /// What they may take.
+    pub ceiling: Ceiling,
 }
 
 /// What is taken.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     ceilings: Ceilings,
-    taken: Mutex<Taken>,
+    taken: Mutex<HashMap<Scope, Taken>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Taken {
     instances: usize,
     memory_bytes: u64,
-    namespaces: HashMap<Name, usize>,
 }
 
 /// One instance's share, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Share {
     ledger: Arc<Ledger>,
-    namespace: Name,
+    scopes: Box<[Scope]>,
     memory_bytes: u64,
 }
 
@@ -54,80 +166,130 @@ impl Ledger {
         Arc::new(Self { ceilings, taken: Mutex::default() })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<Scope, Taken>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A share for an instance that is expected to take `memory_bytes`. The first instance of all is never too large:
-    /// nothing could give way for it.
-    pub(crate) fn reserve(self: &Arc<Self>, namespace: &Name, memory_bytes: u64) -> Result<Share, Ceiling> {
-        let mut taken = self.taken();
-        if taken.instances >= self.ceilings.instances {
-            return Err(Ceiling::Instances);
-        }
-        let of_namespace = taken.namespaces.get(namespace).copied().unwrap_or(0);
-        if of_namespace >= self.ceilings.namespace_instances {
-            return Err(Ceiling::NamespaceInstances);
-        }
-        if taken.instances > 0 && taken.memory_bytes.saturating_add(memory_bytes) > self.ceilings.memory_bytes
-        {
-            return Err(Ceiling::Memory);
-        }
-        taken.instances += 1;
-        taken.memory_bytes = taken.memory_bytes.saturating_add(memory_bytes);
-        taken.namespaces.insert(namespace.clone(), of_namespace + 1);
-        drop(taken);
-        Ok(Share { ledger: Arc::clone(self), namespace: namespace.clone(), memory_bytes })
+    fn ceiling(&self, scope: &Scope) -> Ceiling {
+        let usual = match scope {
+            Scope::Node => self.ceilings.node,
+            Scope::Namespace(_) => self.ceilings.namespace,
+            Scope::App(..) => self.ceilings.app,
+        };
+        self.ceilings.named.get(scope).copied().unwrap_or(usual)
     }
 
-    /// Share of the memory that is taken; more than one where instances have grown beyond what was expected.
+    /// A share for an instance of `plan` that is expected to take `memory_bytes`. The first instance of a scope is never
+    /// too large: nothing could give way for it.
+    pub(crate) fn reserve(self: &Arc<Self>, plan: &VersionPlan, memory_bytes: u64) -> Result<Share, Reached> {
+        let scopes: Box<[Scope]> = Scope::of(plan).collect();
+        let mut taken = self.taken();
+        for scope in &scopes {
+            let ceiling = self.ceiling(scope);
+            let now = taken.get(scope).copied().unwrap_or_default();
+            let reached = |what| Err(Reached { scope: scope.clone(), what });
+            if now.instances >= ceiling.instances {
+                return reached(What::Instances);
+            }
+            if now.instances > 0 && now.memory_bytes.saturating_add(memory_bytes) > ceiling.memory_bytes {
+                return reached(What::Memory);
+            }
+        }
+        for scope in &scopes {
+            let taken = taken.entry(scope.clone()).or_default();
+            taken.instances += 1;
+            taken.memory_bytes = taken.memory_bytes.saturating_add(memory_bytes);
+        }
+        drop(taken);
+        Ok(Share { ledger: Arc::clone(self), scopes, memory_bytes })
+    }
+
+    /// Share of the node's memory that is taken; more than one where instances have grown beyond what was expected.
     pub(crate) fn memory_share(&self) -> f32 {
-        self.taken().memory_bytes as f32 / self.ceilings.memory_bytes.max(1) as f32
+        let taken = self.taken().get(&Scope::Node).map_or(0, |taken| taken.memory_bytes);
+        taken as f32 / self.ceilings.node.memory_bytes.max(1) as f32
+    }
+
+    /// The ceilings of memory that instances have grown beyond since they were started.
+    pub(crate) fn outgrown(&self) -> Vec<Reached> {
+        let taken = self.taken();
+        let over = taken.iter().filter(|(scope, taken)| {
+            taken.instances > 1 && taken.memory_bytes > self.ceiling(scope).memory_bytes
+        });
+        over.map(|(scope, _)| Reached { scope: scope.clone(), what: What::Memory }).collect()
+    }
+
+    /// What the scopes of `plan` take.
+    pub(crate) fn standing_of(&self, plan: &VersionPlan) -> Vec<Standing> {
+        let taken = self.taken();
+        Scope::of(plan)
+            .map(|scope| {
+                let of_scope = taken.get(&scope).copied().unwrap_or_default();
+                self.standing(scope, of_scope)
+            })
+            .collect()
+    }
+
+    /// What every scope takes, the node first.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        let taken = self.taken();
+        let mut all: Vec<_> =
+            taken.iter().map(|(scope, taken)| self.standing(scope.clone(), *taken)).collect();
+        all.sort_by(|one, other| one.scope.cmp(&other.scope));
+        all
+    }
+
+    fn standing(&self, scope: Scope, Taken { instances, memory_bytes }: Taken) -> Standing {
+        Standing { ceiling: self.ceiling(&scope), scope, instances, memory_bytes }
     }
 
     /// What a caller is told where nothing can give way.
-    pub(crate) fn fault(&self, ceiling: Ceiling) -> Fault {
-        let Ceilings { instances, namespace_instances, memory_bytes } = self.ceilings;
-        let (name, value, message) = match ceiling {
-            Ceiling::Instances => (
-                "instances_max",
-                instances as u64,
-                format!("all {instances} instances of this node are busy"),
-            ),
-            Ceiling::NamespaceInstances => {
-                let message = format!("all {namespace_instances} instances of this namespace are busy");
-                ("namespace_instances_max", namespace_instances as u64, message)
+    pub(crate) fn fault(&self, reached: &Reached) -> Fault {
+        let Reached { scope, what } = reached;
+        let ceiling = self.ceiling(scope);
+        let (name, setting) = scope.limit(*what);
+        let (value, message) = match what {
+            What::Instances => {
+                let instances = ceiling.instances;
+                (instances as u64, format!("all {instances} instances of {scope} are busy"))
             }
-            Ceiling::Memory => {
-                let megabytes = memory_bytes / (1024 * 1024);
-                let message = format!("the {megabytes} MB that instances may take are in use by busy ones");
-                ("memory_mb_max", megabytes, message)
+            What::Memory => {
+                let megabytes = ceiling.memory_bytes / MEGABYTE;
+                let message =
+                    format!("the {megabytes} MB that instances of {scope} may take are in use by busy ones");
+                (megabytes, message)
             }
         };
-        let setting = format!("pool.{name} in the configuration");
-        Fault::limit(ErrorCode::ConcurrencyExceeded, message, name, value, &setting)
+        Fault::limit(ErrorCode::ConcurrencyExceeded, message, &name, value, &setting)
     }
 }
 
 impl Share {
     /// The instance takes so much now.
     pub(crate) fn observe(&mut self, memory_bytes: u64) {
-        let mut taken = self.ledger.taken();
-        taken.memory_bytes =
-            taken.memory_bytes.saturating_sub(self.memory_bytes).saturating_add(memory_bytes);
+        if memory_bytes == self.memory_bytes {
+            return;
+        }
+        let mut all = self.ledger.taken();
+        for scope in &self.scopes {
+            let Some(taken) = all.get_mut(scope) else { continue };
+            taken.memory_bytes =
+                taken.memory_bytes.saturating_sub(self.memory_bytes).saturating_add(memory_bytes);
+        }
+        drop(all);
         self.memory_bytes = memory_bytes;
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut taken = self.ledger.taken();
-        taken.instances -= 1;
-        taken.memory_bytes = taken.memory_bytes.saturating_sub(self.memory_bytes);
-        if let Some(count) = taken.namespaces.get_mut(&self.namespace) {
-            *count -= 1;
-            if *count == 0 {
-                taken.namespaces.remove(&self.namespace);
+        let mut all = self.ledger.taken();
+        for scope in &self.scopes {
+            let Some(taken) = all.get_mut(scope) else { continue };
+            taken.instances -= 1;
+            taken.memory_bytes = taken.memory_bytes.saturating_sub(self.memory_bytes);
+            if taken.instances == 0 {
+                all.remove(scope);
             }
         }
     }
@@ -135,28 +297,84 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use alula_model::{FunctionSpec, VersionKey};
+
     use super::*;
+
+    fn plan(namespace: &str, app: Option<&str>) -> VersionPlan {
+        let name = |text| Name::new(text).unwrap();
+        let spec = FunctionSpec { app: app.map(name), ..FunctionSpec::new("fake") };
+        let key = VersionKey { namespace: name(namespace), function: name("f"), version: 1 };
+        VersionPlan { key, spec, code: PathBuf::new() }
+    }
+
+    fn ceiling(instances: usize, memory_bytes: u64) -> Ceiling {
+        Ceiling { instances, memory_bytes }
+    }
 
     #[test]
     fn each_ceiling_holds_and_what_is_given_back_can_be_had_again() {
-        let ceilings = Ceilings { instances: 3, namespace_instances: 2, memory_bytes: 100 };
+        let namespace = ceiling(2, u64::MAX);
+        let ceilings = Ceilings { node: ceiling(3, 100), namespace, ..Ceilings::default() };
         let ledger = Ledger::new(ceilings);
-        let (one, two) = (Name::new("one").unwrap(), Name::new("two").unwrap());
+        let (one, two) = (plan("one", None), plan("two", None));
         let mut first = ledger.reserve(&one, 10).unwrap();
         let _second = ledger.reserve(&one, 10).unwrap();
-        assert_eq!(ledger.reserve(&one, 10).unwrap_err(), Ceiling::NamespaceInstances);
+        let reached = |plan| ledger.fault(&ledger.reserve(plan, 10).unwrap_err()).limit.unwrap().name;
+        assert_eq!(reached(&one), "namespace_instances_max");
         first.observe(85);
-        assert_eq!(ledger.reserve(&two, 10).unwrap_err(), Ceiling::Memory);
+        assert_eq!(reached(&two), "memory_mb_max");
         first.observe(10);
         let third = ledger.reserve(&two, 10).unwrap();
-        assert_eq!(ledger.reserve(&two, 10).unwrap_err(), Ceiling::Instances);
+        assert_eq!(reached(&two), "instances_max");
         drop(third);
         assert!(ledger.reserve(&two, 10).is_ok());
     }
 
     #[test]
-    fn the_first_instance_is_never_too_large() {
-        let ceilings = Ceilings { instances: 9, namespace_instances: 9, memory_bytes: 100 };
-        assert!(Ledger::new(ceilings).reserve(&Name::default_namespace(), 1_000).is_ok());
+    fn an_app_has_ceilings_of_its_own_and_named_ones_win() {
+        let (small, large) = (plan("shop", Some("small")), plan("shop", Some("large")));
+        let scope = |app| Scope::App(Name::new("shop").unwrap(), Name::new(app).unwrap());
+        let named = HashMap::from([(scope("large"), ceiling(2, 50))]);
+        let ledger = Ledger::new(Ceilings { app: ceiling(1, u64::MAX), named, ..Ceilings::default() });
+        let _one = ledger.reserve(&small, 10).unwrap();
+        let fault = ledger.fault(&ledger.reserve(&small, 10).unwrap_err());
+        let hit = fault.limit.unwrap();
+        assert_eq!((hit.name.as_str(), hit.value), ("app_instances_max", 1));
+        assert!(hit.setting.contains("pool.apps.\"shop/small\".instances_max"), "{}", hit.setting);
+        let _large = ledger.reserve(&large, 40).unwrap();
+        let reached = ledger.reserve(&large, 40).unwrap_err();
+        assert!(reached.scope.holds(&large) && !reached.scope.holds(&small));
+        assert_eq!(ledger.fault(&reached).limit.unwrap().name, "app_memory_mb_max");
+        assert!(ledger.reserve(&plan("other", Some("small")), 10).is_ok(), "an app is one of a namespace");
+        let standing = ledger.standing_of(&large).pop().unwrap();
+        assert_eq!((standing.instances, standing.memory_bytes), (1, 40));
+    }
+
+    #[test]
+    fn the_first_instance_is_never_too_large_and_what_has_grown_is_found() {
+        let ceilings = Ceilings { node: ceiling(9, 100), namespace: ceiling(9, 50), ..Ceilings::default() };
+        let ledger = Ledger::new(ceilings);
+        let (one, two) = (plan("one", None), plan("two", None));
+        let _first = ledger.reserve(&one, 1_000).unwrap();
+        assert!(ledger.outgrown().is_empty(), "nothing could give way for it");
+        drop(_first);
+        let _first = ledger.reserve(&one, 10).unwrap();
+        let mut second = ledger.reserve(&two, 10).unwrap();
+        let third = ledger.reserve(&two, 10).unwrap();
+        second.observe(60);
+        let outgrown = ledger.outgrown();
+        assert_eq!(outgrown.iter().map(|it| it.scope.to_string()).collect::<Vec<_>>(), ["namespace two"]);
+        drop(third);
+        assert!(ledger.outgrown().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_is_gone() {
+        let ledger = Ledger::new(Ceilings::default());
+        drop(ledger.reserve(&plan("one", Some("app")), 10).unwrap());
+        assert!(ledger.standings().is_empty());
     }
 }

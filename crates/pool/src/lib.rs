@@ -10,8 +10,9 @@
 //!
 //! One [`VersionPool`](version_pool::VersionPool) per version holds its instances and the line of those who wait; the
 //! node-wide pool is the map
-//! of them and the bound on starts at once. What happens when a request finds no slot is decided in one place, `demand`;
-//! what the instances may take together is in the `ledger`, who makes room when it is full in `give_way`.
+//! of them; `starts` bounds how many start at once and in a second. What happens when a request finds no slot is decided in one place, `demand`;
+//! what the instances may take together is in the `ledger`, who makes
+//! room when it is full in `room` and `give_way`.
 //!
 //! Once a second `upkeep` looks at everything: it lets go what is not worth its memory, starts what will be called, holds
 //! the floors. How long is worth it is the policy of `keep_alive`, which `simulate` runs on traces of calls; what is
@@ -29,15 +30,20 @@ mod lease;
 mod ledger;
 mod options;
 mod pool;
+mod prewarm;
+mod room;
 pub mod simulate;
+mod starts;
 mod upkeep;
 mod version_pool;
 mod view;
+mod weights;
 
 pub use decision::{Decision, What};
 pub use keeper::Explanation;
 pub use lease::{Lease, Place, Released};
+pub use ledger::{Ceiling, Ceilings, Scope, Standing};
 pub use options::PoolOptions;
 pub use pool::Pool;
-pub use upkeep::Short;
-pub use view::{InstanceCounts, InstanceState, InstanceView};
+pub use prewarm::Short;
+pub use view::{InstanceCounts, InstanceState, InstanceView, VersionStanding};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alula_model::Timestamp;
 
 use crate::keep_alive::KeepAliveOptions;
+use crate::ledger::Ceilings;
 
 /// Settings of the pool of one node.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,13 +13,16 @@ pub struct PoolOptions {
     /// Starts that run at once on this node; further ones wait their turn. A start is bound by the CPU, so more
     /// than a few per core only make all of them late.
     pub starts_at_once: usize,
-    /// Instances on this node, of all versions together. When a further one is needed, the one that has been idle
-    /// longest gives way.
-    pub instances_max: usize,
-    /// Instances of the functions of one namespace on this node.
-    pub namespace_instances_max: usize,
-    /// Memory that instances may take together, in bytes. When a further one does not fit, idle ones give way.
-    pub memory_bytes_max: u64,
+    /// Starts in a second on this node, on average, so that a storm of calls of different functions leaves CPU to the
+    /// calls that run. Further ones wait their turn.
+    pub starts_per_second: u32,
+    /// Starts that may follow each other without regard to the rate after a quiet time.
+    pub starts_burst: u32,
+    /// What instances may take together: all of them, those of a namespace, those of an app. When a further one does not
+    /// fit, idle ones give way.
+    pub ceilings: Ceilings,
+    /// Cores that instances share, for who is given more of them.
+    pub cores: usize,
     /// How long instances are kept where the function's owner does not say.
     pub keep_alive: KeepAliveOptions,
     /// The wall-clock time of the start, from which the pool counts on.
@@ -41,9 +45,10 @@ impl Default for PoolOptions {
     fn default() -> Self {
         Self {
             starts_at_once: 4,
-            instances_max: 1_000,
-            namespace_instances_max: usize::MAX,
-            memory_bytes_max: u64::MAX,
+            starts_per_second: 200,
+            starts_burst: 200,
+            ceilings: Ceilings::default(),
+            cores: 1,
             keep_alive: KeepAliveOptions::default(),
             started_at: Timestamp::default(),
             waiting_max: 5_000,

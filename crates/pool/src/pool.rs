@@ -8,20 +8,22 @@ use std::time::Duration;
 use alula_model::{ErrorCode, Fault, InstanceId, Timestamp, VersionKey};
 use alula_runtime::{Backend, Instance, StopGrace, VersionPlan};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::decision::What;
-use crate::give_way;
 use crate::keeper::Keeper;
 use crate::lease::Lease;
-use crate::ledger::{Ceiling, Ceilings, Ledger, Share};
+use crate::ledger::{Ledger, Share, Standing};
 use crate::options::PoolOptions;
-use crate::version_pool::{Asked, VersionPool};
+use crate::starts::{self, Starts};
+use crate::version_pool::{Asked, Retry, VersionPool};
 use crate::view::{InstanceCounts, InstanceView};
 
 /// Shortest pause between two looks at a line that does not move.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
+
+/// A start that waited shorter than this for the rate is not worth a line among the decisions.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 /// Lends instances. Cheap to clone; all clones are the same pool.
 #[derive(Debug, Clone)]
@@ -38,7 +40,8 @@ pub(crate) struct Shared {
     /// Makes instance ids unique on this node, over restarts as well.
     id_prefix: String,
     id_next: AtomicU64,
-    starts: Semaphore,
+    announcement_next: AtomicU64,
+    starts: Starts,
     pub(crate) ledger: Arc<Ledger>,
     keeper: Mutex<Keeper>,
     /// Latest versions of functions that have a floor.
@@ -63,12 +66,9 @@ impl Pool {
     /// on the runtime that this is called on, whichever runtime leases are asked from later.
     #[must_use]
     pub fn new(options: PoolOptions, backend: Arc<dyn Backend>, id_prefix: String) -> Self {
-        let starts = Semaphore::new(options.starts_at_once);
-        let ledger = Ledger::new(Ceilings {
-            instances: options.instances_max,
-            namespace_instances: options.namespace_instances_max,
-            memory_bytes: options.memory_bytes_max,
-        });
+        let PoolOptions { starts_at_once, starts_per_second, starts_burst, .. } = options;
+        let starts = Starts::new(starts_at_once, starts_per_second, starts_burst);
+        let ledger = Ledger::new(options.ceilings.clone());
         let keeper = Keeper::new(options.keep_alive);
         let shared = Shared {
             options,
@@ -76,6 +76,7 @@ impl Pool {
             backend,
             id_prefix,
             id_next: AtomicU64::new(1),
+            announcement_next: AtomicU64::new(1),
             starts,
             ledger,
             keeper: Mutex::new(keeper),
@@ -90,7 +91,7 @@ impl Pool {
     /// Lends a slot of an instance of `plan`, waiting for one until `deadline`.
     pub async fn lease(&self, plan: &Arc<VersionPlan>, deadline: Instant) -> Result<Lease, Fault> {
         loop {
-            if self.shared.is_shut_down.load(Ordering::Acquire) {
+            if self.is_shut_down() {
                 return Err(shutting_down());
             }
             let pool = self.version_pool(plan);
@@ -116,7 +117,7 @@ impl Pool {
                 Asked::Granted(lease) => return Ok(*lease),
                 Asked::Refused(fault) => return Err(fault),
                 Asked::InLine(mut granted) => return self.wait(&pool, &mut granted, deadline).await,
-                Asked::Closed if self.shared.is_shut_down.load(Ordering::Acquire) => {
+                Asked::Closed if self.is_shut_down() => {
                     return Err(shutting_down());
                 }
                 Asked::Closed => self.forget(&pool),
@@ -148,6 +149,12 @@ impl Pool {
     pub fn instances(&self) -> Vec<InstanceView> {
         let now = Instant::now();
         self.pools().iter().flat_map(|pool| pool.view(now)).collect()
+    }
+
+    /// What the node, its namespaces and its apps take of what they may take, the node first.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        self.shared.ledger.standings()
     }
 
     /// How many instances are in each state; cheap enough to be asked often.
@@ -206,21 +213,34 @@ impl Pool {
         self.shared.runtime.spawn(async move { this.start(pool, reason).await });
     }
 
-    /// Carries out a claimed start.
+    /// Carries out a claimed start, when its turn comes.
     async fn start(&self, pool: Arc<VersionPool>, reason: Reason) {
-        let Ok(_permit) = self.shared.starts.acquire().await else { return };
-        if reason == Reason::Calls && !pool.confirm_start(Instant::now()) {
+        let is_wanted = || reason == Reason::Ahead || pool.confirm_start(Instant::now());
+        let Ok(turn) = self.shared.starts.turn().await else {
+            return self.start_refused(&pool, &too_many_starts());
+        };
+        if !is_wanted() {
             return;
         }
-        let key = &pool.plan.key;
-        let share = match self.make_room(&pool) {
-            Ok(share) => share,
+        let waited = turn.comes().await;
+        if waited >= WORTH_TELLING {
+            self.decided(&pool.plan.key, What::StartHeldBack { waited });
+        }
+        // Who waited for it may have gone meanwhile.
+        if !waited.is_zero() && !is_wanted() {
+            return turn.pass();
+        }
+        match self.make_room(&pool) {
+            Ok(share) => self.start_in(pool, share).await,
             Err(fault) => {
-                let limit = fault.limit.as_ref().map(|hit| hit.name.clone()).unwrap_or_default();
-                self.decided(key, What::StartRefused { limit });
-                return self.start_failed(&pool, &fault);
+                turn.pass();
+                self.start_refused(&pool, &fault);
             }
-        };
+        }
+    }
+
+    /// Starts an instance in the room that was made for it.
+    async fn start_in(&self, pool: Arc<VersionPool>, share: Share) {
         match self.shared.backend.start(Arc::clone(&pool.plan), self.next_id()).await {
             Ok(started) => {
                 if let Some(unwanted) = pool.started(&started, share, Instant::now()) {
@@ -230,15 +250,17 @@ impl Pool {
             }
             Err(fault) => {
                 drop(share);
-                self.decided(key, What::StartFailed { code: fault.code });
-                self.start_failed(&pool, &fault);
+                tracing::warn!(version = %pool.plan.key, code = %fault.code, "instance did not start: {fault}");
+                let Retry { failures, pause } = pool.start_failed(&fault, Instant::now());
+                self.decided(&pool.plan.key, What::StartFailed { code: fault.code, failures, pause });
             }
         }
     }
 
-    fn start_failed(&self, pool: &VersionPool, fault: &Fault) {
-        tracing::warn!(version = %pool.plan.key, code = %fault.code, "instance did not start: {fault}");
-        pool.start_failed(fault, Instant::now());
+    fn start_refused(&self, pool: &VersionPool, fault: &Fault) {
+        let limit = fault.limit.as_ref().map(|hit| hit.name.clone()).unwrap_or_default();
+        self.decided(&pool.plan.key, What::StartRefused { limit });
+        pool.start_refused(fault, Instant::now());
     }
 
     /// Forgets `instance` when it has ended, and starts another if calls are left waiting for it.
@@ -251,43 +273,8 @@ impl Pool {
         });
     }
 
-    /// Makes room for one more instance of `pool`: idle instances give way until it fits.
-    fn make_room(&self, pool: &VersionPool) -> Result<Share, Fault> {
-        let key = &pool.plan.key;
-        let memory_bytes = pool.memory_expected();
-        loop {
-            let ceiling = match self.shared.ledger.reserve(&key.namespace, memory_bytes) {
-                Ok(share) => return Ok(share),
-                Err(ceiling) => ceiling,
-            };
-            if !self.one_gives_way(pool, ceiling) {
-                return Err(self.shared.ledger.fault(ceiling));
-            }
-        }
-    }
-
-    /// Lets one idle instance go; false where none can.
-    fn one_gives_way(&self, to: &VersionPool, ceiling: Ceiling) -> bool {
-        let (now, key) = (Instant::now(), &to.plan.key);
-        let (timestamp, pools) = (self.timestamp(now), self.pools());
-        let in_question = |pool: &&Arc<VersionPool>| {
-            ceiling != Ceiling::NamespaceInstances || pool.plan.key.namespace == key.namespace
-        };
-        let keeper = self.keeper();
-        let first = pools.iter().filter(in_question).filter_map(|pool| {
-            let idle = pool.idle(now)?;
-            Some((give_way::order(idle, keeper.next_call_in(&pool.plan.key, timestamp)), pool))
-        });
-        let first = first.min_by_key(|(order, _)| *order).map(|(_, pool)| pool);
-        drop(keeper);
-        let Some(first) = first else { return false };
-        let Some(instance) = first.take_one_idle(now) else {
-            // It was lent in this moment; others may be idle still, and the loop looks again.
-            return true;
-        };
-        self.decided(&first.plan.key, What::GaveWay { to: key.to_string() });
-        self.stop(instance);
-        true
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shared.is_shut_down.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop(&self, instance: Arc<dyn Instance>) {
@@ -315,6 +302,10 @@ impl Pool {
         self.keeper().decided(key, at, what);
     }
 
+    pub(crate) fn next_announcement(&self) -> u64 {
+        self.shared.announcement_next.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn next_id(&self) -> InstanceId {
         let number = self.shared.id_next.fetch_add(1, Ordering::Relaxed);
         InstanceId::new(&format!("{}-{number}", self.shared.id_prefix))
@@ -323,6 +314,13 @@ impl Pool {
 
 fn shutting_down() -> Fault {
     Fault::new(ErrorCode::Draining, "the platform is shutting down")
+}
+
+fn too_many_starts() -> Fault {
+    let message = format!("{} instances wait to be started on this node already", starts::WAITING_MAX);
+    let setting = "pool.starts_per_second and pool.starts_at_once in the configuration";
+    let limit = starts::WAITING_MAX as u64;
+    Fault::limit(ErrorCode::ConcurrencyExceeded, message, "starts_waiting", limit, setting)
 }
 
 fn waited_too_long(pool: &VersionPool) -> Fault {

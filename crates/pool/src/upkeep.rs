@@ -1,39 +1,23 @@
 //! What the pool does by itself: once a second it looks at every version, lets go what is not worth its memory, starts
 //! what is going to be called, and holds the floors.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{Name, Timestamp, VersionKey};
 use alula_runtime::VersionPlan;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::decision::What;
 use crate::keeper::Explanation;
+use crate::ledger::Standing;
 use crate::pool::{Pool, Reason};
 use crate::version_pool::VersionPool;
+use crate::weights::Spare;
 
 /// An instance beside the first one goes when it has not been needed for so long.
 const SPARE_IDLE: Duration = Duration::from_secs(30);
-
-/// Announced instances are held for so long after the announced moment.
-const ANNOUNCED_GRACE: Duration = Duration::from_secs(30);
-/// Starts are expected to take so many times as long as lately when they must be over at a given moment.
-const ANNOUNCED_LEAD: u32 = 3;
-/// Least time before an announced moment at which instances are started.
-const ANNOUNCED_LEAD_MIN: Duration = Duration::from_secs(1);
-
-/// Fewer instances are ready than were announced.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{actual} of {desired} instances of {key} are ready")]
-pub struct Short {
-    /// Of which version.
-    pub key: VersionKey,
-    /// How many were announced.
-    pub desired: usize,
-    /// How many there are.
-    pub actual: usize,
-}
 
 impl Pool {
     /// Keeps house, for ever; ends when the task is dropped.
@@ -46,32 +30,13 @@ impl Pool {
         }
     }
 
-    /// Makes `count` instances of `plan` ready for calls that are announced for `at`, and holds them until shortly
-    /// after. Answers before `at` if they will not all be there, so that somebody can be told in time.
-    pub async fn prewarm(&self, plan: &Arc<VersionPlan>, at: Instant, count: usize) -> Result<(), Short> {
-        let pool = self.version_pool(plan);
-        let lead = (pool.start_estimate() * ANNOUNCED_LEAD).max(ANNOUNCED_LEAD_MIN);
-        sleep_until(at.checked_sub(lead).unwrap_or(at)).await;
-        // The version may have been forgotten meanwhile, for lack of calls.
-        let pool = self.version_pool(plan);
-        pool.announce(count, at + ANNOUNCED_GRACE);
-        self.start_ahead(&pool, count, What::StartedOnNotice);
-        sleep_until(at.checked_sub(lead / ANNOUNCED_LEAD).unwrap_or(at)).await;
-        let (actual, ..) = pool.actual();
-        if actual >= count {
-            return Ok(());
-        }
-        let short = Short { key: plan.key.clone(), desired: count, actual };
-        tracing::warn!(version = %short.key, desired = count, actual, "instances for announced calls are not ready");
-        Err(short)
-    }
-
     /// Says which versions have a floor; those that are not named have none. The floor is `min_instances` of their specs.
     pub fn hold_floors(&self, plans: impl IntoIterator<Item = Arc<VersionPlan>>) {
         let floors: Vec<_> = plans.into_iter().filter(|plan| plan.spec.min_instances > 0).collect();
+        let held: HashMap<_, _> =
+            floors.iter().map(|plan| (&plan.key, plan.spec.min_instances as usize)).collect();
         for pool in self.pools() {
-            let floor = floors.iter().find(|plan| plan.key == pool.plan.key);
-            pool.set_floor(floor.map_or(0, |plan| plan.spec.min_instances as usize));
+            pool.set_floor(held.get(&pool.plan.key).copied().unwrap_or(0));
         }
         self.lock_floors().clone_from(&floors);
         self.raise_to_floors();
@@ -80,7 +45,21 @@ impl Pool {
     /// What is remembered of a function; `None` where nothing is.
     #[must_use]
     pub fn explain(&self, namespace: &Name, function: &Name) -> Option<Explanation> {
-        self.keeper().explain(namespace, function)
+        let explanation = self.keeper().explain(namespace, function)?;
+        let now = Instant::now();
+        let is_its = |pool: &Arc<VersionPool>| {
+            pool.plan.key.namespace == *namespace && pool.plan.key.function == *function
+        };
+        let versions = self.pools().into_iter().filter(is_its);
+        let mut versions: Vec<_> = versions.map(|pool| pool.standing(now)).collect();
+        versions.sort_by_key(|standing| standing.version);
+        Some(Explanation { versions, ..explanation })
+    }
+
+    /// What the node, the namespace and the app of `plan` take of what they may take.
+    #[must_use]
+    pub fn standings_of(&self, plan: &VersionPlan) -> Vec<Standing> {
+        self.shared.ledger.standing_of(plan)
     }
 
     /// The histories of calls as a record that [`Pool::load_history`] takes in after a restart.
@@ -108,13 +87,18 @@ impl Pool {
     fn sweep(&self, now: Instant) {
         let timestamp = self.timestamp(now);
         let pools = self.pools();
+        let mut cores_used = 0.0;
         for pool in &pools {
-            let seen = pool.look(|at| self.timestamp(at), self.shared.options.sweep_interval);
+            let seen = pool.look(|at| self.timestamp(at), now);
+            cores_used += seen.cores;
             self.keeper().saw(seen);
         }
+        let spare = Spare::of(cores_used, self.shared.options.cores);
+        self.make_up_for_growth();
         let memory_share = self.shared.ledger.memory_share();
         for pool in &pools {
             self.let_go(pool, now, timestamp, memory_share);
+            pool.weigh(spare, now);
             if let Some(rest_after) = self.shared.options.rest_after {
                 pool.let_rest(rest_after, now);
             }
@@ -171,7 +155,7 @@ impl Pool {
     }
 
     /// Starts instances until `wanted` are there or starting; says how many starts there are.
-    fn start_ahead(&self, pool: &Arc<VersionPool>, wanted: usize, what: What) -> usize {
+    pub(crate) fn start_ahead(&self, pool: &Arc<VersionPool>, wanted: usize, what: What) -> usize {
         let claimed = pool.claim_ahead(wanted, Instant::now());
         for _ in 0..claimed {
             self.decided(&pool.plan.key, what.clone());

@@ -3,36 +3,34 @@
 //! All state is behind one lock that is never held across an await. A slot that becomes free goes to the first in line
 //! under that lock; if that one has left before it took the lease up, dropping the lease hands the slot on.
 
+mod entry;
 mod holding;
+mod starting;
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, Tier};
+use alula_model::{Fault, Tier};
 use alula_runtime::{Instance, Started, VersionPlan};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::demand::{Observed, Situation};
+use crate::demand::Observed;
 use crate::lease::{Lease, Place, Released};
-use crate::ledger::Share;
 use crate::options::PoolOptions;
-use crate::view::{InstanceCounts, InstanceState, InstanceView};
+use crate::prewarm::Announced;
+use crate::view::{InstanceCounts, InstanceView};
+
+use entry::Entry;
+use starting::{RETRY_PAUSE_MAX, StartFailure};
 
 pub(crate) use holding::Idle;
-
-/// First pause after a failed start; doubled with every further failure, so that a version that cannot start is
-/// not started anew by every call.
-const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// Longest pause after failed starts: a version whose cause has gone is back within seconds.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+pub(crate) use starting::Retry;
 
 /// A pause in calls that is shorter than this is not worth remembering: nothing would be decided by it.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// Share of an instance's memory, or of a core, from which on it is under load.
-const LOAD_SHARE: f64 = 0.8;
 /// Memory that an instance is expected to take before one has been seen: what a small interpreter does.
 const MEMORY_EXPECTED: u64 = 32 * 1024 * 1024;
 
@@ -44,6 +42,8 @@ pub(crate) struct VersionPool {
     waiting_max: usize,
     /// Instances that are held whatever happens.
     floor: AtomicUsize,
+    /// Told when a start has ended, well or not.
+    changed: Notify,
     state: Mutex<State>,
 }
 
@@ -56,43 +56,17 @@ struct State {
     failure: Option<StartFailure>,
     /// When a call came after a pause; taken by the next sweep.
     woken_at: Option<Instant>,
-    /// So many instances are there for announced calls until then.
-    announced: Option<(usize, Instant)>,
+    /// Calls that were announced.
+    announced: Vec<Announced>,
     /// Memory of an instance as it was seen last, in bytes.
     memory_bytes: u64,
     is_closed: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
-    instance: Arc<dyn Instance>,
-    taken: u32,
-    calls: u64,
-    ready_at: Instant,
-    /// When its last call ended.
-    idle_since: Instant,
-    /// Whether a call that was sent ahead came back, and no other has ended since.
-    is_held_up: bool,
-    share: Share,
-    /// CPU time at the last look.
-    cpu_us: u64,
-    /// Whether it used most of its memory or of a core at the last look.
-    is_loaded: bool,
-    /// Whether it was told that no call comes, and none has come since.
-    is_resting: bool,
-}
-
-#[derive(Debug)]
 struct Waiter {
     since: Instant,
     grant: oneshot::Sender<Result<Lease, Fault>>,
-}
-
-#[derive(Debug)]
-struct StartFailure {
-    fault: Fault,
-    count: u32,
-    retry_at: Instant,
 }
 
 /// What asking for a slot led to.
@@ -110,7 +84,14 @@ pub(crate) enum Asked {
 impl VersionPool {
     pub(crate) fn new(plan: Arc<VersionPlan>, options: &PoolOptions) -> Self {
         let PoolOptions { start_estimate, waiting_max, .. } = *options;
-        Self { plan, start_estimate, waiting_max, floor: AtomicUsize::new(0), state: Mutex::default() }
+        Self {
+            plan,
+            start_estimate,
+            waiting_max,
+            floor: AtomicUsize::new(0),
+            changed: Notify::new(),
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -169,85 +150,6 @@ impl VersionPool {
         let (grant, granted) = oneshot::channel();
         state.line.push_front(Waiter { since, grant });
         Asked::InLine(granted)
-    }
-
-    /// Decides whether another instance is to be started, and counts it as starting if so. Tells how many calls wait,
-    /// and for how many slots.
-    pub(crate) fn claim_start(&self, now: Instant) -> Option<(usize, usize)> {
-        let mut state = self.state();
-        let wanted = state.wants_instance(self, 0, now);
-        if wanted {
-            state.starting += 1;
-        }
-        wanted.then(|| (state.line.len(), state.entries.len() * self.concurrency()))
-    }
-
-    /// Whether a start that was claimed earlier is still wanted; if not, the claim is gone.
-    pub(crate) fn confirm_start(&self, now: Instant) -> bool {
-        let mut state = self.state();
-        let wanted = state.wants_instance(self, 1, now);
-        if !wanted {
-            state.starting -= 1;
-        }
-        wanted
-    }
-
-    /// Takes in the instance of a claimed start and serves the line with it. Returns what must be stopped instead,
-    /// where the pool was taken down meanwhile.
-    pub(crate) fn started(
-        self: &Arc<Self>,
-        started: &Started,
-        share: Share,
-        now: Instant,
-    ) -> Option<Arc<dyn Instance>> {
-        let mut state = self.state();
-        state.starting -= 1;
-        state.failure = None;
-        state.observed.start_took(started.start + started.init);
-        let instance = Arc::clone(&started.instance);
-        if state.is_closed {
-            return Some(instance);
-        }
-        let served = state.line.len().min(self.concurrency());
-        let waiters: Vec<Waiter> = state.line.drain(..served).collect();
-        state.entries.push(Entry {
-            instance: Arc::clone(&instance),
-            taken: u32::try_from(served).unwrap_or(u32::MAX),
-            calls: served as u64,
-            ready_at: now,
-            idle_since: now,
-            is_resting: false,
-            is_held_up: false,
-            share,
-            cpu_us: 0,
-            is_loaded: false,
-        });
-        drop(state);
-        for waiter in waiters {
-            let waited = now.saturating_duration_since(waiter.since);
-            let lease = self.lease(Arc::clone(&instance), Place::Slot, waited, now, Some(started));
-            // A waiter that has left drops the lease, which hands the slot on.
-            drop(waiter.grant.send(Ok(lease)));
-        }
-        None
-    }
-
-    /// A claimed start failed. Where no instance is left to serve the line, the line is told; nobody starts
-    /// another until the pause is over.
-    pub(crate) fn start_failed(&self, fault: &Fault, now: Instant) {
-        let mut state = self.state();
-        state.starting -= 1;
-        let count = state.failure.as_ref().map_or(0, |failure| failure.count) + 1;
-        let pause = RETRY_PAUSE_FIRST.saturating_mul(1 << (count - 1).min(10)).min(RETRY_PAUSE_MAX);
-        state.failure = Some(StartFailure { fault: fault.clone(), count, retry_at: now + pause });
-        if !state.entries.is_empty() {
-            return;
-        }
-        let line = std::mem::take(&mut state.line);
-        drop(state);
-        for waiter in line {
-            drop(waiter.grant.send(Err(fault.clone())));
-        }
     }
 
     /// Gives a place back that was taken at `taken_at`: to the first in line, or to the idle ones.
@@ -347,7 +249,12 @@ impl VersionPool {
 
     pub(crate) fn view(&self, now: Instant) -> Vec<InstanceView> {
         let state = self.state();
-        state.entries.iter().map(|entry| entry.view(&self.plan, now)).collect()
+        let seen =
+            state.entries.iter().map(|entry| (entry.view(&self.plan, now), Arc::clone(&entry.instance)));
+        let seen: Vec<_> = seen.collect();
+        drop(state);
+        // What an instance uses is asked of the kernel: not under the lock that calls need.
+        seen.into_iter().map(|(view, instance)| InstanceView { usage: instance.usage(), ..view }).collect()
     }
 
     fn lease(
@@ -368,53 +275,8 @@ impl VersionPool {
 }
 
 impl State {
-    /// The first instance with a place for a call: a free slot if there is any.
-    fn find_place(&self, concurrency: u32) -> Option<(usize, Place)> {
-        let mut found = None;
-        for index in 0..self.entries.len() {
-            match self.place_in(index, concurrency) {
-                Some(Place::Slot) => return Some((index, Place::Slot)),
-                Some(Place::Ahead) if found.is_none() => found = Some((index, Place::Ahead)),
-                _ => {}
-            }
-        }
-        found
-    }
-
-    /// What the instance has room for.
-    fn place_in(&self, index: usize, concurrency: u32) -> Option<Place> {
-        let entry = &self.entries[index];
-        if entry.instance.is_gone() {
-            None
-        } else if entry.taken < concurrency {
-            Some(Place::Slot)
-        } else {
-            let takes_another = entry.taken - concurrency < self.observed.ahead_max()
-                && !entry.is_held_up
-                && entry.instance.takes_ahead();
-            takes_another.then_some(Place::Ahead)
-        }
-    }
-
     fn index_of(&self, instance: &Arc<dyn Instance>) -> Option<usize> {
         self.entries.iter().position(|entry| Arc::ptr_eq(&entry.instance, instance))
-    }
-
-    /// Why nobody may join the line now.
-    fn refusal(&self, plan: &VersionPlan, waiting_max: usize, now: Instant) -> Option<Fault> {
-        if let Some(failure) = &self.failure
-            && self.entries.is_empty()
-            && self.starting == 0
-            && now < failure.retry_at
-        {
-            return Some(failure.fault.clone());
-        }
-        (self.line.len() >= waiting_max).then(|| {
-            let message = format!("{waiting_max} calls of {} are waiting already", plan.key);
-            let setting =
-                "pool.waiting_max in the configuration; max_instances and concurrency in alula.toml";
-            Fault::limit(ErrorCode::ConcurrencyExceeded, message, "waiting_max", waiting_max as u64, setting)
-        })
     }
 
     /// A call has come; remembers it where nothing else was running.
@@ -423,52 +285,6 @@ impl State {
         if running == 1 && self.entries.iter().all(|entry| now.duration_since(entry.idle_since) >= PAUSE_MIN)
         {
             self.woken_at.get_or_insert(now);
-        }
-    }
-
-    /// Whether failures, the end and the spec allow one more instance beside `starting` others.
-    fn may_start(&self, pool: &VersionPool, starting: usize, now: Instant) -> bool {
-        let pausing = self.failure.as_ref().is_some_and(|failure| now < failure.retry_at);
-        !pausing && !self.is_closed && self.entries.len() + starting < pool.plan.spec.max_instances as usize
-    }
-
-    /// Whether one more instance than `starting - own_claims` is wanted.
-    fn wants_instance(&self, pool: &VersionPool, own_claims: usize, now: Instant) -> bool {
-        let starting = self.starting - own_claims;
-        if !self.may_start(pool, starting, now) {
-            return false;
-        }
-        let situation = Situation {
-            waiting: self.line.len(),
-            longest_wait: self.line.front().map_or(Duration::ZERO, |first| now.duration_since(first.since)),
-            slots: self.entries.len() * pool.concurrency(),
-            slots_starting: starting * pool.concurrency(),
-        };
-        self.observed.wants_instance(situation, pool.start_estimate)
-    }
-}
-
-impl Entry {
-    fn take(&mut self) -> Arc<dyn Instance> {
-        self.taken += 1;
-        self.is_resting = false;
-        self.calls += 1;
-        Arc::clone(&self.instance)
-    }
-
-    fn view(&self, plan: &VersionPlan, now: Instant) -> InstanceView {
-        let is_busy = self.taken > 0;
-        let millis =
-            |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        InstanceView {
-            key: plan.key.clone(),
-            id: self.instance.id().clone(),
-            state: if is_busy { InstanceState::Busy } else { InstanceState::Idle },
-            in_flight: self.taken,
-            calls: self.calls,
-            age_ms: millis(self.ready_at),
-            idle_ms: if is_busy { 0 } else { millis(self.idle_since) },
-            usage: self.instance.usage(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What an operator sees of the pool.
 
-use alula_model::{InstanceId, VersionKey};
+use std::time::Duration;
+
+use alula_model::{ErrorCode, InstanceId, Tier, VersionKey};
 use alula_runtime::Usage;
 
 /// One instance at one moment.
@@ -10,6 +12,8 @@ pub struct InstanceView {
     pub key: VersionKey,
     /// Its id.
     pub id: InstanceId,
+    /// What it was made from.
+    pub tier: Tier,
     /// What it is doing.
     pub state: InstanceState,
     /// Calls running in it.
@@ -52,4 +56,23 @@ impl std::iter::Sum for InstanceCounts {
             busy: sum.busy + one.busy,
         })
     }
+}
+
+/// How one version stands with the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionStanding {
+    /// Its number.
+    pub version: u64,
+    /// Instances that are there.
+    pub instances: usize,
+    /// Instances that are being made.
+    pub starting: usize,
+    /// Calls in line.
+    pub waiting: usize,
+    /// Instances that are held whatever happens.
+    pub min_instances: usize,
+    /// Instances that there may be.
+    pub max_instances: usize,
+    /// For how long no start is tried, and what the last one failed with.
+    pub pause: Option<(Duration, ErrorCode)>,
 }

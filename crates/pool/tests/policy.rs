@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{Class, ErrorCode, Fault, FunctionSpec, Name, Tier, VersionKey};
-use alula_pool::{Pool, PoolOptions};
+use alula_pool::{Ceiling, Ceilings, Pool, PoolOptions};
 use alula_runtime::fake::{FakeBackend, Script};
 use alula_runtime::{Usage, VersionPlan};
 use tokio::time::{Instant, sleep};
@@ -31,6 +31,10 @@ fn pool(options: PoolOptions) -> (Pool, FakeBackend) {
     let pool = Pool::new(options, Arc::new(backend.clone()), "t".to_owned());
     tokio::spawn(pool.clone().run());
     (pool, backend)
+}
+
+fn of_node(node: Ceiling) -> PoolOptions {
+    PoolOptions { ceilings: Ceilings { node, ..Ceilings::default() }, ..PoolOptions::default() }
 }
 
 async fn call(pool: &Pool, plan: &Arc<VersionPlan>) -> Result<Tier, Fault> {
@@ -96,7 +100,7 @@ async fn a_history_survives_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_floor_is_held_from_the_start_after_a_death_and_against_others() {
-    let (pool, backend) = pool(PoolOptions { instances_max: 3, ..PoolOptions::default() });
+    let (pool, backend) = pool(of_node(Ceiling { instances: 3, ..Ceiling::NONE }));
     let held = plan_of("held", |spec| spec.min_instances = 2);
     pool.hold_floors([Arc::clone(&held)]);
     sleep(Duration::from_secs(1)).await;
@@ -137,8 +141,7 @@ async fn a_floor_that_cannot_be_held_is_told_and_no_storm() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_is_bounded_and_idle_instances_give_way_by_class() {
-    let options = PoolOptions { memory_bytes_max: 320 * MB, ..PoolOptions::default() };
-    let (pool, backend) = pool(options);
+    let (pool, backend) = pool(of_node(Ceiling { memory_bytes: 320 * MB, ..Ceiling::NONE }));
     backend.change(|script| script.usage = Usage { memory_bytes: 100 * MB, cpu_us: 0 });
     let of = |name, class| plan_of(name, |spec| spec.class = class);
     let (sync, queued, timer) =
@@ -156,34 +159,6 @@ async fn memory_is_bounded_and_idle_instances_give_way_by_class() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_has_a_ceiling_of_its_own() {
-    let (pool, _) = pool(PoolOptions { namespace_instances_max: 1, ..PoolOptions::default() });
-    let mut other = VersionPlan::clone(&plan_of("g", |_| {}));
-    other.key.namespace = Name::new("shop").unwrap();
-    let _busy = pool.lease(&plan_of("f", |_| {}), Instant::now() + PATIENCE).await.unwrap();
-    let refused = pool.lease(&plan_of("g", |_| {}), Instant::now() + PATIENCE).await.unwrap_err();
-    assert_eq!(refused.limit.unwrap().name, "namespace_instances_max");
-    assert!(pool.lease(&Arc::new(other), Instant::now() + PATIENCE).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn announced_calls_find_instances_and_a_shortage_is_told_before_they_come() {
-    let (pool, backend) = pool(PoolOptions::default());
-    let plan = plan_of("nightly", |_| {});
-    let at = Instant::now() + Duration::from_secs(3_600);
-    let ready = pool.prewarm(&plan, at, 3).await;
-    assert!(ready.is_ok() && Instant::now() < at);
-    tokio::time::sleep_until(at).await;
-    assert_eq!(backend.counts().instances, 3);
-    assert_eq!(call(&pool, &plan).await.unwrap(), Tier::Warm);
-    let fault = Fault::new(ErrorCode::InitFailed, "no module named x");
-    backend.change(|script| script.start_faults = vec![fault; 100].into());
-    let at = Instant::now() + Duration::from_secs(3_600);
-    let short = pool.prewarm(&plan_of("broken", |_| {}), at, 2).await.unwrap_err();
-    assert_eq!((short.desired, short.actual, Instant::now() < at), (2, 0, true));
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_instance_under_load_gets_company_before_calls_wait() {
     let (pool, backend) = pool(PoolOptions::default());
     let plan = plan_of("heavy", |spec| {
@@ -198,6 +173,40 @@ async fn an_instance_under_load_gets_company_before_calls_wait() {
     assert_eq!(backend.counts().instances, 2);
     sleep(Duration::from_secs(10)).await;
     assert_eq!(backend.counts().instances, 2, "the idle one is there for the next call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_go_past_an_instance_under_load_and_those_that_are_not_needed_go() {
+    let (pool, backend) = pool(PoolOptions::default());
+    let plan = plan_of("async", |spec| spec.concurrency = 20);
+    let lease = || pool.lease(&plan, Instant::now() + PATIENCE);
+    let first = lease().await.unwrap();
+    // A whole core from one look to the next.
+    for second in 1..=4 {
+        backend.change(|script| script.usage = Usage { memory_bytes: 0, cpu_us: second * 1_000_000 });
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(backend.counts().instances, 2, "{}", words(&pool, &plan));
+    assert!(words(&pool, &plan).contains("over 80 %"));
+    let second = lease().await.unwrap();
+    assert_ne!(first.instance.id(), second.instance.id(), "nineteen slots of the first one are free");
+    drop((first, second));
+    // From now on the CPU time stands still, so calls are kept together and the other one is not needed.
+    for _ in 0..60 {
+        call(&pool, &plan).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(backend.counts().instances, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_start_took_is_no_load() {
+    let (pool, backend) = pool(PoolOptions::default());
+    backend.change(|script| script.usage = Usage { memory_bytes: 0, cpu_us: 5_000_000 });
+    let plan = plan_of("imports", |spec| spec.concurrency = 20);
+    let _running = pool.lease(&plan, Instant::now() + PATIENCE).await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(backend.counts().instances, 1);
 }
 
 #[tokio::test(start_paused = true)]

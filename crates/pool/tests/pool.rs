@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, FunctionSpec, Name, Tier, VersionKey};
-use alula_pool::{Lease, Place, Pool, PoolOptions};
+use alula_pool::{Ceiling, Ceilings, Lease, Place, Pool, PoolOptions};
 use alula_runtime::VersionPlan;
 use alula_runtime::fake::{FakeBackend, Script};
 use tokio::time::{Instant, advance, sleep};
@@ -181,9 +181,14 @@ async fn idle_instances_go_and_busy_ones_stay() {
     assert_eq!(pool.instances().len(), 1);
 }
 
+fn one_instance() -> PoolOptions {
+    let node = Ceiling { instances: 1, ..Ceiling::NONE };
+    PoolOptions { ceilings: Ceilings { node, ..Ceilings::default() }, ..PoolOptions::default() }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_node_lets_the_longest_idle_instance_go() {
-    let (pool, backend) = pool(slow_start(), PoolOptions { instances_max: 1, ..PoolOptions::default() });
+    let (pool, backend) = pool(slow_start(), one_instance());
     let first = plan(|_| {});
     let mut second = VersionPlan::clone(&first);
     second.key.version = 2;

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, FunctionSpec, Name, VersionKey};
 use alula_pool::keep_alive::KeepAliveOptions;
-use alula_pool::{InstanceState, Lease, Pool, PoolOptions};
-use alula_runtime::VersionPlan;
+use alula_pool::{Ceiling, Ceilings, InstanceState, Lease, Pool, PoolOptions};
 use alula_runtime::fake::{FakeBackend, Script};
+use alula_runtime::{Usage, VersionPlan};
 use proptest::prelude::*;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const FUNCTIONS: usize = 3;
+/// Longer than anything takes here: who is not served is not served by a deadline either.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+const FUNCTIONS: usize = 4;
 const NODE_MAX: usize = 6;
 const FUNCTION_MAX: usize = 3;
+/// Of the last two functions together.
+const APP_MAX: usize = 2;
+const MEMORY_MAX: u64 = 600 << 20;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -32,6 +36,10 @@ enum Event {
     FailStarts(usize),
     /// An instance dies.
     Kill(usize),
+    /// Calls are announced: of which function, how many, and in how many milliseconds.
+    Announce(usize, usize, u64),
+    /// From now on every instance uses so many megabytes, and so much more CPU time in milliseconds.
+    Use(u64, u64),
     /// Time passes.
     Pass(u64),
 }
@@ -43,6 +51,9 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..8_usize).prop_map(Event::Cancel),
         1 => (1..3_usize).prop_map(Event::FailStarts),
         1 => (0..8_usize).prop_map(Event::Kill),
+        1 => (0..FUNCTIONS, 1..3_usize, 0..20_000_u64)
+            .prop_map(|(function, count, ms)| Event::Announce(function, count, ms)),
+        1 => (10..200_u64, 0..5_000_u64).prop_map(|(megabytes, cpu_ms)| Event::Use(megabytes, cpu_ms)),
         3 => prop_oneof![Just(1_u64), 5..200_u64, 1_000..40_000_u64]
             .prop_map(Event::Pass),
     ]
@@ -62,8 +73,19 @@ impl World {
         let backend = FakeBackend::new(script);
         // At this price an instance is held for the least time only, so that what stays has a reason.
         let keep_alive = KeepAliveOptions { price: 1e9, ..KeepAliveOptions::default() };
-        let options =
-            PoolOptions { instances_max: NODE_MAX, starts_at_once: 2, keep_alive, ..PoolOptions::default() };
+        let ceilings = Ceilings {
+            node: Ceiling { instances: NODE_MAX, memory_bytes: MEMORY_MAX },
+            app: Ceiling { instances: APP_MAX, ..Ceiling::NONE },
+            ..Ceilings::default()
+        };
+        let options = PoolOptions {
+            ceilings,
+            starts_at_once: 2,
+            starts_per_second: 5,
+            starts_burst: 3,
+            keep_alive,
+            ..PoolOptions::default()
+        };
         let pool = Pool::new(options, Arc::new(backend.clone()), "p".to_owned());
         tokio::spawn(pool.clone().run());
         let plan = |index: usize| {
@@ -71,6 +93,7 @@ impl World {
             spec.max_instances = u32::try_from(FUNCTION_MAX).unwrap();
             spec.concurrency = u32::try_from(index + 1).unwrap();
             spec.min_instances = if index == 0 { floor } else { 0 };
+            spec.app = (index >= FUNCTIONS - 2).then(|| Name::new("app").unwrap());
             let function = Name::new(&format!("f{index}")).unwrap();
             let key = VersionKey { namespace: Name::default_namespace(), function, version: 1 };
             Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
@@ -102,6 +125,15 @@ impl World {
                     self.backend.kill(&instance.id);
                 }
             }
+            Event::Announce(function, count, millis) => {
+                let (pool, plan) = (self.pool.clone(), Arc::clone(&self.plans[function]));
+                let at = Instant::now() + Duration::from_millis(millis);
+                tokio::spawn(async move { drop(pool.prewarm(&plan, at, count).await) });
+            }
+            Event::Use(megabytes, cpu_ms) => self.backend.change(|script| {
+                let cpu_us = script.usage.cpu_us + cpu_ms * 1_000;
+                script.usage = Usage { memory_bytes: megabytes << 20, cpu_us };
+            }),
             Event::Pass(millis) => sleep(Duration::from_millis(millis)).await,
             Event::End | Event::Cancel(_) => {}
         }
@@ -139,6 +171,15 @@ impl World {
             let is_known = instances.iter().any(|instance| instance.id == *lease.instance.id());
             assert!(is_known || lease.instance.is_gone(), "a busy instance was let go");
         }
+        let of_app = instances
+            .iter()
+            .filter(|instance| self.plans[FUNCTIONS - 2..].iter().any(|plan| plan.key == instance.key));
+        assert!(of_app.count() <= APP_MAX, "{instances:?}");
+        // What is counted is what is there or starting, no more and no less.
+        let standings = self.pool.standings();
+        let counted = standings.first().map_or(0, |node| node.instances);
+        assert!((instances.len()..=instances.len() + counts.starting).contains(&counted), "{standings:?}");
+        assert!(standings.iter().all(|standing| standing.instances <= standing.ceiling.instances));
         let live = self.leases.iter().filter(|lease| !lease.instance.is_gone()).count();
         let in_flight: u32 = instances.iter().map(|instance| instance.in_flight).sum();
         assert!(in_flight as usize >= live);
@@ -148,7 +189,8 @@ impl World {
     /// Everything ends; then every caller is served, and nothing is left but the floor.
     async fn finish(mut self, floor: usize) {
         self.backend.change(|script| script.start_faults.clear());
-        for _ in 0..400 {
+        self.backend.change(|script| script.usage = Usage::default());
+        for _ in 0..150 {
             self.leases.clear();
             self.settle().await;
             if self.waiting.is_empty() && self.leases.is_empty() {
@@ -157,15 +199,18 @@ impl World {
             sleep(Duration::from_millis(200)).await;
         }
         assert!(self.waiting.is_empty(), "somebody waits for ever");
-        sleep(Duration::from_secs(10)).await;
+        // Until no instance is held for announced calls any more.
+        sleep(Duration::from_secs(60)).await;
         for plan in &self.plans {
             let lease = self.pool.lease(plan, Instant::now() + PATIENCE).await;
             assert!(lease.is_ok(), "{:?}", lease.map(|_| ()));
         }
         self.settle().await;
         assert!(self.pool.instances().iter().all(|instance| instance.state == InstanceState::Idle));
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_secs(120)).await;
         assert_eq!(self.pool.counts().starting, 0);
+        let counted = self.pool.standings().first().map_or(0, |node| node.instances);
+        assert_eq!(counted, floor, "a share was not given back");
         assert_eq!(self.backend.counts().instances, floor, "{:?}", self.pool.instances());
         self.pool.shut_down().await;
         assert_eq!(self.backend.counts().instances, 0);

@@ -77,6 +77,9 @@ pub trait Instance: Send + Sync + std::fmt::Debug {
     /// Says that no call has come for a while: it may stop using the CPU until the next one comes. Calls need not know.
     fn rest(&self) {}
 
+    /// Gives it another weight where it competes for the CPU, in percent of what follows from its memory.
+    fn weigh(&self, _percent: u32) {}
+
     /// What it uses now.
     fn usage(&self) -> Usage;
 

@@ -112,6 +112,10 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
     /// Lets a frozen cell run on.
     fn thaw(&self) {}
 
+    /// Gives everything in it another share of the CPU, on the scale of [`CellSpec::cpu_weight`]. Without effect where the
+    /// machine does not share it out by weight.
+    fn set_cpu_weight(&self, _weight: u32) {}
+
     /// What all processes in it use.
     fn usage(&self) -> Usage;
 

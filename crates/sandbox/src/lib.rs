@@ -38,10 +38,12 @@ mod landlock;
 mod link;
 mod protocol;
 mod report;
+mod resident;
 mod seccomp;
 mod spawner;
 mod sys;
 
 pub use client::{Sandbox, SpawnerWatch, inspect};
 pub use egress::{CheckedEgress, EgressPolicy, Subnet, SubnetError};
+pub use resident::forget_start;
 pub use spawner::{CELLS_MAX, SpawnerError, SpawnerLink, SpawnerOptions, UID_BASE_DEFAULT, fork_spawner};

@@ -310,6 +310,14 @@ pub(crate) fn exists(path: &CStr) -> bool {
     unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
 }
 
+/// Drops the mapped pages of a range that maps a file privately and whose pages were never written.
+pub(crate) fn forget_file_pages(start: usize, length: usize) -> io::Result<()> {
+    let start = std::ptr::with_exposed_provenance_mut::<c_void>(start);
+    // SAFETY: the callers' range is mapped from a file and was never written, so that the next use of a page finds in it
+    // what was there before.
+    check(unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) }.into())
+}
+
 fn check(result: libc::c_long) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

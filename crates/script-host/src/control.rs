@@ -33,12 +33,16 @@ pub(crate) enum Kind {
     Pong = 4,
     /// Host: the context `number` has ended.
     Ended = 5,
-    /// Host: the context `number` uses `value` bytes.
+    /// Host: the context `number` uses `value` bytes, and has used as many microseconds of the CPU as the eight bytes
+    /// of text say.
     Usage = 6,
+    /// Host: the context `number` keeps its thread from answering.
+    Stuck = 7,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Open, Self::Close, Self::Ping, Self::Pong, Self::Ended, Self::Usage];
+    const ALL: [Self; 7] =
+        [Self::Open, Self::Close, Self::Ping, Self::Pong, Self::Ended, Self::Usage, Self::Stuck];
 }
 
 /// One packet.

@@ -4,13 +4,9 @@
 //! `cargo run --release -p alula-script --example script_throughput`
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "an example that measures and prints")]
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use alula_script::{
-    Artifact, Console, Engine, EngineOptions, Level, Limits, Module, ModuleOptions, NoFetch, Request,
-    RequestBody, compile,
-};
+use alula_script::{Artifact, Engine, EngineOptions, Module, ModuleOptions, Request, RequestBody, compile};
 use tokio::time::Instant;
 
 const ROUND: Duration = Duration::from_secs(2);
@@ -26,22 +22,8 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("url", "export default { fetch(r) { return new Response(new URL(r.url).searchParams.get('name')) } }"),
 ];
 
-#[derive(Debug)]
-struct Silent;
-
-impl Console for Silent {
-    fn log(&self, _call: Option<u32>, _level: Level, _text: &str) {}
-}
-
 fn module(engine: &Engine, artifact: &Artifact) -> Module {
-    engine.module(ModuleOptions {
-        artifact: artifact.clone(),
-        env: Vec::new(),
-        limits: Limits::default(),
-        console: Rc::new(Silent),
-        fetch: Rc::new(NoFetch),
-        random: |bytes| bytes.fill(4),
-    })
+    engine.module(ModuleOptions::new(artifact.clone(), |bytes| bytes.fill(4)))
 }
 
 fn request() -> Request {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::ScriptError;
 use crate::artifact::Artifact;
-use crate::host::{Console, Fetch};
+use crate::host::{Console, Fetch, Meter, NoFetch, NoMeter, Silent};
 use crate::isolate::Isolate;
 use crate::message::{Request, Response};
 
@@ -50,6 +50,8 @@ pub struct ModuleOptions {
     pub console: Rc<dyn Console>,
     /// Makes its requests.
     pub fetch: Rc<dyn Fetch>,
+    /// Is told when its code runs.
+    pub meter: Rc<dyn Meter>,
     /// Fills bytes with random values that nobody can guess.
     pub random: fn(&mut [u8]),
 }
@@ -108,6 +110,12 @@ impl Engine {
         Module { script, engine: Rc::clone(&self.inner) }
     }
 
+    /// Drops idle contexts while all together use more than they may: with a load this is done anyway, but contexts
+    /// grow with calls as well.
+    pub fn make_room(&self) {
+        self.inner.make_room(None);
+    }
+
     /// Memory of all contexts, as last measured.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -121,14 +129,14 @@ impl Inner {
     }
 
     /// Drops idle contexts until the rest is within the limit, but not that of `keep`.
-    fn make_room(&self, keep: &Rc<Script>) {
+    fn make_room(&self, keep: Option<&Rc<Script>>) {
         let mut scripts = self.scripts();
         let mut used: usize = scripts.iter().map(|script| script.memory_bytes()).sum();
         if used <= self.options.memory_bytes_max {
             return;
         }
         scripts.sort_by_key(|script| script.last_call.get());
-        for script in scripts.iter().filter(|script| !Rc::ptr_eq(script, keep)) {
+        for script in scripts.iter().filter(|script| keep.is_none_or(|keep| !Rc::ptr_eq(script, keep))) {
             if used <= self.options.memory_bytes_max {
                 return;
             }
@@ -202,8 +210,25 @@ impl Module {
         }
         let isolate = Isolate::load(&self.script.options, deadline).await?;
         *self.script.isolate.borrow_mut() = Some(Rc::clone(&isolate));
-        self.engine.make_room(&self.script);
+        self.engine.make_room(Some(&self.script));
         Ok(isolate)
+    }
+}
+
+impl ModuleOptions {
+    /// A script with the usual limits, and without a log, a network and variables. `random` fills bytes with random
+    /// values that nobody can guess.
+    #[must_use]
+    pub fn new(artifact: Artifact, random: fn(&mut [u8])) -> Self {
+        Self {
+            artifact,
+            env: Vec::new(),
+            limits: Limits::default(),
+            console: Rc::new(Silent),
+            fetch: Rc::new(NoFetch),
+            meter: Rc::new(NoMeter),
+            random,
+        }
     }
 }
 

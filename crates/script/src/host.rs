@@ -14,6 +14,14 @@ pub trait Console: fmt::Debug {
     fn log(&self, call: Option<u32>, level: Level, text: &str);
 }
 
+/// Nobody reads the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Console for Silent {
+    fn log(&self, _call: Option<u32>, _level: Level, _text: &str) {}
+}
+
 /// How grave a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -36,6 +44,24 @@ impl Level {
             _ => Self::Info,
         }
     }
+}
+
+/// Is told when code of a script runs: to count its CPU time, or to see from another thread who keeps this one busy.
+pub trait Meter: fmt::Debug {
+    /// The script is entered.
+    fn begins(&self);
+    /// It has returned.
+    fn ends(&self);
+}
+
+/// Nobody wants to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoMeter;
+
+impl Meter for NoMeter {
+    fn begins(&self) {}
+
+    fn ends(&self) {}
 }
 
 /// Makes the requests of `fetch`. What may be reached is decided here and nowhere in the engine.

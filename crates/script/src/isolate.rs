@@ -12,21 +12,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rquickjs::context::intrinsic as part;
-use rquickjs::{
-    CatchResultExt as _, CaughtError, Context, Ctx, Function, Object, Persistent, Runtime, TypedArray,
-};
+use rquickjs::{CatchResultExt as _, CaughtError, Context, Ctx, Runtime, TypedArray};
 use tokio::time::Instant;
 
 use crate::ScriptError;
-use crate::calls::{Calls, Head, next_of};
+use crate::calls::{Head, next_of};
 use crate::engine::ModuleOptions;
 use crate::fetches::{AbortOnDrop, Fetches};
-use crate::host::FetchRequest;
+use crate::hooks::{self, Hooks};
 use crate::imports::Imports;
 use crate::loader::load_module;
 use crate::message::{BodyStream, Request, RequestBody, Response, ResponseBody};
-use crate::{natives, prelude};
+use crate::prelude;
+use crate::shared::{Effect, Shared};
 
 /// The number under which loading waits, like a call.
 const LOADING: u32 = 0;
@@ -34,103 +32,6 @@ const LOADING: u32 = 0;
 const JOBS_BETWEEN_CHECKS: u32 = 256;
 /// How often the memory of a context is counted, which takes a walk over its heap.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// How the engine says that an allocation failed.
-const NO_MEMORY: &str = "out of memory";
-
-/// What a script asked for in a turn, to be begun after it.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    StartTimer { id: u32, wait_ms: f64 },
-    StopTimer(u32),
-    ReadBody(u32),
-    Fetch { id: u32, request: FetchRequest },
-    StopFetch(u32),
-    ReadFetch(u32),
-}
-
-/// What the functions of the platform see.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) options: Rc<ModuleOptions>,
-    pub(crate) calls: Calls,
-    pub(crate) effects: RefCell<Vec<Effect>>,
-    pub(crate) timers: Cell<u32>,
-    current: Cell<Option<u32>>,
-    turn_ends: Cell<Option<Instant>>,
-    is_interrupted: Cell<bool>,
-    is_out_of_memory: Cell<bool>,
-}
-
-impl Shared {
-    /// The error that a script threw; one of memory ends the context after the turn.
-    pub(crate) fn thrown(&self, name: String, message: String, stack: String) -> ScriptError {
-        if name == "InternalError" && message == NO_MEMORY {
-            self.is_out_of_memory.set(true);
-            return self.out_of_memory();
-        }
-        ScriptError::Threw { name, message, stack }
-    }
-
-    /// Whose code runs now, where it is known.
-    pub(crate) fn current_log_id(&self) -> Option<u32> {
-        self.calls.log_id(self.current.get().or_else(|| self.calls.only())?)
-    }
-
-    fn out_of_memory(&self) -> ScriptError {
-        ScriptError::OutOfMemory { limit_bytes: self.options.limits.memory_bytes }
-    }
-
-    fn is_over_time(&self) -> bool {
-        self.turn_ends.get().is_some_and(|end| Instant::now() >= end)
-    }
-}
-
-/// The functions of the prelude that the platform calls.
-pub(crate) struct Hooks {
-    begin: Persistent<Function<'static>>,
-    cancel: Persistent<Function<'static>>,
-    loaded: Persistent<Function<'static>>,
-    body_piece: Persistent<Function<'static>>,
-    drained: Persistent<Function<'static>>,
-    fire_timer: Persistent<Function<'static>>,
-    pub(crate) fetched: Persistent<Function<'static>>,
-    pub(crate) fetched_piece: Persistent<Function<'static>>,
-}
-
-impl Hooks {
-    fn of<'js>(ctx: &Ctx<'js>, exported: &Object<'js>) -> rquickjs::Result<Self> {
-        let hook = |name: &str| {
-            let hook = exported.get::<_, Function<'js>>(name)?;
-            Ok::<_, rquickjs::Error>(Persistent::save(ctx, hook))
-        };
-        Ok(Self {
-            begin: hook("begin")?,
-            cancel: hook("cancel")?,
-            loaded: hook("loaded")?,
-            body_piece: hook("bodyPiece")?,
-            drained: hook("drained")?,
-            fire_timer: hook("fireTimer")?,
-            fetched: hook("fetched")?,
-            fetched_piece: hook("fetchedPiece")?,
-        })
-    }
-
-    /// Calls `hook` with a piece of a body, its end or its error.
-    pub(crate) fn deliver(
-        &self,
-        ctx: &Ctx<'_>,
-        hook: &Persistent<Function<'static>>,
-        id: u32,
-        piece: Option<Result<Bytes, String>>,
-    ) -> rquickjs::Result<()> {
-        let hook = hook.clone().restore(ctx)?;
-        match piece {
-            Some(Ok(bytes)) => hook.call((id, TypedArray::<u8>::new_copy(ctx.clone(), bytes)?)),
-            None => hook.call((id,)),
-            Some(Err(error)) => hook.call((id, rquickjs::Undefined, error)),
-        }
-    }
-}
 
 /// See the module. The fields are dropped in this order, which the engine needs.
 pub(crate) struct Isolate {
@@ -151,7 +52,10 @@ impl Isolate {
         options: &Rc<ModuleOptions>,
         deadline: Option<Instant>,
     ) -> Result<Rc<Self>, ScriptError> {
-        let isolate = Self::new(options)?;
+        options.meter.begins();
+        let made = Self::new(options);
+        options.meter.ends();
+        let isolate = made?;
         isolate.shared.calls.begin(LOADING, LOADING, None);
         let artifact = &options.artifact;
         isolate.turn(Some(LOADING), deadline, |ctx, hooks| {
@@ -172,40 +76,23 @@ impl Isolate {
         runtime.set_memory_limit(options.limits.memory_bytes);
         runtime.set_max_stack_size(options.limits.stack_bytes);
         runtime.set_loader(Imports(options.clone()), Imports(options.clone()));
-        let shared = Rc::new(Shared {
-            options: Rc::clone(options),
-            calls: Calls::default(),
-            effects: RefCell::default(),
-            timers: Cell::new(0),
-            current: Cell::new(None),
-            turn_ends: Cell::new(None),
-            is_interrupted: Cell::new(false),
-            is_out_of_memory: Cell::new(false),
-        });
+        let shared = Rc::new(Shared::new(options));
         let of = Rc::clone(&shared);
         runtime.set_interrupt_handler(Some(Box::new(move || {
             let is_over = of.is_over_time();
             of.is_interrupted.set(of.is_interrupted.get() || is_over);
             is_over
         })));
-        // Everything but `eval` and its like: code comes from the package and from nowhere else.
-        let context = Context::builder()
-            .with::<part::Date>()
-            .with::<part::RegExpCompiler>()
-            .with::<part::RegExp>()
-            .with::<part::Json>()
-            .with::<part::Proxy>()
-            .with::<part::MapSet>()
-            .with::<part::TypedArrays>()
-            .with::<part::Promise>()
-            .with::<part::Performance>()
-            .with::<part::WeakRef>()
-            .with::<part::DOMException>()
-            .build(&runtime)
-            .map_err(broken)?;
+        let of = Rc::clone(&shared);
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(
+            move |ctx, promise, reason, is_handled| {
+                of.note_rejection(&ctx, promise, reason, is_handled);
+            },
+        )));
+        let context = hooks::new_context(&runtime).map_err(broken)?;
         let bytecode = &prelude::bytecode()?.first;
         let hooks = context.with(|ctx| {
-            install(&ctx, bytecode, &shared)
+            hooks::install(&ctx, bytecode, &shared)
                 .catch(&ctx)
                 .map_err(|error| ScriptError::Broken { reason: error.to_string() })
         })?;
@@ -299,6 +186,8 @@ impl Isolate {
         if self.is_dead() {
             return;
         }
+        let meter = &self.shared.options.meter;
+        meter.begins();
         let limit = Instant::now() + self.shared.options.limits.turn;
         let end = deadline.map_or(limit, |deadline| deadline.min(limit));
         self.shared.turn_ends.set(Some(end));
@@ -307,10 +196,9 @@ impl Isolate {
             Ok(()) => Ok(()),
             Err(error) => Err(self.describe(&error)),
         });
-        let ran = entered.and_then(|()| {
-            // Microtasks of all calls run one after the other.
-            self.run_jobs(call)
-        });
+        // Microtasks of all calls run one after the other.
+        let ran = entered.and_then(|()| self.run_jobs(call)).and_then(|()| self.tell_rejections(call));
+        meter.ends();
         self.shared.turn_ends.set(None);
         self.shared.current.set(None);
         if self.shared.is_interrupted.get() {
@@ -358,6 +246,27 @@ impl Isolate {
         Ok(())
     }
 
+    /// Logs the promises that were rejected and that nobody looked at while the turn lasted.
+    fn tell_rejections(&self, call: Option<u32>) -> Result<(), ScriptError> {
+        if self.shared.rejected.borrow().is_empty() {
+            return Ok(());
+        }
+        let rejected = self.shared.rejected.take();
+        if self.shared.is_interrupted.get() {
+            return Ok(());
+        }
+        self.context.with(|ctx| {
+            let told = rejected.into_iter().try_for_each(|(_promise, reason)| {
+                self.hooks.uncaught.clone().restore(&ctx)?.call::<_, ()>((reason,))
+            });
+            told.catch(&ctx).map_err(|error| self.describe(&error))
+        })?;
+        // What is logged may have getters of the script's own, but those have no turn after this one.
+        let ran = self.run_jobs(call);
+        self.shared.rejected.take();
+        ran
+    }
+
     fn describe(&self, error: &CaughtError<'_>) -> ScriptError {
         match error {
             CaughtError::Exception(exception) => {
@@ -385,6 +294,7 @@ impl Isolate {
         self.is_dead.set(true);
         self.timers.borrow_mut().clear();
         self.shared.effects.borrow_mut().clear();
+        self.shared.rejected.take();
         self.shared.calls.end_all(first, error);
     }
 
@@ -434,16 +344,6 @@ impl Isolate {
             isolate.turn(None, None, |ctx, hooks| hooks.deliver(ctx, &hooks.body_piece, id, piece));
         });
     }
-}
-
-/// Evaluates the prelude and gives it what it needs.
-fn install(ctx: &Ctx<'_>, bytecode: &[u8], shared: &Rc<Shared>) -> rquickjs::Result<Hooks> {
-    let (prelude, _evaluated_at_once) = load_module(ctx, bytecode)?.eval()?;
-    let install: Function<'_> = prelude.get("install")?;
-    let variables: Vec<Vec<&str>> =
-        shared.options.env.iter().map(|(name, value)| vec![name.as_str(), value.as_str()]).collect();
-    let exported: Object<'_> = install.call((natives::object(ctx, shared)?, variables))?;
-    Hooks::of(ctx, &exported)
 }
 
 /// A call in a context; the script is told when this is dropped before the call has ended.

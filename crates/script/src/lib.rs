@@ -20,6 +20,7 @@ mod compile;
 mod engine;
 mod error;
 mod fetches;
+mod hooks;
 mod host;
 mod imports;
 mod isolate;
@@ -27,10 +28,13 @@ mod loader;
 mod message;
 mod natives;
 mod prelude;
+mod shared;
 
 pub use artifact::{Artifact, ArtifactError, ENGINE_VERSION};
 pub use compile::{CompileError, compile};
 pub use engine::{Engine, EngineOptions, Limits, Module, ModuleOptions};
 pub use error::ScriptError;
-pub use host::{Console, Fetch, FetchRequest, FetchResponse, Level, NoFetch, Redirect};
+pub use host::{
+    Console, Fetch, FetchRequest, FetchResponse, Level, Meter, NoFetch, NoMeter, Redirect, Silent,
+};
 pub use message::{BodyStream, Pieces, Request, RequestBody, Response, ResponseBody};

@@ -33,6 +33,15 @@ pub struct Request {
     pub log_id: u32,
 }
 
+impl Request {
+    /// A request without headers, deadline and number.
+    #[must_use]
+    pub fn new(method: &str, url: &str, body: RequestBody) -> Self {
+        let (method, url) = (method.to_owned(), url.to_owned());
+        Self { method, url, headers: String::new(), body, deadline: None, log_id: 0 }
+    }
+}
+
 /// The content of a request.
 #[derive(Default)]
 pub enum RequestBody {

@@ -6,6 +6,8 @@
 //! The program that uses it installs a rustls crypto provider once before it makes a client. Deliberately absent:
 //! profiles, environment variables, terminals - those belong to the command line.
 //!
+//! With the feature `script`, light scripts run inside of the program itself, without a server.
+//!
 //! Read `client` for how a request is made, `error` for what can go wrong, then the operations by subject.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
@@ -18,6 +20,8 @@ mod invoke;
 mod ndjson;
 mod observe;
 mod platform;
+#[cfg(feature = "script")]
+pub mod script;
 
 pub use alula_wire as wire;
 pub use client::Client;

@@ -26,6 +26,9 @@ pub struct Overrides {
     /// What the function is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The app that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
     /// Memory of one instance in megabytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u32>,
@@ -41,7 +44,8 @@ pub struct Overrides {
     /// Most instances of one version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
-    /// Instances of the latest version that are held ready whether they are called or not.
+    /// Instances that are held ready whether they are called or not, of the latest version and of each that an alias
+    /// points to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_instances: Option<u32>,
     /// Idle time after which an instance goes, in milliseconds. Without it the history of calls decides.

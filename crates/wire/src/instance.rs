@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Tier;
+
 /// One sandbox with one version loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstanceInfo {
@@ -14,6 +16,9 @@ pub struct InstanceInfo {
     pub function: String,
     /// The version.
     pub version: u64,
+    /// What it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// What it is doing.
     pub state: InstanceState,
     /// Calls that run in it now.
@@ -45,4 +50,24 @@ pub enum InstanceState {
 pub struct InstanceList {
     /// The instances, ordered by function and id.
     pub instances: Vec<InstanceInfo>,
+    /// What this node, the namespace and its apps take of what they may take.
+    #[serde(default)]
+    pub ceilings: Vec<CeilingInfo>,
+}
+
+/// What some instances take together, and what they may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CeilingInfo {
+    /// Which instances: `this node`, `namespace NAME`, `app NAMESPACE/NAME`.
+    pub scope: String,
+    /// How many there are, those that start included.
+    pub instances: u64,
+    /// How many there may be; without it as many as you like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances_max: Option<u64>,
+    /// The memory that they take, in bytes.
+    pub memory_bytes: u64,
+    /// The memory that they may take; without it as much as you like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_max: Option<u64>,
 }

@@ -28,9 +28,9 @@ mod version;
 
 pub use deploy::{BuildOverride, DeployEvent, DeployStage, DeployedFunction, Overrides};
 pub use error::{Blame, ErrorAnswer, ErrorInfo, LimitInfo};
-pub use explanation::{Decision, Explanation, HeldSpan};
+pub use explanation::{Decision, Explanation, HeldSpan, VersionState};
 pub use function::{AliasRequest, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest};
-pub use instance::{InstanceInfo, InstanceList, InstanceState};
+pub use instance::{CeilingInfo, InstanceInfo, InstanceList, InstanceState};
 pub use log::{LogLevel, LogLine, LogStream};
 pub use platform::{
     AuditEntry, AuditList, DoctorReport, Info, Protection, RuntimeInfo, RuntimeList, Template, TemplateFile,

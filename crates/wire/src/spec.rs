@@ -43,6 +43,9 @@ pub struct FunctionSpec {
     /// What the function is for, in the owner's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The app that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
     /// Memory of one instance in megabytes.
     pub memory_mb: u32,
     /// Time one attempt may take, in milliseconds.
@@ -56,7 +59,8 @@ pub struct FunctionSpec {
     pub calls_per_guest: u32,
     /// Most instances of one version on one node.
     pub max_instances: u32,
-    /// Instances of the latest version that are held ready on one node whether they are called or not.
+    /// Instances that are held ready on one node whether they are called or not, of the latest version and of each that
+    /// an alias points to.
     #[serde(default)]
     pub min_instances: u32,
     /// Idle time after which an instance goes, in milliseconds. Without it the history of calls decides.
@@ -113,6 +117,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             handler: spec.handler.clone(),
             command: spec.command.clone(),
             description: spec.description.clone(),
+            app: spec.app.as_ref().map(ToString::to_string),
             memory_mb: spec.memory_mb,
             timeout_ms: spec.timeout_ms,
             init_timeout_ms: spec.init_timeout_ms,
@@ -125,8 +130,8 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             network: spec.network.into(),
             request_bytes_max: spec.request_bytes_max,
             response_bytes_max: spec.response_bytes_max,
-            tmp_mb: spec.tmp_mb,
-            processes_max: spec.processes_max,
+            tmp_mb: spec.tmp_mb(),
+            processes_max: spec.processes_max(),
             port: spec.port,
             env: spec.env.clone(),
             routes: spec.routes.iter().map(ToString::to_string).collect(),

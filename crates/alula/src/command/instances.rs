@@ -1,6 +1,6 @@
 //! `alula instances`: what runs now, one instance a line.
 
-use alula_sdk::wire::{InstanceInfo, InstanceState};
+use alula_sdk::wire::{InstanceInfo, InstanceState, Tier};
 use clap::Args;
 
 use crate::failure::Result;
@@ -49,7 +49,8 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
 
 /// A table of instances.
 pub(super) fn table(instances: &[InstanceInfo]) -> Table {
-    let header = ["INSTANCE", "FUNCTION", "STATE", "RUNNING", "CALLS", "MEMORY", "CPU", "IDLE", "AGE"];
+    let header =
+        ["INSTANCE", "FUNCTION", "STATE", "FROM", "RUNNING", "CALLS", "MEMORY", "CPU", "IDLE", "AGE"];
     let mut table = Table::new(&header);
     for instance in instances {
         let state = match instance.state {
@@ -60,6 +61,7 @@ pub(super) fn table(instances: &[InstanceInfo]) -> Table {
             instance.id.as_str().into(),
             format!("{}:{}", instance.function, instance.version).into(),
             state,
+            instance.tier.map_or("-", tier).into(),
             instance.in_flight.to_string().into(),
             instance.calls.to_string().into(),
             human::bytes(instance.memory_bytes).into(),
@@ -69,6 +71,16 @@ pub(super) fn table(instances: &[InstanceInfo]) -> Table {
         ]);
     }
     table
+}
+
+/// What an instance was made from, in a word.
+pub(super) fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Warm => "warm",
+        Tier::Zygote => "zygote",
+        Tier::Stem => "stem",
+        Tier::Cold => "cold",
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +96,7 @@ mod tests {
             namespace: "default".to_owned(),
             function: "hello".to_owned(),
             version: 3,
+            tier: Some(Tier::Stem),
             state: InstanceState::Busy,
             in_flight: 2,
             memory_bytes: 1024,

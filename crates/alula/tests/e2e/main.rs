@@ -16,4 +16,5 @@ mod platform;
 mod cases;
 mod lifecycle;
 mod release;
+mod script;
 mod streams;

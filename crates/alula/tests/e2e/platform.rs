@@ -22,14 +22,23 @@ pub(crate) struct Platform {
 impl Platform {
     /// Starts with an empty data directory.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with settings as environment variables.
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut platform = Self::start_in(&folder.path().join("data"));
+        let mut platform = Self::start_configured(&folder.path().join("data"), settings);
         platform._folder = Some(folder);
         platform
     }
 
     /// Starts in a data directory that outlives this platform.
     pub(crate) fn start_in(data_dir: &Path) -> Self {
+        Self::start_configured(data_dir, &[])
+    }
+
+    fn start_configured(data_dir: &Path, settings: &[(&str, &str)]) -> Self {
         let (port, control_port) = (free_port(), free_port());
         let log = log_file(data_dir);
         let child = Command::new(env!("CARGO_BIN_EXE_alula"))
@@ -38,6 +47,7 @@ impl Platform {
             .arg(data_dir)
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--control-listen", &format!("127.0.0.1:{control_port}")])
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -116,6 +126,17 @@ impl Platform {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// Deploys a function with these files.
+pub(crate) fn folder_function(platform: &Platform, name: &str, files: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::create_dir(&path).unwrap();
+    for (file, content) in files {
+        std::fs::write(path.join(file), content).unwrap();
+    }
+    platform.alula_ok(&["deploy", path.to_str().unwrap()]);
 }
 
 impl Drop for Platform {

@@ -4,21 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::platform::{Platform, client};
+use crate::platform::{Platform, client, folder_function};
 
 const GIGABYTE: u64 = 1 << 30;
 /// What a stream of any length may add to the memory of the platform.
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
-
-fn folder_function(platform: &Platform, name: &str, files: &[(&str, &str)]) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
-    std::fs::create_dir(&path).unwrap();
-    for (file, content) in files {
-        std::fs::write(path.join(file), content).unwrap();
-    }
-    platform.alula_ok(&["deploy", path.to_str().unwrap()]);
-}
 
 fn peak_kib(platform: &Platform) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", platform.pid())).unwrap();

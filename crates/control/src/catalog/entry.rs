@@ -1,6 +1,6 @@
 //! One function in the catalog: its record and a plan for each of its versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,6 +82,13 @@ impl FunctionEntry {
     pub fn plan(&self, qualifier: &Qualifier) -> Result<&Arc<VersionPlan>, Fault> {
         let number = self.number(qualifier)?;
         self.versions.get(&number).ok_or_else(|| error::version_not_found(&self.function, number))
+    }
+
+    /// The plans of what is called by a name: `latest`, and every version that an alias points to.
+    pub fn named_plans(&self) -> impl Iterator<Item = &Arc<VersionPlan>> {
+        let numbers: BTreeSet<u64> =
+            self.function.aliases.values().copied().chain([self.function.latest]).collect();
+        numbers.into_iter().filter_map(|number| self.versions.get(&number))
     }
 
     /// The routes in force: those of `latest`.

@@ -5,6 +5,7 @@
 
 mod load;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -95,10 +96,21 @@ pub struct Control {
 pub struct Pool {
     /// Starts that run at once; further ones wait their turn. Zero means two for every core.
     pub starts_at_once: usize,
+    /// Starts in a second on average, so that a storm of calls of different functions leaves CPU to the calls that run.
+    /// Further ones wait their turn. Zero means a hundred for every core.
+    pub starts_per_second: u32,
+    /// Starts that may follow each other without regard to the rate after a quiet time. Zero means those of one second.
+    pub starts_burst: u32,
     /// Instances of all functions together. When a further one is needed, an idle one gives way.
     pub instances_max: usize,
     /// Instances of the functions of one namespace. Zero means no limit but that of all.
     pub namespace_instances_max: usize,
+    /// Memory of the instances of one namespace, in megabytes. Zero means no limit but that of all.
+    pub namespace_memory_mb_max: u64,
+    /// Instances of the functions of one app. Zero means no limit but that of its namespace.
+    pub app_instances_max: usize,
+    /// Memory of the instances of one app, in megabytes. Zero means no limit but that of its namespace.
+    pub app_memory_mb_max: u64,
     /// Memory that instances may take together, in megabytes. When a further one does not fit, idle ones give way. Zero
     /// means four fifths of the machine's memory.
     pub memory_mb_max: u64,
@@ -113,20 +125,41 @@ pub struct Pool {
     pub freeze_after_ms: u64,
     /// How long an instance may take to end by itself when it is let go.
     pub stop_grace_ms: u64,
+    /// Ceilings of single namespaces, by their names; they stand in for those of every namespace.
+    pub namespaces: BTreeMap<String, Ceiling>,
+    /// Ceilings of single apps, by `NAMESPACE/APP`; they stand in for those of every app.
+    pub apps: BTreeMap<String, Ceiling>,
+}
+
+/// What the instances of one namespace or app may take together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ceiling {
+    /// Instances. Zero means no limit.
+    pub instances_max: usize,
+    /// Memory, in megabytes. Zero means no limit.
+    pub memory_mb_max: u64,
 }
 
 impl Default for Pool {
     fn default() -> Self {
         Self {
             starts_at_once: 0,
+            starts_per_second: 0,
+            starts_burst: 0,
             instances_max: 1_000,
             namespace_instances_max: 0,
+            namespace_memory_mb_max: 0,
+            app_instances_max: 0,
+            app_memory_mb_max: 0,
             memory_mb_max: 0,
             keep_alive_min_ms: 10_000,
             keep_alive_max_ms: 4 * 3_600_000,
             waiting_max: 5_000,
             freeze_after_ms: 1_000,
             stop_grace_ms: 2_000,
+            namespaces: BTreeMap::new(),
+            apps: BTreeMap::new(),
         }
     }
 }

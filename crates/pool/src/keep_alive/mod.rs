@@ -33,9 +33,9 @@ use plan::Terms;
 use population::{Like, Population};
 
 /// A memo is good until a function has been idle this part of the remembered times again.
-const MEMO_PART: u16 = 8;
+const MEMO_PART: u16 = 3;
 /// Windows in a memo: most functions are idle for times within a few doublings.
-const MEMO_PLACES: usize = 4;
+const MEMO_PLACES: usize = 8;
 
 /// The bounds of the policy.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,10 +12,13 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use super::trace::{CALLED_MINUTES_MAX, FUNCTIONS_MAX, MINUTES_MAX, Trace, Traits};
+use super::trace::{CALLED_MINUTES_MAX, FUNCTIONS_MAX, MINUTES_MAX, PART_FUNCTIONS, Part, Trace, Traits};
 
 /// Columns before the minutes.
 const COLUMNS: [&str; 4] = ["HashOwner", "HashApp", "HashFunction", "Trigger"];
+
+/// What some spreadsheets put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Longest line: four names and a number of ten digits for every minute of a month.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
@@ -73,6 +76,7 @@ pub fn read(inputs: &Inputs, tell: &mut dyn FnMut(u64)) -> Result<Trace, TraceEr
         let memory = reading.column(path, &COLUMNS[..2], "AverageAllocatedMb")?;
         reading.apply(|keys| memory.get(&keys.app), |traits, value| traits.memory_mb = value);
     }
+    reading.trace.shrink();
     Ok(reading.trace)
 }
 
@@ -99,7 +103,7 @@ struct Keys {
 
 impl Reading<'_> {
     fn invocations(&mut self, path: &Path) -> Result<(), TraceError> {
-        let first = self.trace.minutes.len();
+        let first = self.trace.minutes();
         let mut lines = Lines::open(path)?;
         let header = lines.header(self.tell)?;
         let minutes = header.len().saturating_sub(COLUMNS.len());
@@ -109,7 +113,7 @@ impl Reading<'_> {
                 lines.wrong(COLUMNS.len() + minutes, format!("more than {MINUTES_MAX} minutes in all"))
             );
         }
-        self.trace.minutes.resize_with(first + minutes, Vec::new);
+        self.trace.lengthen(minutes);
         while lines.next(self.tell)? {
             self.row(&lines, first, minutes)?;
         }
@@ -135,7 +139,7 @@ impl Reading<'_> {
             let times = whole_number(field)
                 .ok_or_else(|| lines.wrong(column, format!("{} is not a number of calls", shown(field))))?;
             self.called_minutes += usize::from(times > 0);
-            self.trace.add(first + minute, index, times);
+            self.trace.add(first + minute, index as usize, times);
         }
         if self.called_minutes > CALLED_MINUTES_MAX {
             return Err(lines.wrong(1, format!("more than {CALLED_MINUTES_MAX} minutes with calls in all")));
@@ -150,14 +154,13 @@ impl Reading<'_> {
     }
 
     fn index(&mut self, lines: &Lines, names: &[&[u8]]) -> Result<u32, TraceError> {
-        let next = self.trace.functions.len();
         let (app, function) = (key(&names[..2]), key(&names[..3]));
         let place = self.keys.entry(function).or_insert_with(|| {
-            self.trace.functions.push(Traits::default());
-            Place { index: u32::try_from(next).unwrap_or(u32::MAX), app }
+            let index = self.trace.push(Traits::default());
+            Place { index: u32::try_from(index).unwrap_or(u32::MAX), app }
         });
         let index = place.index;
-        if self.trace.functions.len() > FUNCTIONS_MAX {
+        if index as usize >= FUNCTIONS_MAX {
             return Err(lines.wrong(1, format!("more than {FUNCTIONS_MAX} functions")));
         }
         Ok(index)
@@ -196,8 +199,9 @@ impl Reading<'_> {
 
     fn apply<'v>(&mut self, value_of: impl Fn(&Keys) -> Option<&'v f32>, set: impl Fn(&mut Traits, f32)) {
         for (function, place) in &self.keys {
-            if let Some(value) = value_of(&Keys { app: place.app, function: *function }) {
-                set(&mut self.trace.functions[place.index as usize], *value);
+            let value = value_of(&Keys { app: place.app, function: *function });
+            if let (Some(value), Some(traits)) = (value, self.trace.traits_mut(place.index as usize)) {
+                set(traits, *value);
             }
         }
     }
@@ -257,6 +261,9 @@ impl Lines {
             self.number = 1;
             return Err(self.wrong(1, "the file is empty, a header is expected".to_owned()));
         }
+        if self.line.starts_with(BYTE_ORDER_MARK) {
+            self.line.drain(..BYTE_ORDER_MARK.len());
+        }
         Ok(self.fields().map(|field| String::from_utf8_lossy(field).into_owned()).collect())
     }
 
@@ -303,13 +310,27 @@ pub fn write(trace: &Trace, outputs: [&mut dyn Write; 3]) -> io::Result<()> {
     writeln!(invocations)?;
     writeln!(durations, "HashOwner,HashApp,HashFunction,Average")?;
     writeln!(memory, "HashOwner,HashApp,AverageAllocatedMb")?;
-    let mut rows: Vec<Vec<(u32, u32)>> = vec![Vec::new(); trace.functions()];
-    for (minute, called) in trace.minutes.iter().enumerate() {
-        for called in called {
+    for (index, part) in trace.parts().iter().enumerate() {
+        write_part(
+            part,
+            index * PART_FUNCTIONS,
+            minutes,
+            [&mut *invocations, &mut *durations, &mut *memory],
+        )?;
+    }
+    Ok(())
+}
+
+fn write_part(part: &Part, first: usize, minutes: usize, outputs: [&mut dyn Write; 3]) -> io::Result<()> {
+    let [invocations, durations, memory] = outputs;
+    let mut rows: Vec<Vec<(u32, u32)>> = vec![Vec::new(); part.functions.len()];
+    for (minute, called) in part.minutes.iter().enumerate() {
+        for called in called.called() {
             rows[called.function as usize].push((u32::try_from(minute).unwrap_or(u32::MAX), called.times));
         }
     }
-    for (index, (traits, calls)) in trace.functions.iter().zip(rows).enumerate() {
+    for (index, (traits, calls)) in part.functions.iter().zip(rows).enumerate() {
+        let index = first + index;
         writeln!(durations, "owner,app{index},function{index},{}", traits.duration_ms)?;
         writeln!(memory, "owner,app{index},{}", traits.memory_mb)?;
         write!(invocations, "owner,app{index},function{index},generated")?;

@@ -30,7 +30,17 @@ const HEADER: &str = "HashOwner,HashApp,HashFunction,Trigger,1,2,3\n";
 fn rows_become_calls() {
     let trace = read_text(format!("{HEADER}o,a,f,http,0,2,\no,a,g,timer,1,0,1\r\n\n")).unwrap();
     assert_eq!((trace.functions(), trace.minutes(), trace.calls()), (2, 3, 4));
-    assert_eq!(trace.minutes[1], [Called { function: 0, times: 2 }]);
+    assert_eq!(trace.called(1).collect::<Vec<_>>(), [Called { function: 0, times: 2 }]);
+}
+
+#[test]
+fn functions_without_calls_count_and_a_function_in_two_rows_is_one() {
+    let trace =
+        read_text(format!("\u{feff}{HEADER}o,a,never,http,0,,0\no,a,f,http,1,0,0\no,a,f,timer,2,0,0\n"));
+    let trace = trace.unwrap();
+    assert_eq!((trace.functions(), trace.calls()), (2, 3));
+    let report = crate::simulate::simulate(&trace, Default::default(), 1, &mut |_| {});
+    assert_eq!((report.usual.outcome.cold_starts, report.usual.outcome.cold_share_p75), (1, 1.0 / 3.0));
 }
 
 #[test]
@@ -44,9 +54,9 @@ fn days_follow_each_other_and_functions_are_told_by_their_names() {
     let memory = Some(file(&dir, "m", "HashOwner,HashApp,SampleCount,AverageAllocatedMb\no,a,3,64\n"));
     let trace = read(&Inputs { invocations, durations, memory }, &mut |_| {}).unwrap();
     assert_eq!((trace.functions(), trace.minutes()), (2, 6));
-    assert_eq!(trace.minutes[4], [Called { function: 0, times: 5 }]);
-    assert_eq!(trace.functions[0], Traits { memory_mb: 64.0, duration_ms: 1_500.0 });
-    assert_eq!(trace.functions[1].memory_mb, 64.0);
+    assert_eq!(trace.called(4).collect::<Vec<_>>(), [Called { function: 0, times: 5 }]);
+    assert_eq!(trace.parts()[0].functions[0], Traits { memory_mb: 64.0, duration_ms: 1_500.0 });
+    assert_eq!(trace.parts()[0].functions[1].memory_mb, 64.0);
 }
 
 #[test]
@@ -97,7 +107,7 @@ fn a_trace_that_was_written_reads_the_same() {
         memory: Some(file(&dir, "m", memory)),
     };
     let read = read(&inputs, &mut |_| {}).unwrap();
-    assert_eq!(read.functions, trace.functions);
+    assert_eq!(read.parts()[0].functions, trace.parts()[0].functions);
     assert_eq!(read.calls(), trace.calls());
-    assert_eq!(read.minutes.len(), trace.minutes.len());
+    assert_eq!(read.minutes(), trace.minutes());
 }

@@ -58,14 +58,14 @@ const RATE_MAX: f64 = 600.0;
 pub fn generate(recipe: Recipe) -> Trace {
     let functions = recipe.functions.min(FUNCTIONS_MAX);
     let minutes = recipe.minutes.min(MINUTES_MAX);
-    let mut trace = Trace { functions: Vec::with_capacity(functions), minutes: vec![Vec::new(); minutes] };
+    let mut trace = Trace::new(minutes);
     let mut dice = Dice(recipe.seed);
     let [rare, timers, bursty] = recipe.mix.parts();
-    for function in 0..functions {
+    for _ in 0..functions {
         // Each function has dice of its own: more functions do not change those before them.
         let mut own = Dice(dice.next());
-        trace.functions.push(traits(&mut own));
-        let mut calls = Calls { trace: &mut trace, function: u32::try_from(function).unwrap_or(u32::MAX) };
+        let function = trace.push(traits(&mut own));
+        let mut calls = Calls { trace: &mut trace, minutes, function };
         match own.below(100) {
             kind if kind < rare => calls.rare(&mut own),
             kind if kind < rare + timers => calls.timer(&mut own),
@@ -73,6 +73,7 @@ pub fn generate(recipe: Recipe) -> Trace {
             _ => calls.random(&mut own),
         }
     }
+    trace.shrink();
     trace
 }
 
@@ -85,18 +86,19 @@ fn traits(dice: &mut Dice) -> Traits {
 /// The calls of one function in the making.
 struct Calls<'a> {
     trace: &'a mut Trace,
-    function: u32,
+    minutes: usize,
+    function: usize,
 }
 
 impl Calls<'_> {
     fn add(&mut self, minute: f64, times: u32) {
-        if minute >= 0.0 && minute < self.trace.minutes.len() as f64 {
+        if minute >= 0.0 && minute < self.minutes as f64 {
             self.trace.add(minute as usize, self.function, times);
         }
     }
 
     fn end(&self) -> f64 {
-        self.trace.minutes.len() as f64
+        self.minutes as f64
     }
 
     /// A few times a day or less; sometimes a person tries it twice.
@@ -226,9 +228,9 @@ mod tests {
     fn more_functions_do_not_change_those_before_them() {
         let few = generate(Recipe { functions: 50, minutes: 600, seed: 1, mix: Mix::Cloud });
         let many = generate(Recipe { functions: 60, minutes: 600, seed: 1, mix: Mix::Cloud });
-        for (few, many) in few.minutes.iter().zip(&many.minutes) {
-            let same: Vec<_> = many.iter().filter(|called| called.function < 50).copied().collect();
-            assert_eq!(*few, same);
+        for minute in 0..600 {
+            let same: Vec<_> = many.called(minute).filter(|called| called.function < 50).collect();
+            assert_eq!(few.called(minute).collect::<Vec<_>>(), same);
         }
     }
 
@@ -236,7 +238,7 @@ mod tests {
     fn tails_are_heavy() {
         let trace = generate(Recipe { functions: 2_000, minutes: 1_440, seed: 3, mix: Mix::Cloud });
         let mut calls = vec![0_u64; trace.functions()];
-        for called in trace.minutes.iter().flatten() {
+        for called in (0..trace.minutes()).flat_map(|minute| trace.called(minute)) {
             calls[called.function as usize] += u64::from(called.times);
         }
         calls.sort_unstable();

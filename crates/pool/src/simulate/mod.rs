@@ -27,6 +27,8 @@ pub const FIXED_MINUTES: [u32; 3] = [1, 5, 10];
 const SEARCH_MAX: usize = 14;
 /// How much less memory than allowed is close enough.
 const SEARCH_TOLERANCE: f64 = 0.005;
+/// The same where a replay takes long: a difference that nobody sees in the outcome.
+const SEARCH_TOLERANCE_LARGE: f64 = 0.02;
 /// Below this price everything is held for as long as the bounds allow.
 const PRICE_MIN: f32 = 1e-9;
 /// Above this price everything goes as soon as the bounds allow.
@@ -93,13 +95,18 @@ pub struct Step {
     pub minute: usize,
 }
 
-/// Replays `trace` under every policy.
-pub fn simulate(trace: &Trace, options: KeepAliveOptions, tell: &mut dyn FnMut(Step)) -> Report {
+/// Replays `trace` under every policy, on so many threads.
+pub fn simulate(
+    trace: &Trace,
+    options: KeepAliveOptions,
+    threads: usize,
+    tell: &mut dyn FnMut(Step),
+) -> Report {
     let every = trace.functions() / SAMPLE;
     let sample = (every > 1).then(|| trace.sample(every));
-    let hints = sample.map(|sample| Simulation::new(&sample, options, tell).compare(&[]));
+    let hints = sample.map(|sample| Simulation::new(&sample, options, threads, tell).compare(&[]));
     let hints: Vec<f32> = hints.unwrap_or_default().iter().filter_map(Comparison::price).collect();
-    let mut simulation = Simulation::new(trace, options, tell);
+    let mut simulation = Simulation::new(trace, options, threads, tell);
     let usual = Line { policy: PolicyName::Ours, outcome: simulation.ours(options.price) };
     let comparisons = simulation.compare(&hints);
     Report { functions: trace.functions(), minutes: trace.minutes(), usual, comparisons }
@@ -111,10 +118,11 @@ pub fn within_budget(
     trace: &Trace,
     options: KeepAliveOptions,
     average_gb: f64,
+    threads: usize,
     tell: &mut dyn FnMut(Step),
 ) -> Option<Line> {
-    let mut simulation = Simulation::new(trace, options, tell);
-    let busy = simulation.replay(&mut Fixed(0));
+    let mut simulation = Simulation::new(trace, options, threads, tell);
+    let busy = simulation.replay(|_| Fixed(0));
     let wasted_gb_s = (average_gb - busy.average_gb) * trace.minutes() as f64 * 60.0;
     (wasted_gb_s >= 0.0).then(|| simulation.ours_within(wasted_gb_s, None))
 }
@@ -122,6 +130,9 @@ pub fn within_budget(
 struct Simulation<'a> {
     trace: &'a Trace,
     options: KeepAliveOptions,
+    threads: usize,
+    /// How much less memory than allowed is close enough.
+    tolerance: f64,
     tell: &'a mut dyn FnMut(Step),
     replays: usize,
     /// Prices that were tried and what came out, by rising price, so by falling waste.
@@ -139,19 +150,25 @@ impl Comparison {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(trace: &'a Trace, options: KeepAliveOptions, tell: &'a mut dyn FnMut(Step)) -> Self {
-        Self { trace, options, tell, replays: 0, curve: Vec::new() }
+    fn new(
+        trace: &'a Trace,
+        options: KeepAliveOptions,
+        threads: usize,
+        tell: &'a mut dyn FnMut(Step),
+    ) -> Self {
+        let is_large = trace.functions() > SAMPLE * 2;
+        let tolerance = if is_large { SEARCH_TOLERANCE_LARGE } else { SEARCH_TOLERANCE };
+        Self { trace, options, threads, tolerance, tell, replays: 0, curve: Vec::new() }
     }
 
     /// Every other policy, and ours with as much memory. `hints` are prices to begin with, in the same order.
     fn compare(&mut self, hints: &[f32]) -> Vec<Comparison> {
-        let functions = self.trace.functions();
         let mut others: Vec<Line> = Vec::new();
         for minutes in FIXED_MINUTES {
-            let outcome = self.replay(&mut Fixed(minutes * 60));
+            let outcome = self.replay(|_| Fixed(minutes * 60));
             others.push(Line { policy: PolicyName::Fixed(minutes), outcome });
         }
-        let outcome = self.replay(&mut Hybrid::new(functions));
+        let outcome = self.replay(Hybrid::new);
         others.push(Line { policy: PolicyName::Hybrid, outcome });
         let compare = |(index, other): (usize, Line)| {
             let ours = self.ours_within(other.outcome.wasted_gb_s, hints.get(index).copied());
@@ -160,16 +177,17 @@ impl<'a> Simulation<'a> {
         others.into_iter().enumerate().map(compare).collect()
     }
 
-    fn replay<P: policies::Policy>(&mut self, policy: &mut P) -> Outcome {
+    fn replay<P: policies::Policy>(&mut self, policy: impl Fn(usize) -> P + Sync) -> Outcome {
         let replays = self.replays;
-        let outcome = replay::replay(self.trace, policy, &mut |minute| (self.tell)(Step { replays, minute }));
+        let mut tell = |minute| (self.tell)(Step { replays, minute });
+        let outcome = replay::replay(self.trace, policy, self.threads, &mut tell);
         self.replays += 1;
         outcome
     }
 
     fn ours(&mut self, price: f32) -> Outcome {
         let options = KeepAliveOptions { price, ..self.options };
-        let outcome = self.replay(&mut Priced::new(self.trace.functions(), options));
+        let outcome = self.replay(|functions| Priced::new(functions, options));
         let at = self.curve.partition_point(|(other, _)| *other < price);
         self.curve.insert(at, (price, outcome));
         outcome
@@ -198,21 +216,27 @@ impl<'a> Simulation<'a> {
     fn next_price(&self, allowed: f64) -> Option<f32> {
         let at = self.curve.partition_point(|(_, outcome)| outcome.wasted_gb_s > allowed);
         let dear = self.curve.get(at);
-        if dear.is_some_and(|(_, outcome)| outcome.wasted_gb_s >= allowed * (1.0 - SEARCH_TOLERANCE)) {
+        if dear.is_some_and(|(_, outcome)| outcome.wasted_gb_s >= allowed * (1.0 - self.tolerance)) {
             return None;
         }
         let cheap = at.checked_sub(1).and_then(|at| self.curve.get(at));
         match (cheap, dear) {
-            (Some(cheap), Some(dear)) => Some(between(cheap, dear, allowed)),
-            (Some(one), None) | (None, Some(one)) => Some(beyond(one, allowed)),
+            (Some(cheap), Some(dear)) => Some(between(cheap, dear, self.aim(allowed))),
+            (Some(one), None) | (None, Some(one)) => Some(beyond(one, self.aim(allowed))),
             (None, None) => None,
         }
     }
 }
 
+impl Simulation<'_> {
+    /// The waste to aim at, so that what is a little off is close enough still.
+    fn aim(&self, allowed: f64) -> f64 {
+        allowed * (1.0 - self.tolerance / 2.0)
+    }
+}
+
 /// A price on the other side of one that was tried, as far away as its waste is from what is allowed.
-fn beyond((price, outcome): &(f32, Outcome), allowed: f64) -> f32 {
-    let aim = allowed * (1.0 - SEARCH_TOLERANCE / 2.0);
+fn beyond((price, outcome): &(f32, Outcome), aim: f64) -> f32 {
     let factor = outcome.wasted_gb_s / aim.max(f64::MIN_POSITIVE);
     let factor = if factor >= 1.0 {
         factor.powf(1.5).clamp(PRICE_STEP_MIN, PRICE_STEP)
@@ -224,10 +248,10 @@ fn beyond((price, outcome): &(f32, Outcome), allowed: f64) -> f32 {
 
 /// A price between two at which the waste is likely to be what is allowed: on a straight line in logarithms, away from
 /// both ends so that the distance shrinks in any case.
-fn between(cheap: &(f32, Outcome), dear: &(f32, Outcome), allowed: f64) -> f32 {
+fn between(cheap: &(f32, Outcome), dear: &(f32, Outcome), aim: f64) -> f32 {
     let log = |waste: f64| waste.max(f64::MIN_POSITIVE).ln();
     let (cheap_log, dear_log) = (log(cheap.1.wasted_gb_s), log(dear.1.wasted_gb_s));
-    let aim = log(allowed * (1.0 - SEARCH_TOLERANCE / 2.0));
+    let aim = log(aim);
     let part = ((cheap_log - aim) / (cheap_log - dear_log)).clamp(0.05, 0.95) as f32;
     let part = if part.is_nan() { 0.5 } else { part };
     (cheap.0.ln() * (1.0 - part) + dear.0.ln() * part).exp()

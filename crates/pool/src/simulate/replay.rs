@@ -4,10 +4,16 @@
 //! the end of one call to the start of the next, and a function has one instance, which takes all calls at once. How
 //! long a start takes is left out. A minute in which nobody is called costs nothing.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::policies::Policy;
-use super::trace::{Called, MINUTE_MS, Trace};
+use super::trace::{Called, MINUTE_MS, Part, Trace};
+
+/// Minutes that are done and not told yet; who tells is faster than who replays.
+const TOLD_MAX: usize = 64;
 
 /// What a policy did with a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -47,30 +53,101 @@ struct State {
     cold: u32,
 }
 
-/// Replays `trace` under `policy`; `tell` is called with every minute that is done.
-pub(crate) fn replay<P: Policy>(trace: &Trace, policy: &mut P, tell: &mut dyn FnMut(usize)) -> Outcome {
-    let mut replay = Replay {
-        trace,
-        states: vec![State::default(); trace.functions()],
-        held: Occupancy::new(trace.minutes()),
-        outcome: Outcome::default(),
-        end_ms: trace.minutes() as u64 * MINUTE_MS,
-    };
-    for (minute, called) in trace.minutes.iter().enumerate() {
-        for called in called {
-            replay.calls(policy, minute as u64 * MINUTE_MS, *called);
+/// Replays `trace`, each of its parts under a policy of its own that `policy` makes for so many functions, `threads` at a
+/// time; `tell` is called with every minute that is done.
+pub(crate) fn replay<P: Policy>(
+    trace: &Trace,
+    policy: impl Fn(usize) -> P + Sync,
+    threads: usize,
+    tell: &mut dyn FnMut(usize),
+) -> Outcome {
+    let parts = trace.parts();
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Replay<'_>)>> = Mutex::default();
+    let (told, minutes_done) = sync_channel(TOLD_MAX);
+    let work = |told: SyncSender<()>| {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(index) else { break };
+            let mut policy = policy(part.functions.len());
+            // Who is told may have lost interest; the replay goes on.
+            let replay = Replay::run(part, trace.minutes(), &mut policy, &mut || {
+                let _ = told.send(());
+            });
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((index, replay));
         }
-        tell(minute + 1);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, parts.len().max(1)) {
+            let told = told.clone();
+            scope.spawn(|| work(told));
+        }
+        drop(told);
+        let mut minutes = 0;
+        while minutes_done.recv().is_ok() {
+            minutes += 1;
+            tell(minutes / parts.len().max(1));
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // Sums of fractions depend on the order.
+    done.sort_by_key(|(index, _)| *index);
+    together(trace.minutes(), done.into_iter().map(|(_, replay)| replay))
+}
+
+/// The outcome of all parts.
+fn together<'a>(minutes: usize, parts: impl Iterator<Item = Replay<'a>>) -> Outcome {
+    let (mut outcome, mut held, mut shares) = (Outcome::default(), Occupancy::new(minutes), Vec::new());
+    for part in parts {
+        outcome.calls += part.outcome.calls;
+        outcome.cold_starts += part.outcome.cold_starts;
+        outcome.ahead_starts += part.outcome.ahead_starts;
+        outcome.wasted_gb_s += part.outcome.wasted_gb_s;
+        outcome.used_gb_s += part.outcome.used_gb_s;
+        held.join(&part.held);
+        let called = part.states.iter().filter(|state| state.calls > 0);
+        shares.extend(called.map(|state| f64::from(state.cold) / state.calls as f64));
     }
-    replay.finish(policy)
+    outcome.cold_share_p75 = third_quartile(&mut shares);
+    (outcome.average_gb, outcome.peak_gb) = held.average_and_peak();
+    outcome
+}
+
+fn third_quartile(shares: &mut [f64]) -> f64 {
+    if shares.is_empty() {
+        return 0.0;
+    }
+    let at = (shares.len() * 3 / 4).min(shares.len() - 1);
+    *shares.select_nth_unstable_by(at, f64::total_cmp).1
 }
 
 struct Replay<'a> {
-    trace: &'a Trace,
+    part: &'a Part,
     states: Vec<State>,
     held: Occupancy,
     outcome: Outcome,
     end_ms: u64,
+}
+
+impl<'a> Replay<'a> {
+    /// Replays a part; `tell` is called after every minute.
+    fn run<P: Policy>(part: &'a Part, minutes: usize, policy: &mut P, tell: &mut dyn FnMut()) -> Self {
+        let mut replay = Self {
+            part,
+            states: vec![State::default(); part.functions.len()],
+            held: Occupancy::new(minutes),
+            outcome: Outcome::default(),
+            end_ms: minutes as u64 * MINUTE_MS,
+        };
+        for (minute, called) in part.minutes.iter().enumerate() {
+            for called in called.called() {
+                replay.calls(policy, minute as u64 * MINUTE_MS, called);
+            }
+            tell();
+        }
+        replay.finish(policy);
+        replay
+    }
 }
 
 impl Replay<'_> {
@@ -78,7 +155,7 @@ impl Replay<'_> {
     fn calls<P: Policy>(&mut self, policy: &mut P, from_ms: u64, called: Called) {
         let function = called.function as usize;
         let mut state = self.states[function];
-        let took_ms = f64::from(self.trace.functions[function].duration_ms);
+        let took_ms = f64::from(self.part.functions[function].duration_ms);
         let spacing_ms = MINUTE_MS as f64 / f64::from(called.times);
         state.calls += u64::from(called.times);
         match state.busy_until_ms {
@@ -129,7 +206,8 @@ impl Replay<'_> {
         windows.is_held_at(idle)
     }
 
-    fn finish<P: Policy>(mut self, policy: &mut P) -> Outcome {
+    /// Accounts for the idle times that the end of the trace cuts off.
+    fn finish<P: Policy>(&mut self, policy: &mut P) {
         for function in 0..self.states.len() {
             if let Some(busy_until_ms) = self.states[function].busy_until_ms
                 && busy_until_ms < self.end_ms
@@ -140,23 +218,10 @@ impl Replay<'_> {
         }
         self.outcome.calls = self.states.iter().map(|state| state.calls).sum();
         self.outcome.cold_starts = self.states.iter().map(|state| u64::from(state.cold)).sum();
-        self.outcome.cold_share_p75 = self.cold_share_p75();
-        (self.outcome.average_gb, self.outcome.peak_gb) = self.held.average_and_peak();
-        self.outcome
-    }
-
-    fn cold_share_p75(&self) -> f64 {
-        let called = self.states.iter().filter(|state| state.calls > 0);
-        let mut shares: Vec<f64> = called.map(|state| f64::from(state.cold) / state.calls as f64).collect();
-        if shares.is_empty() {
-            return 0.0;
-        }
-        let at = (shares.len() * 3 / 4).min(shares.len() - 1);
-        *shares.select_nth_unstable_by(at, f64::total_cmp).1
     }
 
     fn memory_mb(&self, function: usize) -> f32 {
-        self.trace.functions[function].memory_mb
+        self.part.functions[function].memory_mb
     }
 
     fn gigabytes(&self, function: usize) -> f64 {
@@ -196,6 +261,14 @@ impl Occupancy {
         self.steps[last] -= gigabytes;
         self.partial[first] -= gigabytes * into_first / MINUTE_MS as f64;
         self.partial[last] += gigabytes * into_last / MINUTE_MS as f64;
+    }
+
+    fn join(&mut self, other: &Self) {
+        let add = |ours: &mut [f64], theirs: &[f64]| {
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
+        };
+        add(&mut self.steps, &other.steps);
+        add(&mut self.partial, &other.partial);
     }
 
     fn average_and_peak(&self) -> (f64, f64) {

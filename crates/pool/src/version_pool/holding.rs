@@ -6,10 +6,15 @@ use std::time::Duration;
 
 use alula_model::{Class, Timestamp};
 use alula_runtime::Instance;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-use super::{Entry, LOAD_SHARE, MEMORY_EXPECTED, State, VersionPool};
+use super::entry::Entry;
+use super::{MEMORY_EXPECTED, State, VersionPool};
 use crate::keeper::Seen;
+use crate::prewarm::{ANNOUNCED_GRACE, Announced};
+use crate::view::VersionStanding;
+use crate::weights::Spare;
 
 /// An idle instance that could make room for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +60,64 @@ impl VersionPool {
         }
     }
 
-    /// Holds `instances` for announced calls until `until`.
-    pub(crate) fn announce(&self, instances: usize, until: Instant) {
-        self.state().announced = Some((instances, until));
+    /// Remembers announced calls; says how many instances are missing until what is announced for the time to come is
+    /// ready. `None` where this pool has been taken down.
+    pub(crate) fn announce(&self, announced: Announced, now: Instant) -> Option<usize> {
+        let mut state = self.state();
+        if state.is_closed {
+            return None;
+        }
+        state.announced.retain(|other| other.id != announced.id && now < other.at + ANNOUNCED_GRACE);
+        // More announcements than there may be instances change nothing.
+        if state.announced.len() < self.plan.spec.max_instances as usize {
+            state.announced.push(announced);
+        }
+        let to_come = state.announced.iter().filter(|other| other.id == announced.id || other.at >= now);
+        let wanted: usize = to_come.map(|other| other.instances).sum();
+        Some(wanted.max(announced.instances).saturating_sub(self.ready_in(&state)))
+    }
+
+    /// Instances that can take a call now.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready_in(&self.state())
+    }
+
+    fn ready_in(&self, state: &State) -> usize {
+        let has_slot = |entry: &&Entry| entry.taken < self.plan.spec.concurrency && !entry.instance.is_gone();
+        state.entries.iter().filter(has_slot).count()
+    }
+
+    /// Instances that are there.
+    pub(crate) fn present(&self) -> usize {
+        self.state().entries.len()
+    }
+
+    /// Ends when the next start has ended, well or not.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// What starts have taken lately; nothing before the first one.
+    pub(crate) fn start_known(&self) -> Option<Duration> {
+        self.state().observed.start_known()
+    }
+
+    /// How it stands, for operators.
+    pub(crate) fn standing(&self, now: Instant) -> VersionStanding {
+        let state = self.state();
+        let pause = state.failure.as_ref().and_then(|failure| {
+            let left = failure.retry_at.checked_duration_since(now).filter(|left| !left.is_zero())?;
+            Some((left, failure.fault.code))
+        });
+        VersionStanding {
+            version: self.plan.key.version,
+            instances: state.entries.len(),
+            starting: state.starting,
+            waiting: state.line.len(),
+            min_instances: self.floor.load(Ordering::Relaxed),
+            max_instances: self.plan.spec.max_instances as usize,
+            pause,
+        }
     }
 
     /// Memory that one more instance is expected to take, in bytes.
@@ -69,24 +129,22 @@ impl VersionPool {
         }
     }
 
-    /// Looks at what the instances use and have been doing. `timestamp` turns a moment into wall-clock time, `passed`
-    /// is the time since the last look.
-    pub(crate) fn look(&self, timestamp: impl Fn(Instant) -> Timestamp, passed: Duration) -> Seen {
-        // What an instance uses is asked of the kernel: not under the lock that calls need.
+    /// Looks at what the instances use and have been doing. `timestamp` turns a moment into wall-clock time.
+    pub(crate) fn look(&self, timestamp: impl Fn(Instant) -> Timestamp, now: Instant) -> Seen {
+        // What an instance uses is asked of the kernel: not under the lock that calls need, and not of those that have done
+        // nothing since they were asked last.
+        let is_due = |entry: &&Entry| entry.is_look_due(now);
         let instances: Vec<_> =
-            self.state().entries.iter().map(|entry| Arc::clone(&entry.instance)).collect();
+            self.state().entries.iter().filter(is_due).map(|entry| Arc::clone(&entry.instance)).collect();
         let usages: Vec<_> = instances.iter().map(|instance| (instance, instance.usage())).collect();
-        let stated_bytes = f64::from(self.plan.spec.memory_mb) * 1024.0 * 1024.0;
-        let core_us = passed.as_micros() as f64;
+        let stated_bytes = u64::from(self.plan.spec.memory_mb) * 1024 * 1024;
         let mut state = self.state();
+        let mut cores = 0.0;
         for (instance, usage) in usages {
             let entry = state.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.instance, instance));
             let Some(entry) = entry else { continue };
-            let cpu_us = usage.cpu_us.saturating_sub(std::mem::replace(&mut entry.cpu_us, usage.cpu_us));
-            entry.is_loaded = usage.memory_bytes as f64 >= stated_bytes * LOAD_SHARE
-                || (core_us > 0.0 && cpu_us as f64 >= core_us * LOAD_SHARE);
+            cores += entry.looked_at(usage, stated_bytes, now);
             if usage.memory_bytes > 0 {
-                entry.share.observe(usage.memory_bytes);
                 state.memory_bytes = usage.memory_bytes;
             }
         }
@@ -95,6 +153,18 @@ impl VersionPool {
             woken_at: state.woken_at.take().map(&timestamp),
             idle_since: state.idle_since().map(&timestamp),
             memory_bytes: self.plan_memory(&state),
+            cores,
+        }
+    }
+
+    /// Adjusts the CPU weights of the instances.
+    pub(crate) fn weigh(&self, spare: Spare, now: Instant) {
+        let mut state = self.state();
+        let changed = state.entries.iter_mut().filter_map(|entry| entry.weigh(spare, now));
+        let changed: Vec<_> = changed.collect();
+        drop(state);
+        for (instance, percent) in changed {
+            instance.weigh(percent);
         }
     }
 
@@ -168,8 +238,8 @@ impl State {
 
     /// Instances that are held whatever happens.
     pub(super) fn held(&self, pool: &VersionPool, now: Instant) -> usize {
-        let announced =
-            self.announced.filter(|(_, until)| now < *until).map_or(0, |(instances, _)| instances);
+        let is_held = |announced: &&Announced| now < announced.at + ANNOUNCED_GRACE;
+        let announced = self.announced.iter().filter(is_held).map(|announced| announced.instances).sum();
         pool.floor.load(Ordering::Relaxed).max(announced)
     }
 

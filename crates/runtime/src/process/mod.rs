@@ -194,6 +194,11 @@ impl Instance for ProcessInstance {
         self.room.freeze();
     }
 
+    fn weigh(&self, percent: u32) {
+        let weight = u64::from(self.room.plan.spec.cpu_weight()) * u64::from(percent) / 100;
+        self.room.cell.set_cpu_weight(u32::try_from(weight).unwrap_or(u32::MAX));
+    }
+
     fn usage(&self) -> Usage {
         self.room.cell.usage()
     }

@@ -31,11 +31,6 @@ use crate::{Buffers, Cell, CellSpec, InstanceLog, Mount, Process, ProcessExit, P
 pub(super) const CODE_DIR: &str = "/code";
 /// How long the last lines of an ended process are waited for: a grandchild may hold the pipe open for ever.
 const LAST_LINES_WAIT: Duration = Duration::from_millis(100);
-/// The memory that the usual CPU weight belongs to.
-const USUAL_MEMORY_MB: u64 = 256;
-/// The CPU weight of an instance with [`USUAL_MEMORY_MB`], and the bounds of the kernel's scale.
-const USUAL_CPU_WEIGHT: u64 = 100;
-const CPU_WEIGHT_MAX: u64 = 10_000;
 const MIB: u64 = 1024 * 1024;
 const SIGTERM: i32 = 15;
 
@@ -306,6 +301,11 @@ impl Room {
         if self.lost_a_process_to_memory() {
             return self.out_of_memory();
         }
+        let code = match (exit, code) {
+            (ProcessExit::Lost, ErrorCode::InitFailed) => ErrorCode::SandboxFailed,
+            (ProcessExit::Lost, _) => ErrorCode::SandboxLost,
+            _ => code,
+        };
         self.fault(code, format!("{what}: {}", describe(exit)))
     }
 
@@ -381,13 +381,11 @@ fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
 
 /// A cell with the limits of `spec`.
 pub(super) fn limited(spec: &FunctionSpec, listeners: Vec<u16>, mounts: Vec<Mount>) -> CellSpec {
-    let memory_mb = u64::from(spec.memory_mb);
-    let weight = (memory_mb * USUAL_CPU_WEIGHT / USUAL_MEMORY_MB).clamp(1, CPU_WEIGHT_MAX);
     CellSpec {
-        memory_bytes: memory_mb * MIB,
-        processes_max: spec.processes_max,
-        tmp_bytes: u64::from(spec.tmp_mb) * MIB,
-        cpu_weight: u32::try_from(weight).unwrap_or(u32::MAX),
+        memory_bytes: u64::from(spec.memory_mb) * MIB,
+        processes_max: spec.processes_max(),
+        tmp_bytes: u64::from(spec.tmp_mb()) * MIB,
+        cpu_weight: spec.cpu_weight(),
         network: spec.network,
         listeners,
         mounts,

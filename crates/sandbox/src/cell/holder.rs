@@ -48,7 +48,7 @@ pub(crate) fn run(blueprint: &Blueprint<'_>) -> i32 {
         }
     };
     let has_scope = kept.scope().is_some();
-    if sent.is_err() || leave_only_kept(blueprint, &kept).is_err() {
+    if sent.is_err() || leave_only_kept(blueprint, &kept).is_err() || lock::set_limits().is_err() {
         return 1;
     }
     // Its descriptors are closed and their numbers may stand for others now.

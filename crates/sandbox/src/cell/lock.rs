@@ -35,7 +35,6 @@ pub(crate) struct Rulesets {
 /// Locks this process in, for ever. The rulesets are absent where the kernel has no Landlock.
 pub(crate) fn lock(blueprint: &Blueprint<'_>) -> io::Result<Option<Rulesets>> {
     named("session keyring", ignore_missing(sys::new_session_keyring()))?;
-    named("limits", set_limits())?;
     named("death signal", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
     for capability in 0..=blueprint.last_capability {
         named("bounding set", sys::prctl(libc::PR_CAPBSET_DROP, capability.into()))?;
@@ -72,7 +71,9 @@ pub(crate) fn confine_zygote(tmp_bytes: u64, mounts: &[MountTree]) -> io::Result
     named("limits", set_limits())
 }
 
-fn set_limits() -> io::Result<()> {
+/// Limits what programs inherit. It needs no right, and comes when the spawner's descriptors are closed: with those of
+/// many cells among them, nothing more could be opened below the limit.
+pub(crate) fn set_limits() -> io::Result<()> {
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(OPEN_FILES_HARD);
     let most = most.min(OPEN_FILES_HARD);

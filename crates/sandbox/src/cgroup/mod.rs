@@ -95,6 +95,14 @@ impl Version {
         }
     }
 
+    /// What gives a group another share of the CPU.
+    fn cpu_weight(self, weight: u32) -> Setting {
+        match self {
+            Self::One => v1::cpu_weight(weight),
+            Self::Two => v2::cpu_weight(weight),
+        }
+    }
+
     /// The file into which a process with one thread writes itself to join a group.
     fn join_file(self) -> &'static str {
         match self {
@@ -153,6 +161,13 @@ impl Layout {
     pub(crate) fn set_activity(&self, group: &str, activity: Activity) -> io::Result<()> {
         let parent = self.parent_of(Controller::Freezer).ok_or(io::ErrorKind::Unsupported)?;
         self.version.activity(activity).write_into(&parent.join(group))
+    }
+
+    /// Gives a group another share of the CPU; without effect where the machine does not share it out by weight.
+    pub(crate) fn set_cpu_weight(&self, group: &str, weight: u32) -> io::Result<()> {
+        let Some(parent) = self.parent_of(Controller::Cpu) else { return Ok(()) };
+        let setting = Setting { required: true, ..self.version.cpu_weight(weight) };
+        setting.write_into(&parent.join(group))
     }
 
     /// The text of one file of a group; empty where there is none.

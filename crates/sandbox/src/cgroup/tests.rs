@@ -148,6 +148,18 @@ fn limits_become_the_values_of_each_version() {
 }
 
 #[test]
+fn the_share_of_the_cpu_can_be_changed_and_where_there_is_none_that_is_no_error() {
+    let folder = Folder::new("weight");
+    let group = folder.group("cell-1", &[("cpu.weight", "100")]);
+    let layout = v2(folder.0.clone());
+    layout.set_cpu_weight("cell-1", 250).unwrap();
+    assert_eq!(fs::read_to_string(group.join("cpu.weight")).unwrap(), "250");
+    assert!(layout.set_cpu_weight("cell-2", 250).is_err(), "there is no such group");
+    let without = Layout { version: Version::Two, parents: Vec::new() };
+    assert!(without.set_cpu_weight("cell-1", 250).is_ok());
+}
+
+#[test]
 fn version_2_groups_are_frozen_and_thawed() {
     let folder = Folder::new("freezer");
     let group = folder.group("cell-1", &[("cgroup.freeze", "0")]);

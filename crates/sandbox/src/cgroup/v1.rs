@@ -21,15 +21,18 @@ pub(super) fn settings(controller: Controller, limits: &Limits) -> Vec<Setting> 
             // Memory and swap together: no swap. The file is missing where the kernel does not count swap.
             Setting { file: "memory.memsw.limit_in_bytes", value: memory, required: false },
         ],
-        Controller::Cpu => {
-            let shares = (u64::from(limits.cpu_weight) * SHARES_PER_100 / 100).max(2);
-            vec![Setting { file: "cpu.shares", value: shares.to_string(), required: false }]
-        }
+        Controller::Cpu => vec![cpu_weight(limits.cpu_weight)],
         Controller::CpuAccounting | Controller::Freezer => Vec::new(),
         Controller::Pids => {
             vec![Setting { file: "pids.max", value: limits.processes_max.to_string(), required: true }]
         }
     }
+}
+
+/// What gives a group another share of the CPU; 100 is one usual instance.
+pub(super) fn cpu_weight(weight: u32) -> Setting {
+    let shares = (u64::from(weight) * SHARES_PER_100 / 100).max(2);
+    Setting { file: "cpu.shares", value: shares.to_string(), required: false }
 }
 
 /// What freezes or thaws a group below the parent that serves the freezer.

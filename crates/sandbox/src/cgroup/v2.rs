@@ -15,15 +15,17 @@ pub(super) fn settings(controller: Controller, limits: &Limits) -> Vec<Setting> 
             // The file is missing where the kernel has no swap accounting.
             Setting { file: "memory.swap.max", value: "0".to_owned(), required: false },
         ],
-        Controller::Cpu => {
-            let weight = limits.cpu_weight.clamp(1, 10_000);
-            vec![Setting { file: "cpu.weight", value: weight.to_string(), required: false }]
-        }
+        Controller::Cpu => vec![cpu_weight(limits.cpu_weight)],
         Controller::CpuAccounting | Controller::Freezer => Vec::new(),
         Controller::Pids => {
             vec![Setting { file: "pids.max", value: limits.processes_max.to_string(), required: true }]
         }
     }
+}
+
+/// What gives a group another share of the CPU; 100 is one usual instance.
+pub(super) fn cpu_weight(weight: u32) -> Setting {
+    Setting { file: "cpu.weight", value: weight.clamp(1, 10_000).to_string(), required: false }
 }
 
 /// What freezes or thaws a group.

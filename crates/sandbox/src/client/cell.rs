@@ -243,6 +243,14 @@ impl Cell for SandboxCell {
         }
     }
 
+    fn set_cpu_weight(&self, weight: u32) {
+        let set = |groups: &Layout| groups.set_cpu_weight(&self.group, weight);
+        if let Some(Err(error)) = self.shared.groups.as_ref().map(set) {
+            // Where its group is gone, so is the cell.
+            tracing::debug!(%error, group = self.group, weight, "the CPU weight of a sandbox was not changed");
+        }
+    }
+
     fn usage(&self) -> Usage {
         let Some(groups) = &self.shared.groups else { return Usage::default() };
         Usage { memory_bytes: groups.memory_bytes(&self.group), cpu_us: groups.cpu_us(&self.group) }

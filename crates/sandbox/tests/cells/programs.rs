@@ -25,6 +25,7 @@ tests![
     a_late_mount_shows_up_in_a_running_process,
     the_largest_environment_passes_and_a_larger_one_is_refused,
     fifty_cells_leave_nothing,
+    hundreds_of_cells_are_there_at_once,
     a_dropped_request_leaves_nothing,
     a_process_of_a_destroyed_cell_is_lost,
     everybody_who_destroys_a_cell_is_answered,
@@ -360,6 +361,21 @@ fn holders() -> usize {
 
 fn spawner_fds() -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", spawner())).unwrap().count()
+}
+
+async fn hundreds_of_cells_are_there_at_once(sandbox: &Sandbox) -> Outcome {
+    // The spawner holds some descriptors for each, which a new cell begins with: together more than the 1024 that a
+    // program in a cell may have.
+    let mut rooms = Vec::new();
+    for _ in 0..400 {
+        rooms.push(Room::new(sandbox).await);
+    }
+    let last = rooms.last().unwrap();
+    assert_eq!(last.shell("ulimit -S -n").await.stdout, "1024\n");
+    for room in rooms {
+        room.end().await;
+    }
+    Outcome::Passed
 }
 
 async fn a_dropped_request_leaves_nothing(sandbox: &Sandbox) -> Outcome {

@@ -106,8 +106,8 @@ async fn limits_of_the_function_hold(sandbox: &Sandbox) -> Outcome {
     let bench = Bench::new(sandbox);
     let plan = bench.plan(|spec| {
         spec.memory_mb = 64;
-        spec.tmp_mb = 3;
-        spec.processes_max = 9;
+        spec.tmp_mb = Some(3);
+        spec.processes_max = Some(9);
     });
     let instance = bench.start(plan).await;
     let tmp = run(&instance, "import os; s = os.statvfs('/tmp'); out = s.f_blocks * s.f_frsize").await;
@@ -148,7 +148,7 @@ async fn a_stem_looks_like_a_start_from_nothing(sandbox: &Sandbox) -> Outcome {
             ("TZ".to_owned(), "Asia/Tokyo".to_owned()),
         ]);
         spec.env.insert("EMPTY".to_owned(), String::new());
-        spec.tmp_mb = 7;
+        spec.tmp_mb = Some(7);
     });
     let plain = bench.from_nothing.start(Arc::clone(&plan), InstanceId::new("an-instance")).await.unwrap();
     assert_eq!(plain.tier, Tier::Cold);

@@ -15,7 +15,8 @@ use alula_runtime::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use super::hosts::{Context, Host};
+use super::host::{Context, Host};
+use super::lease::Lease;
 
 /// The signal that a context is reported to have died of when its host is killed.
 const SIGKILL: i32 = 9;
@@ -25,14 +26,14 @@ const LINK_FD: usize = 3;
 /// Makes slots for one version in one host.
 #[derive(Debug)]
 pub(super) struct HostLauncher {
-    pub(super) host: Arc<Host>,
+    pub(super) lease: Arc<Lease>,
     pub(super) artifact: Arc<File>,
 }
 
 impl Launcher for HostLauncher {
     fn prepare(&self, _spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>> {
         let slot = Slot {
-            host: Arc::clone(&self.host),
+            lease: Arc::clone(&self.lease),
             artifact: Arc::clone(&self.artifact),
             context: OnceLock::new(),
         };
@@ -47,7 +48,7 @@ impl Launcher for HostLauncher {
 /// A place for one context.
 #[derive(Debug)]
 struct Slot {
-    host: Arc<Host>,
+    lease: Arc<Lease>,
     artifact: Arc<File>,
     context: OnceLock<Arc<Context>>,
 }
@@ -55,17 +56,18 @@ struct Slot {
 impl Slot {
     fn open(&self, spec: &ProcessSpec) -> Result<Box<dyn Process>, Fault> {
         let link: &OwnedFd = spec.fds.get(LINK_FD).ok_or_else(|| failed("a context needs a link"))?;
-        let context = self.host.open(&spec.env, link, &self.artifact).map_err(|error| {
+        let context = self.lease.host.open(&spec.env, link, &self.artifact).map_err(|error| {
             tracing::error!(%error, "a script host takes no context");
             failed("the process for scripts does not answer")
         })?;
         let context = self.context.get_or_init(|| context);
-        Ok(Box::new(ContextProcess { host: Arc::clone(&self.host), context: Arc::clone(context) }))
+        let host = Arc::clone(&self.lease.host);
+        Ok(Box::new(ContextProcess { host, context: Arc::clone(context) }))
     }
 
     fn close(&self) {
         if let Some(context) = self.context.get() {
-            self.host.close(context.number);
+            self.lease.host.close(context.number);
         }
     }
 }
@@ -100,9 +102,20 @@ impl Cell for Slot {
     }
 
     fn usage(&self) -> Usage {
-        let memory_bytes =
-            self.context.get().map_or(0, |context| context.memory_bytes.load(Ordering::Relaxed));
-        Usage { memory_bytes, cpu_us: 0 }
+        self.context.get().map_or(Usage::default(), |context| Usage {
+            memory_bytes: context.memory_bytes.load(Ordering::Relaxed),
+            cpu_us: context.cpu_us.load(Ordering::Relaxed),
+        })
+    }
+
+    /// A context has no CPU that could be taken away; but its host may give way while no call comes.
+    fn freeze(&self) -> bool {
+        self.lease.rest();
+        true
+    }
+
+    fn thaw(&self) {
+        self.lease.wake();
     }
 
     fn oom_kills(&self) -> u64 {
@@ -141,7 +154,12 @@ impl Process for ContextProcess {
     fn wait(&self) -> BoxFuture<'_, ProcessExit> {
         Box::pin(async move {
             wait(&self.context).await;
-            if self.host.is_gone() { ProcessExit::Signal(SIGKILL) } else { ProcessExit::Code(0) }
+            match self.host.is_gone() {
+                // The host was killed because of this one, so it is this one that was killed.
+                true if self.context.is_stuck.load(Ordering::Relaxed) => ProcessExit::Signal(SIGKILL),
+                true => ProcessExit::Lost,
+                false => ProcessExit::Code(0),
+            }
         })
     }
 

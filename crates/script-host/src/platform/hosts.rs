@@ -1,33 +1,20 @@
-//! The script hosts that run: one for each namespace and network policy, watched.
+//! The script hosts that run: at most one for each namespace and network policy, and so many in all.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, Name, Network};
-use alula_runtime::{Cell, CellSpec, Launcher, Mount, Process, ProcessSpec};
-use tokio::io::Interest;
-use tokio::net::UnixDatagram;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use alula_runtime::Launcher;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::control::{self, Kind, PACKET_BYTES_MAX};
-use crate::process::HOST_MODE;
+use super::ScriptOptions;
+use super::host::{Host, Order};
+use super::lease::Lease;
 
-use super::{PROGRAM, PROGRAM_DIR, ScriptOptions};
-
-/// How often a host with contexts is asked for a sign of life.
-const PING_EVERY: Duration = Duration::from_millis(500);
-/// Processes and threads of a host: one a core and a few of the machine's.
-const PROCESSES_MAX: u32 = 64;
-/// Nothing is written to `/tmp` by a host; a cell has one all the same.
-const TMP_BYTES: u64 = 1 << 20;
-/// The CPU weight of a usual instance: a namespace's scripts together count as one.
-const CPU_WEIGHT: u32 = 100;
+/// How long a host that gives way may take to be gone: its cell is destroyed in milliseconds.
+const GIVE_WAY_WAIT: Duration = Duration::from_secs(2);
 
 /// All hosts.
 #[derive(Debug)]
@@ -35,208 +22,100 @@ pub(super) struct Hosts {
     options: ScriptOptions,
     program_dir: PathBuf,
     launcher: Arc<dyn Launcher>,
-    running: Mutex<HashMap<Key, Arc<Place>>>,
+    places: Mutex<HashMap<Key, Arc<Place>>>,
+    /// Each host holds one until nothing of it is left.
+    permits: Arc<Semaphore>,
 }
 
 /// The namespace, and whether its scripts reach the internet.
 type Key = (Name, bool);
-/// Where a host is, or is being started.
-type Place = tokio::sync::Mutex<Option<Arc<Host>>>;
 
-/// One script host.
-#[derive(Debug)]
-pub(super) struct Host {
-    cell: Box<dyn Cell>,
-    /// Packets of `control`; the type lends only its readiness.
-    link: UnixDatagram,
-    contexts: Mutex<HashMap<u32, Arc<Context>>>,
-    last_number: AtomicU32,
-    last_sign: Mutex<Instant>,
-    gone: watch::Sender<bool>,
+/// Where a host is, or is being started.
+#[derive(Debug, Default)]
+struct Place {
+    /// Held while one is started: many may ask at once.
+    starting: tokio::sync::Mutex<()>,
+    host: Mutex<Option<Arc<Host>>>,
 }
 
-/// One context, as far as the platform knows.
-#[derive(Debug)]
-pub(super) struct Context {
-    pub(super) number: u32,
-    pub(super) memory_bytes: AtomicU64,
-    pub(super) ended: watch::Sender<bool>,
+impl Place {
+    fn lease(&self) -> Option<Lease> {
+        self.host().as_ref()?.lease()
+    }
+
+    fn host(&self) -> MutexGuard<'_, Option<Arc<Host>>> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> Option<Arc<Host>> {
+        self.host().as_ref().filter(|host| !host.is_gone()).cloned()
+    }
 }
 
 impl Hosts {
     pub(super) fn new(options: ScriptOptions, program_dir: PathBuf, launcher: Arc<dyn Launcher>) -> Self {
-        Self { options, program_dir, launcher, running: Mutex::default() }
+        let permits = Arc::new(Semaphore::new(options.hosts_max));
+        Self { options, program_dir, launcher, places: Mutex::default(), permits }
     }
 
-    /// The host of `namespace`, started where there is none that lives. Many may ask at once: one is started.
-    pub(super) async fn of(&self, namespace: &Name, network: Network) -> Result<Arc<Host>, Fault> {
-        let key = (namespace.clone(), network == Network::Internet);
-        let place = {
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(running.entry(key).or_default())
-        };
-        let mut place = place.lock().await;
-        if let Some(host) = place.as_ref().filter(|host| !host.is_gone()) {
-            return Ok(Arc::clone(host));
+    /// A share in the host of `namespace`, which is started where there is none.
+    pub(super) async fn of(&self, namespace: &Name, network: Network) -> Result<Lease, Fault> {
+        let place = self.place(namespace, network);
+        if let Some(lease) = place.lease() {
+            return Ok(lease);
         }
-        let host = self.start(network).await?;
-        *place = Some(Arc::clone(&host));
-        Ok(host)
-    }
-
-    async fn start(&self, network: Network) -> Result<Arc<Host>, Fault> {
-        let program = Mount { source: self.program_dir.clone(), target: PROGRAM_DIR.into(), writable: false };
-        let cell = self.launcher.prepare(CellSpec {
-            memory_bytes: self.options.host_memory_bytes,
-            processes_max: PROCESSES_MAX,
-            tmp_bytes: TMP_BYTES,
-            cpu_weight: CPU_WEIGHT,
+        let _one_at_a_time = place.starting.lock().await;
+        if let Some(lease) = place.lease() {
+            return Ok(lease);
+        }
+        let order = Order {
+            namespace: namespace.clone(),
             network,
-            listeners: Vec::new(),
-            mounts: vec![program],
-        });
-        let cell = cell.await?;
-        let (ours, inside) = control::pair().map_err(|error| no_host(&error))?;
-        let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
-        let fds =
-            vec![inside, null().map_err(|error| no_host(&error))?, null().map_err(|error| no_host(&error))?];
-        let argv = [PROGRAM, HOST_MODE, &self.options.host_memory_bytes.to_string()].map(str::to_owned);
-        let spec = ProcessSpec { argv: argv.into(), env: BTreeMap::new(), cwd: "/tmp".to_owned(), fds };
-        let process = cell.start(spec).await?;
-        let host = Arc::new(Host {
-            cell,
-            link: watched(ours).map_err(|error| no_host(&error))?,
-            contexts: Mutex::default(),
-            last_number: AtomicU32::new(0),
-            last_sign: Mutex::new(Instant::now()),
-            gone: watch::Sender::new(false),
-        });
-        tokio::spawn(watch_over(Arc::clone(&host), process, self.options.silence_max));
-        Ok(host)
-    }
-}
-
-fn watched(link: OwnedFd) -> std::io::Result<UnixDatagram> {
-    UnixDatagram::from_std(link.into())
-}
-
-fn no_host(error: &std::io::Error) -> Fault {
-    tracing::error!(%error, "cannot start a script host");
-    Fault::new(ErrorCode::SandboxFailed, "the platform cannot start a process for scripts")
-}
-
-/// Hears a host until it ends or falls silent; then nothing of it is left.
-async fn watch_over(host: Arc<Host>, process: Box<dyn Process>, silence_max: Duration) {
-    tokio::select! {
-        exit = process.wait() => tracing::warn!(?exit, "a script host ended"),
-        () = host.listen() => tracing::warn!("a script host closed its link"),
-        () = host.until_silent(silence_max) => tracing::warn!("a script host does not answer and is killed"),
-    }
-    host.gone.send_replace(true);
-    host.cell.destroy().await;
-    let contexts = std::mem::take(&mut *host.contexts());
-    for context in contexts.into_values() {
-        context.ended.send_replace(true);
-    }
-}
-
-impl Host {
-    pub(super) fn is_gone(&self) -> bool {
-        *self.gone.borrow()
+            permit: self.permit().await?,
+            options: self.options.clone(),
+            program_dir: self.program_dir.clone(),
+        };
+        let (host, lease) = Host::start(&*self.launcher, order).await?;
+        *place.host() = Some(host);
+        Ok(lease)
     }
 
-    /// Makes a context that speaks on `link` and runs `script`.
-    pub(super) fn open(
-        &self,
-        env: &BTreeMap<String, String>,
-        link: &OwnedFd,
-        script: &File,
-    ) -> std::io::Result<Arc<Context>> {
-        let number = self.last_number.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let context =
-            Arc::new(Context { number, memory_bytes: AtomicU64::new(0), ended: watch::Sender::new(false) });
-        let fields: Vec<&str> =
-            env.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect();
-        let text = fields.join("\0");
-        if self.contexts().is_empty() {
-            // It has not been asked for a sign while it had nothing to do.
-            *self.last_sign() = Instant::now();
+    fn place(&self, namespace: &Name, network: Network) -> Arc<Place> {
+        let key = (namespace.clone(), network == Network::Internet);
+        let mut places = self.places();
+        if let Some(place) = places.get(&key) {
+            return Arc::clone(place);
         }
-        self.contexts().insert(number, Arc::clone(&context));
-        let sent = control::send(
-            &self.link,
-            Kind::Open,
-            number,
-            0,
-            text.as_bytes(),
-            &[link.as_fd(), script.as_fd()],
-        );
-        if let Err(error) = sent {
-            self.contexts().remove(&number);
-            return Err(error);
-        }
-        if self.is_gone() {
-            context.ended.send_replace(true);
-        }
-        Ok(context)
+        // Nobody else can come to hold a place while the table is locked.
+        places.retain(|_, place| place.live().is_some() || Arc::strong_count(place) > 1);
+        Arc::clone(places.entry(key).or_default())
     }
 
-    /// Asks for the end of a context; [`Context::ended`] tells when it is there.
-    pub(super) fn close(&self, number: u32) {
-        if self.contexts().contains_key(&number) {
-            // A host that cannot be told is stuck, which its silence will show.
-            let _ = control::send(&self.link, Kind::Close, number, 0, &[], &[]);
+    /// Leave to start one more. Where there are as many as there may be, the one that has had nothing to do for the
+    /// longest time gives way.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
         }
-    }
-
-    async fn listen(&self) {
-        let mut buffer = vec![0; PACKET_BYTES_MAX];
-        while self.link.readable().await.is_ok() {
-            let packet =
-                match self.link.try_io(Interest::READABLE, || control::receive(&self.link, &mut buffer)) {
-                    Ok(Some(packet)) => packet,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-                    Ok(None) | Err(_) => return,
-                };
-            match packet.kind {
-                Kind::Pong => *self.last_sign() = Instant::now(),
-                Kind::Usage => {
-                    if let Some(context) = self.contexts().get(&packet.number) {
-                        context.memory_bytes.store(packet.value, Ordering::Relaxed);
-                    }
-                }
-                Kind::Ended => {
-                    if let Some(context) = { self.contexts().remove(&packet.number) } {
-                        context.ended.send_replace(true);
-                    }
-                }
-                Kind::Open | Kind::Close | Kind::Ping => return,
-            }
+        let full = || {
+            let message = "all processes for scripts that there may be are busy";
+            let hosts_max = self.options.hosts_max as u64;
+            Fault::limit(ErrorCode::SandboxFailed, message, "SCRIPT_HOSTS_MAX", hosts_max, "fixed")
+        };
+        if !self.quietest_gives_way() {
+            return Err(full());
         }
+        let waited = tokio::time::timeout(GIVE_WAY_WAIT, Arc::clone(&self.permits).acquire_owned()).await;
+        waited.ok().and_then(Result::ok).ok_or_else(full)
     }
 
-    async fn until_silent(&self, silence_max: Duration) {
-        let mut number = 0_u32;
-        loop {
-            tokio::time::sleep(PING_EVERY).await;
-            if self.contexts().is_empty() {
-                *self.last_sign() = Instant::now();
-                continue;
-            }
-            let silence = self.last_sign().elapsed();
-            number = number.wrapping_add(1);
-            let sent = control::send(&self.link, Kind::Ping, number, 0, &[], &[]);
-            if sent.is_err() || silence > silence_max {
-                return;
-            }
-        }
+    fn quietest_gives_way(&self) -> bool {
+        let mut hosts: Vec<Arc<Host>> = self.places().values().filter_map(|place| place.live()).collect();
+        hosts.sort_by_cached_key(|host| host.quiet_since());
+        hosts.iter().any(|host| host.give_way())
     }
 
-    fn contexts(&self) -> MutexGuard<'_, HashMap<u32, Arc<Context>>> {
-        self.contexts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn last_sign(&self) -> MutexGuard<'_, Instant> {
-        self.last_sign.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, HashMap<Key, Arc<Place>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

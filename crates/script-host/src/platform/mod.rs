@@ -1,11 +1,15 @@
 //! The platform's side: a back end for the runtime `script`.
 //!
 //! [`ScriptBackend`] compiles at deploy time (`artifacts`), keeps a host for each namespace and network policy
-//! (`hosts`), and gives the process back end a launcher (`cell`) whose cells are slots of such a host.
+//! (`hosts`, `host`) as long as it is used (`lease`), and gives the process back end a launcher (`cell`) whose cells are
+//! slots of such a host.
 
 mod artifacts;
 mod cell;
+mod host;
 mod hosts;
+mod lease;
+mod output;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,14 +37,26 @@ pub struct ScriptOptions {
     pub host_memory_bytes: u64,
     /// Silence after which a host is taken for stuck and killed.
     pub silence_max: Duration,
+    /// Time after which a host that nobody uses is stopped.
+    pub unused_max: Duration,
+    /// Hosts at once: a namespace has at most two.
+    pub hosts_max: usize,
 }
 
 impl ScriptOptions {
     /// The defaults: 512 MiB, room for a thousand idle scripts and a few large ones; 3 s of silence, which is longer
-    /// than what a script may compute without a pause.
+    /// than what a script may compute without a pause; a minute unused, since a host starts in milliseconds; 256
+    /// hosts, whose idle memory is a few gigabytes at most.
     #[must_use]
     pub fn new(dir: PathBuf, program: PathBuf) -> Self {
-        Self { dir, program, host_memory_bytes: 512 << 20, silence_max: Duration::from_secs(3) }
+        Self {
+            dir,
+            program,
+            host_memory_bytes: 512 << 20,
+            silence_max: Duration::from_secs(3),
+            unused_max: Duration::from_secs(60),
+            hosts_max: 256,
+        }
     }
 }
 
@@ -75,8 +91,8 @@ impl Backend for ScriptBackend {
     fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
         Box::pin(async move {
             let artifact = self.artifacts.of(&plan).await?;
-            let host = self.hosts.of(&plan.key.namespace, plan.spec.network).await?;
-            let launcher = Arc::new(HostLauncher { host, artifact });
+            let lease = Arc::new(self.hosts.of(&plan.key.namespace, plan.spec.network).await?);
+            let launcher = Arc::new(HostLauncher { lease, artifact });
             // A place in a host is made at once, so none is prepared ahead.
             let stems = Stems::default();
             ProcessBackend { launcher, stems, ..self.processes.clone() }.start(plan, id).await

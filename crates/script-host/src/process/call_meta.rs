@@ -30,12 +30,18 @@ impl<'a> CallMeta<'a> {
     }
 
     pub(super) fn url(&self) -> String {
-        let header = |wanted: &[u8]| {
-            let found = pairs(self.headers).flatten().find(|(name, _)| *name == wanted);
-            found.and_then(|(_, value)| std::str::from_utf8(value).ok())
-        };
-        let scheme = if header(b"x-forwarded-proto") == Some("https") { "https" } else { "http" };
-        format!("{scheme}://{}{}", header(b"host").unwrap_or("localhost"), self.target)
+        let scheme = if self.header(b"x-forwarded-proto") == Some("https") { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.header(b"host").unwrap_or("localhost"), self.target)
+    }
+
+    /// Length of the body, where it is known.
+    pub(super) fn content_length(&self) -> Option<usize> {
+        self.header(b"content-length")?.parse().ok()
+    }
+
+    fn header(&self, wanted: &[u8]) -> Option<&str> {
+        let found = pairs(self.headers).flatten().find(|(name, _)| *name == wanted);
+        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 }
 

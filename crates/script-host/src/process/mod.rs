@@ -3,6 +3,8 @@
 mod call_meta;
 mod compile;
 mod frames_out;
+mod inbox;
+mod meter;
 mod outgoing;
 mod serve;
 mod session;

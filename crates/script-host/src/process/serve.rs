@@ -50,12 +50,15 @@ fn obey(link: &OwnedFd, workers: &mut [Worker], packet: Packet) -> bool {
         }
         Kind::Close => workers.iter_mut().all(|worker| worker.order(Order::Close(packet.number))),
         Kind::Ping => {
+            // A platform that does not read is one that has gone.
             if workers.iter().all(Worker::has_seen_ping) {
-                // A platform that does not read is one that has gone.
                 let _ = control::send(link, Kind::Pong, packet.number, 0, &[], &[]);
+            }
+            for stuck in workers.iter().filter_map(Worker::stuck_in) {
+                let _ = control::send(link, Kind::Stuck, stuck, 0, &[], &[]);
             }
             workers.iter_mut().all(|worker| worker.ping(packet.number))
         }
-        Kind::Pong | Kind::Ended | Kind::Usage => false,
+        Kind::Pong | Kind::Ended | Kind::Usage | Kind::Stuck => false,
     }
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,13 +12,14 @@ use alula_runtime::frames::{
     BODY_BYTES_MAX, Decoder, FailClass, Flags, Frame, Head, Kind, PROTOCOL_VERSION, WINDOW_BYTES, pairs,
 };
 use alula_script::{
-    Artifact, BodyStream, Console, Engine, Fetch, Level, Limits, Module, ModuleOptions, NoFetch, Request,
-    RequestBody, Response, ResponseBody, ScriptError,
+    Artifact, BodyStream, Console, Engine, Fetch, Level, Limits, Meter as _, Module, ModuleOptions, NoFetch,
+    Request, RequestBody, Response, ResponseBody, ScriptError,
 };
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use tokio::net::UnixStream;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -25,6 +27,8 @@ use crate::control::Packet;
 
 use super::call_meta::{CallMeta, latin1, to_bytes};
 use super::frames_out::FramesOut;
+use super::inbox::Inbox;
+use super::meter::ContextMeter;
 use super::outgoing::{Client, Outgoing};
 
 /// The variable that says where the proxy is; absent for scripts without a network.
@@ -34,11 +38,13 @@ const ARTIFACT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const MIB: usize = 1024 * 1024;
 /// Time of a call where the platform names none.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// Pieces of a request body that wait: a window of the smallest reasonable ones.
-const PIECES_MAX: usize = 1024;
+/// Longest body that is put together before the script is entered, where its length is known: what may be sent without
+/// credit. One turn is far cheaper than one for every piece.
+const WHOLE_BYTES_MAX: usize = WINDOW_BYTES as usize;
 
 /// What an instance is opened with.
 pub(super) struct Opened {
+    reader: pipe::Receiver,
     socket: UnixStream,
     artifact: Artifact,
     env: Vec<(String, String)>,
@@ -48,13 +54,15 @@ impl Opened {
     /// `None` where a packet does not hold it.
     pub(super) fn from_packet(packet: Packet) -> Option<Self> {
         let [link, script] = <[_; 2]>::try_from(packet.fds).ok()?;
-        let socket = std::os::unix::net::UnixStream::from(link);
+        let socket = UnixStream::from(link);
         socket.set_nonblocking(true).ok()?;
         let content = whole(&File::from(script))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let env = pairs(&packet.text).flatten().map(|(name, value)| (text(name), text(value))).collect();
         Some(Self {
-            socket: UnixStream::from_std(socket).ok()?,
+            // The end of a pipe, since of tokio's types only that is watched for reading alone.
+            reader: pipe::Receiver::from_owned_fd_unchecked(socket.try_clone().ok()?.into()).ok()?,
+            socket,
             artifact: Artifact::from_bytes(content.into()).ok()?,
             env,
         })
@@ -72,28 +80,38 @@ fn whole(file: &File) -> Option<Vec<u8>> {
     Some(content)
 }
 
+/// What to do after a frame.
+enum Next {
+    /// Take the next one, or read on.
+    Read,
+    /// Start the script, as this frame says, before anything else.
+    Start(Frame),
+    /// There is nothing more to do.
+    End,
+}
+
 /// One instance, from INIT to its end.
 pub(super) struct Session {
     engine: Engine,
     fetch: Rc<dyn Fetch>,
     artifact: Artifact,
     env: Vec<(String, String)>,
-    socket: Rc<UnixStream>,
+    reader: RefCell<Option<pipe::Receiver>>,
     out: Rc<FramesOut>,
+    meter: Rc<ContextMeter>,
     module: RefCell<Option<Module>>,
     timeout: Cell<Duration>,
     calls: RefCell<HashMap<u32, InFlight>>,
+    /// Calls whose bodies are being put together, with the frames that began them.
+    gathering: RefCell<HashMap<u32, (Frame, Inbox)>>,
     worked: Notify,
 }
-
-/// Takes the pieces of a streamed request body.
-type PieceSender = mpsc::Sender<Result<Bytes, String>>;
 
 /// What can be told to a call that has not ended.
 #[derive(Default)]
 struct InFlight {
     task: Option<JoinHandle<()>>,
-    body: Option<PieceSender>,
+    body: Option<Rc<Inbox>>,
     credit: Option<Rc<Semaphore>>,
 }
 
@@ -120,9 +138,8 @@ impl Console for Log {
 }
 
 impl Session {
-    pub(super) fn new(engine: Engine, client: Rc<Client>, opened: Opened) -> Rc<Self> {
-        let Opened { socket, artifact, env } = opened;
-        let socket = Rc::new(socket);
+    pub(super) fn new(engine: Engine, client: Rc<Client>, meter: ContextMeter, opened: Opened) -> Rc<Self> {
+        let Opened { reader, socket, artifact, env } = opened;
         let proxy = env.iter().find(|(name, _)| name == PROXY_VARIABLE).map(|(_, proxy)| proxy.clone());
         let fetch: Rc<dyn Fetch> = match proxy {
             Some(proxy) => Rc::new(Outgoing::new(client, proxy)),
@@ -133,18 +150,21 @@ impl Session {
             fetch,
             artifact,
             env,
-            out: FramesOut::new(Rc::clone(&socket)),
-            socket,
+            reader: RefCell::new(Some(reader)),
+            out: FramesOut::new(socket),
+            meter: Rc::new(meter),
             module: RefCell::default(),
             timeout: Cell::new(TIMEOUT_DEFAULT),
             calls: RefCell::default(),
+            gathering: RefCell::default(),
             worked: Notify::new(),
         })
     }
 
-    /// Memory of the context, as last measured.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.module.borrow().as_ref().map_or(0, Module::memory_bytes)
+    /// Memory of the context in bytes, as last measured, and the CPU time that it has used in microseconds.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        let memory = self.module.borrow().as_ref().map_or(0, Module::memory_bytes);
+        (memory as u64, u64::try_from(self.meter.used().as_micros()).unwrap_or(u64::MAX))
     }
 
     /// Waits until something has been done since the last time.
@@ -152,44 +172,57 @@ impl Session {
         self.worked.notified().await;
     }
 
-    /// Serves until the platform closes the link or asks to end.
+    /// Serves until the platform closes the link or asks to end. Called once.
     pub(super) async fn run(self: &Rc<Self>) {
         let _calls_end_with_it = EndCalls(Rc::clone(self));
+        let Some(mut reader) = self.reader.take() else { return };
         let mut decoder = Decoder::new();
-        let mut reader = SharedReader(Rc::clone(&self.socket));
-        while let Ok(1..) = reader.read(&mut decoder).await {
-            self.out.begin_batch();
-            let goes_on = self.take_frames(&mut decoder).await;
-            self.out.end_batch();
-            if !goes_on {
-                break;
+        while let Ok(1..) = reader.read_buf(decoder.read_buffer()).await {
+            loop {
+                match self.take_frames(&mut decoder) {
+                    Next::Read => break,
+                    Next::Start(frame) if self.start(&frame).await => {}
+                    Next::Start(_) | Next::End => return,
+                }
             }
         }
     }
 
-    async fn take_frames(self: &Rc<Self>, decoder: &mut Decoder) -> bool {
-        loop {
-            let Ok(frame) = decoder.next_frame() else { return false };
-            let Some(frame) = frame else { return true };
-            let number = frame.head.call;
-            match frame.head.kind {
-                Kind::Init => {
-                    if !self.start(&frame).await {
-                        return false;
-                    }
-                }
-                Kind::Invoke => self.invoke(&frame),
-                Kind::Data => self.data(number, &frame),
-                Kind::Credit => self.credit(number, &frame),
-                Kind::Cancel => self.cancel(number),
-                Kind::Ping => self.out.send(Head::new(Kind::Pong, 0), &[], &[]),
-                Kind::Shutdown => {
-                    self.out.send(Head::new(Kind::Bye, 0), &[], &[]);
-                    return false;
-                }
-                _ => return false,
+    /// Works on all frames that are there, and answers in one go what can be answered at once.
+    fn take_frames(self: &Rc<Self>, decoder: &mut Decoder) -> Next {
+        self.meter.begins();
+        self.out.begin_batch();
+        let next = loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => match self.take(frame) {
+                    Next::Read => {}
+                    other => break other,
+                },
+                Ok(None) => break Next::Read,
+                Err(_) => break Next::End,
             }
+        };
+        self.out.end_batch();
+        self.meter.ends();
+        next
+    }
+
+    fn take(self: &Rc<Self>, frame: Frame) -> Next {
+        let number = frame.head.call;
+        match frame.head.kind {
+            Kind::Init => return Next::Start(frame),
+            Kind::Invoke => self.invoke(frame),
+            Kind::Data => self.data(number, &frame),
+            Kind::Credit => self.credit(number, &frame),
+            Kind::Cancel => self.cancel(number),
+            Kind::Ping => self.out.send(Head::new(Kind::Pong, 0), &[], &[]),
+            Kind::Shutdown => {
+                self.out.send(Head::new(Kind::Bye, 0), &[], &[]);
+                return Next::End;
+            }
+            _ => return Next::End,
         }
+        Next::Read
     }
 
     async fn start(self: &Rc<Self>, frame: &Frame) -> bool {
@@ -207,6 +240,7 @@ impl Session {
             limits: Limits { memory_bytes, ..Limits::default() },
             console: Rc::new(Log(Rc::clone(&self.out))),
             fetch: Rc::clone(&self.fetch),
+            meter: Rc::clone(&self.meter) as _,
             random,
         });
         let loaded = module.load(None).await;
@@ -225,13 +259,34 @@ impl Session {
         }
     }
 
-    fn invoke(self: &Rc<Self>, frame: &Frame) {
+    fn invoke(self: &Rc<Self>, frame: Frame) {
+        if !frame.head.flags.has(Flags::MORE) {
+            let body = if frame.body_bytes().is_empty() {
+                RequestBody::Empty
+            } else {
+                RequestBody::Whole(frame.body())
+            };
+            return self.begin(&frame, body, None);
+        }
+        let length = CallMeta::parse(frame.meta()).and_then(|head| head.content_length());
+        if length.is_some_and(|length| length <= WHOLE_BYTES_MAX) {
+            self.gathering.borrow_mut().insert(frame.head.call, (frame, Inbox::default()));
+            return;
+        }
+        let (inbox, out, number) = (Rc::new(Inbox::default()), Rc::clone(&self.out), frame.head.call);
+        let give = move |bytes: u32| out.send(Head::new(Kind::Credit, number), &[], &bytes.to_le_bytes());
+        let body = RequestBody::Stream(Box::pin(Rc::clone(&inbox).pieces(give)));
+        self.begin(&frame, body, Some(inbox));
+    }
+
+    /// Enters the script.
+    fn begin(self: &Rc<Self>, frame: &Frame, body: RequestBody, inbox: Option<Rc<Inbox>>) {
         let number = frame.head.call;
-        let Some((request, sender)) = self.request(frame) else {
+        let Some(request) = self.request(frame, body) else {
             return self.fail(number, &broken("the platform sent a call without its fields"), false);
         };
         let Some(module) = self.module.borrow().clone() else { return };
-        self.calls.borrow_mut().insert(number, InFlight { body: sender, ..InFlight::default() });
+        self.calls.borrow_mut().insert(number, InFlight { body: inbox, ..InFlight::default() });
         let session = Rc::clone(self);
         let mut call = Box::pin(async move {
             match module.call(request).await {
@@ -250,60 +305,37 @@ impl Session {
         }
     }
 
-    fn request(self: &Rc<Self>, frame: &Frame) -> Option<(Request, Option<PieceSender>)> {
+    fn request(&self, frame: &Frame, body: RequestBody) -> Option<Request> {
         let head = CallMeta::parse(frame.meta())?;
-        let (body, sender) = if frame.head.flags.has(Flags::MORE) {
-            let (sender, receiver) = mpsc::channel(PIECES_MAX);
-            (RequestBody::Stream(Box::pin(self.pieces(frame.head.call, receiver))), Some(sender))
-        } else if frame.body_bytes().is_empty() {
-            (RequestBody::Empty, None)
-        } else {
-            (RequestBody::Whole(frame.body()), None)
-        };
-        let request = Request {
+        Some(Request {
             method: head.method.to_owned(),
             url: head.url(),
             headers: latin1(head.headers),
             body,
             deadline: Some(Instant::now() + self.timeout.get()),
             log_id: frame.head.call,
-        };
-        Some((request, sender))
-    }
-
-    /// The pieces of a request; each is paid for with credit when the script takes it.
-    fn pieces(
-        self: &Rc<Self>,
-        number: u32,
-        receiver: mpsc::Receiver<Result<Bytes, String>>,
-    ) -> impl futures_util::Stream<Item = Result<Bytes, String>> + 'static {
-        let out = Rc::clone(&self.out);
-        futures_util::stream::unfold(receiver, move |mut receiver| {
-            let out = Rc::clone(&out);
-            async move {
-                let piece = receiver.recv().await?;
-                if let Ok(bytes) = &piece {
-                    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                    out.send(Head::new(Kind::Credit, number), &[], &length.to_le_bytes());
-                }
-                Some((piece, receiver))
-            }
         })
     }
 
-    fn data(&self, number: u32, frame: &Frame) {
-        let mut calls = self.calls.borrow_mut();
-        let Some(flight) = calls.get_mut(&number) else { return };
-        if let Some(body) = &flight.body
-            && !frame.body_bytes().is_empty()
-        {
-            // A window has fewer pieces than the channel, unless they are tiny; then the body breaks off.
-            if body.try_send(Ok(frame.body())).is_err() {
-                flight.body = None;
+    fn data(self: &Rc<Self>, number: u32, frame: &Frame) {
+        let is_last = frame.head.flags.has(Flags::END);
+        let take = |inbox: &Inbox| {
+            inbox.push(frame.body_bytes());
+            if is_last {
+                inbox.end();
             }
+        };
+        if let Some(inbox) = self.calls.borrow().get(&number).and_then(|flight| flight.body.as_deref()) {
+            return take(inbox);
         }
-        if frame.head.flags.has(Flags::END) {
-            flight.body = None;
+        let gathered = {
+            let mut gathering = self.gathering.borrow_mut();
+            let Some((_, inbox)) = gathering.get(&number) else { return };
+            take(inbox);
+            if is_last { gathering.remove(&number) } else { None }
+        };
+        if let Some((frame, inbox)) = gathered {
+            self.begin(&frame, RequestBody::Whole(inbox.take()), None);
         }
     }
 
@@ -316,8 +348,12 @@ impl Session {
 
     fn cancel(&self, number: u32) {
         let flight = self.calls.borrow_mut().remove(&number);
-        if let Some(InFlight { task: Some(task), .. }) = flight {
+        let task = flight.and_then(|flight| flight.task);
+        if let Some(task) = &task {
             task.abort();
+        }
+        let is_gathered = self.gathering.borrow_mut().remove(&number).is_some();
+        if task.is_some() || is_gathered {
             let head = Head::new(Kind::Fail, number).aux(4);
             self.out.send(
                 head,
@@ -426,21 +462,5 @@ fn random(bytes: &mut [u8]) {
     while at < bytes.len() {
         // Fails only before the machine's first randomness is there, and then not for long.
         at += rustix::rand::getrandom(&mut bytes[at..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
-    }
-}
-
-/// Reads from the socket that others write to.
-struct SharedReader(Rc<UnixStream>);
-
-impl SharedReader {
-    /// Reads what is there into the decoder; 0 at the end.
-    async fn read(&mut self, decoder: &mut Decoder) -> std::io::Result<usize> {
-        loop {
-            self.0.readable().await?;
-            match self.0.try_read_buf(decoder.read_buffer()) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-        }
     }
 }

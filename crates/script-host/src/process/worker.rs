@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use crate::control::{self, Kind, Packet};
 
+use super::meter::{ContextMeter, NOBODY};
 use super::outgoing::Client;
 use super::session::{self, Opened};
 
@@ -44,6 +45,8 @@ pub(super) struct Worker {
 struct Shared {
     seen_ping: AtomicU32,
     contexts: AtomicUsize,
+    /// The context that the thread works for now.
+    running: Arc<AtomicU32>,
 }
 
 impl Worker {
@@ -71,6 +74,12 @@ impl Worker {
     /// Whether the last ping has been seen: the thread is not stuck in a script.
     pub(super) fn has_seen_ping(&self) -> bool {
         self.shared.seen_ping.load(Ordering::Acquire) == self.pinged
+    }
+
+    /// The context that keeps the thread from seeing the last ping, where there is one.
+    pub(super) fn stuck_in(&self) -> Option<u32> {
+        let running = self.shared.running.load(Ordering::Relaxed);
+        (!self.has_seen_ping() && running != NOBODY).then_some(running)
     }
 
     pub(super) fn contexts(&self) -> usize {
@@ -101,7 +110,8 @@ async fn run(
                 let number = packet.number;
                 shared.contexts.fetch_add(1, Ordering::Relaxed);
                 let (open_here, link, shared) = (Rc::clone(&open), Arc::clone(&link), Arc::clone(&shared));
-                let session = serve(engine.clone(), Rc::clone(&client), packet, Arc::clone(&link));
+                let meter = ContextMeter::new(number, Arc::clone(&shared.running));
+                let session = serve(engine.clone(), Rc::clone(&client), meter, packet, Arc::clone(&link));
                 let task = tokio::task::spawn_local(async move {
                     session.await;
                     if open_here.borrow_mut().remove(&number).is_some() {
@@ -120,22 +130,22 @@ fn ended(link: &OwnedFd, shared: &Shared, number: u32) {
     let _ = control::send(link, Kind::Ended, number, 0, &[], &[]);
 }
 
-/// Runs one context until its link closes, and tells its memory.
-async fn serve(engine: Engine, client: Rc<Client>, packet: Packet, link: Arc<OwnedFd>) {
+/// Runs one context until its link closes, and tells what it uses.
+async fn serve(engine: Engine, client: Rc<Client>, meter: ContextMeter, packet: Packet, link: Arc<OwnedFd>) {
     let number = packet.number;
     let Some(opened) = Opened::from_packet(packet) else { return };
-    let told = |memory_bytes: usize| {
-        let _ = control::send(&*link, Kind::Usage, number, memory_bytes as u64, &[], &[]);
-    };
-    let session = session::Session::new(engine, client, opened);
+    let session = session::Session::new(engine.clone(), client, meter, opened);
     let usage = async {
-        let mut last = 0;
+        let mut last = (0, 0);
         loop {
             session.worked().await;
-            let used = session.memory_bytes();
+            let used = session.usage();
             if used != last {
+                let (memory_bytes, cpu_us) = used;
                 last = used;
-                told(used);
+                // A link that is full is one that nobody reads; the next time there is more to tell.
+                let _ = control::send(&*link, Kind::Usage, number, memory_bytes, &cpu_us.to_le_bytes(), &[]);
+                engine.make_room();
             }
             tokio::time::sleep(USAGE_EVERY).await;
         }

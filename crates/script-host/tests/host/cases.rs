@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alula_model::{ErrorCode, SpecError};
+use alula_model::{ErrorCode, Name, SpecError};
 use alula_runtime::conformance::{self, Fixtures, Traits, call};
 use alula_runtime::{Backend as _, Body, Instance, StopGrace};
 
@@ -17,6 +17,10 @@ pub(crate) const ALL: &[Case] = &[
     ("versions_run_side_by_side_in_one_process", || run(versions_run_side_by_side_in_one_process)),
     ("limits_end_one_context_alone", || run(limits_end_one_context_alone)),
     ("a_stuck_host_is_replaced", || run(a_stuck_host_is_replaced)),
+    ("cpu_time_is_told", || run(cpu_time_is_told)),
+    ("a_quiet_host_gives_way_and_a_busy_one_does_not", || {
+        run(a_quiet_host_gives_way_and_a_busy_one_does_not)
+    }),
     ("what_is_compiled_is_kept", || run(what_is_compiled_is_kept)),
 ];
 
@@ -93,12 +97,56 @@ async fn limits_end_one_context_alone(world: World) {
 
 async fn a_stuck_host_is_replaced(world: World) {
     let hostile = world.start(&fixture("suite", |_| {})).await;
-    let plan = world.script(1, "export default () => new Response('fine')");
+    let plan = world.script(
+        1,
+        "export default (r) => r.url.endsWith('/wait') ? new Promise(() => {}) : new Response('fine')",
+    );
     let neighbour = world.start(&plan).await;
-    let fault = hostile.call(call("/crash", Body::empty())).await.unwrap_err();
-    assert_eq!(fault.code, ErrorCode::FunctionCrashed, "{fault}");
+    let (guilty, innocent) = tokio::join!(
+        hostile.call(call("/crash", Body::empty())),
+        neighbour.call(call("/wait", Body::empty()))
+    );
+    let (guilty, innocent) = (guilty.unwrap_err(), innocent.unwrap_err());
+    assert_eq!(guilty.code, ErrorCode::FunctionCrashed, "{guilty}");
+    assert_eq!(innocent.code, ErrorCode::SandboxLost, "{innocent}");
     tokio::time::timeout(Duration::from_secs(20), neighbour.gone()).await.unwrap();
     assert_eq!(get(&*world.start(&plan).await, "/").await, "fine", "a new host is there");
+}
+
+async fn cpu_time_is_told(world: World) {
+    let source = "export default () => { const end = Date.now() + 20; while (Date.now() < end); return new Response('x') }";
+    let instance = world.start(&world.script(1, source)).await;
+    let told = async {
+        while instance.usage().cpu_us < 10_000 {
+            get(&*instance, "/").await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+    assert!(instance.usage().memory_bytes > 10_000, "{:?}", instance.usage());
+}
+
+async fn a_quiet_host_gives_way_and_a_busy_one_does_not(world: World) {
+    let world = world.with(|options| options.hosts_max = 1);
+    let source = "let n = 0; export default () => new Response(`${++n}`)";
+    let ours = world.script(1, source);
+    let mut others = (*world.script(2, source)).clone();
+    others.key.namespace = Name::new("others").unwrap();
+    let others = Arc::new(others);
+    let first = world.start(&ours).await;
+    let fault = world.try_start(&others).await.unwrap_err();
+    assert_eq!((fault.code, fault.is_retryable()), (ErrorCode::SandboxFailed, true), "{fault}");
+    assert_eq!(get(&*first, "/").await, "1", "a call may come at any time, so it stays");
+
+    first.rest();
+    assert_eq!(get(&*first, "/").await, "2", "whoever rests wakes up");
+    assert!(world.try_start(&others).await.is_err());
+
+    first.rest();
+    let second = world.start(&others).await;
+    assert_eq!(get(&*second, "/").await, "1");
+    tokio::time::timeout(Duration::from_secs(20), first.gone()).await.unwrap();
+    second.rest();
+    assert_eq!(get(&*world.start(&ours).await, "/").await, "1", "and it gives way in turn");
 }
 
 async fn what_is_compiled_is_kept(world: World) {

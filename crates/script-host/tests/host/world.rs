@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alula_model::{FunctionSpec, InstanceId};
+use alula_model::{Fault, FunctionSpec, InstanceId};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::conformance::{self, CollectedLog, FixedClock};
 use alula_runtime::language::{Host, Languages};
@@ -12,6 +12,7 @@ use alula_script_host::{ScriptBackend, ScriptOptions};
 
 pub(crate) struct World {
     pub(crate) backend: ScriptBackend,
+    processes: ProcessBackend,
     pub(crate) log: Arc<CollectedLog>,
     pub(crate) dir: tempfile::TempDir,
 }
@@ -28,8 +29,12 @@ pub(crate) fn world() -> World {
         buffers: Buffers::new(64 << 20),
         stems: Stems::default(),
     };
-    let options = ScriptOptions::new(dir.path().join("script"), std::env::current_exe().unwrap());
-    World { backend: ScriptBackend::open(options, processes).unwrap(), log, dir }
+    let backend = ScriptBackend::open(options_in(&dir), processes.clone()).unwrap();
+    World { backend, processes, log, dir }
+}
+
+fn options_in(dir: &tempfile::TempDir) -> ScriptOptions {
+    ScriptOptions::new(dir.path().join("script"), std::env::current_exe().unwrap())
 }
 
 /// A plan for a folder of `tests/fixtures`.
@@ -47,6 +52,14 @@ fn plan_of(code: PathBuf, change: impl FnOnce(&mut FunctionSpec)) -> Arc<Version
 }
 
 impl World {
+    /// The same with other options.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut ScriptOptions)) -> Self {
+        let mut options = options_in(&self.dir);
+        change(&mut options);
+        self.backend = ScriptBackend::open(options, self.processes.clone()).unwrap();
+        self
+    }
+
     /// A plan for a script with this source, in a folder of its own.
     pub(crate) fn script(&self, version: u64, source: &str) -> Arc<VersionPlan> {
         let code = self.dir.path().join(format!("code-{version}"));
@@ -58,10 +71,14 @@ impl World {
     }
 
     pub(crate) async fn start(&self, plan: &Arc<VersionPlan>) -> Arc<dyn Instance> {
+        self.try_start(plan).await.unwrap()
+    }
+
+    pub(crate) async fn try_start(&self, plan: &Arc<VersionPlan>) -> Result<Arc<dyn Instance>, Fault> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = InstanceId::new(&format!("script-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        self.backend.start(Arc::clone(plan), id).await.unwrap().instance
+        Ok(self.backend.start(Arc::clone(plan), id).await?.instance)
     }
 }
 

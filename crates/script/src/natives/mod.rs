@@ -12,9 +12,9 @@ use rquickjs::{Ctx, Exception, Function, Object, Value};
 use crate::ScriptError;
 use crate::calls::Head;
 use crate::host::{FetchRequest, Level, Redirect};
-use crate::isolate::{Effect, Shared};
 use crate::loader::{copy_bytes, load_module};
 use crate::prelude;
+use crate::shared::{Effect, Shared};
 
 /// Timers of one context at once.
 pub(crate) const TIMERS_MAX: u32 = 10_000;

@@ -8,8 +8,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rquickjs::{Ctx, Exception, Function, Object, TypedArray, Value};
 use sha2::Digest as _;
 
-use crate::isolate::Shared;
 use crate::loader::copy_bytes;
+use crate::shared::Shared;
 
 /// `atob` takes texts with and without padding.
 const FORGIVING: GeneralPurpose = GeneralPurpose::new(

@@ -49,11 +49,19 @@ const failed = (id, error) => {
   running.delete(id);
   // The engine throws null where there is no memory left for an error.
   if (error === null) return native.fail(id, "InternalError", "out of memory", "");
-  const isError = error instanceof Error || error instanceof DOMException;
-  const name = isError ? String(error.name) : typeof error;
-  const message = isError ? String(error.message) : more().format([error]);
-  const stack = isError ? native.sourceLines(String(error.stack ?? "").trimEnd()) : "";
-  native.fail(id, name, message, stack);
+  let told;
+  try {
+    told = described(error);
+  } catch {
+    told = ["Error", "the error cannot be described", ""];
+  }
+  native.fail(id, ...told);
+};
+
+// Runs the error's own code, where it has some.
+const described = (error) => {
+  if (!(error instanceof Error || error instanceof DOMException)) return [typeof error, more().format([error]), ""];
+  return [String(error.name), String(error.message), native.sourceLines(String(error.stack ?? "").trimEnd())];
 };
 
 const answer = (id, request, response) => {
@@ -116,6 +124,8 @@ const cancel = (id) => {
   drained(id);
 };
 
+const uncaught = (reason) => console.error("uncaught in a promise:", reason);
+
 const choose = (exported, name) => {
   const isHandler = (value) => typeof value === "function" || typeof value?.fetch === "function";
   const names = name ? [name] : ["default", "fetch", "handler"];
@@ -164,7 +174,7 @@ export const install = (functions, variables) => {
     });
   }
   return {
-    begin, cancel, loaded: settle, bodyPiece, drained, fireTimer,
+    begin, cancel, loaded: settle, bodyPiece, drained, fireTimer, uncaught,
     fetched: (...answer) => more().fetched(...answer),
     fetchedPiece: (...piece) => more().fetchedPiece(...piece),
   };

@@ -172,6 +172,15 @@ const errorText = (error) => {
   return (stack ? `${head}\n${stack}` : head) + cause;
 };
 
+// Also of values whose own code throws when they are looked at.
+const shown = (value) => {
+  try {
+    return inspect(value);
+  } catch {
+    return "[cannot be shown]";
+  }
+};
+
 // What one call of console writes.
 const format = (values) => {
   let texts = values;
@@ -188,5 +197,5 @@ const format = (values) => {
     });
     texts = [filled, ...values.slice(next)];
   }
-  return texts.map((value) => inspect(value)).join(" ");
+  return texts.map(shown).join(" ");
 };

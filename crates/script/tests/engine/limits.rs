@@ -1,12 +1,14 @@
 //! A script over its limits ends alone.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use alula_script::{Engine, EngineOptions, ScriptError};
+use alula_script::{Engine, EngineOptions, Meter, ModuleOptions, ScriptError};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::world::{get, run, text, world};
+use crate::world::{artifact, get, run, text, world};
 
 const ECHO: &str = "export default () => new Response('fine')";
 
@@ -135,5 +137,97 @@ fn there_is_no_eval() {
             let answered = world.evaluate(body).await;
             assert!(answered.contains("Error"), "{body}: {answered}");
         }
+    });
+}
+
+#[test]
+fn what_nobody_catches_is_logged_and_what_is_caught_later_in_the_turn_is_not() {
+    run(async {
+        let world = world();
+        let module = world.script(
+            "export default async (request) => {
+                Promise.reject(new TypeError('lost'));
+                const late = Promise.reject(new Error('caught'));
+                setTimeout(async () => { throw 'in a timer' }, 0);
+                await null;
+                late.catch(() => {});
+                await new Promise((done) => setTimeout(done, 5));
+                return new Response('fine');
+            }",
+        );
+        assert_eq!(text(module.call(get("/")).await.unwrap()).await.unwrap(), "fine");
+        let lines = world.lines.0.borrow();
+        let said: Vec<&str> = lines.iter().map(|(_, _, line)| line.lines().next().unwrap()).collect();
+        assert_eq!(said, ["uncaught in a promise: TypeError: lost", "uncaught in a promise: in a timer"]);
+        assert_eq!(lines[0].0, Some(7), "it is known whose it is");
+    });
+}
+
+#[test]
+fn errors_that_throw_when_they_are_looked_at_end_no_context() {
+    run(async {
+        let world = world();
+        let module = world.script(
+            "let n = 0;
+            class Mean extends Error { get message() { throw new Mean() } }
+            export default (request) => {
+                n++;
+                if (request.url.endsWith('/error')) throw new Mean();
+                if (request.url.endsWith('/object')) throw { get a() { throw 1 }, toString() { throw 2 } };
+                console.log({ get a() { throw 3 } });
+                return new Response(`${n}`);
+            }",
+        );
+        for path in ["/error", "/object"] {
+            assert!(matches!(module.call(get(path)).await, Err(ScriptError::Threw { .. })), "{path}");
+        }
+        assert_eq!(text(module.call(get("/")).await.unwrap()).await.unwrap(), "3", "the same context");
+    });
+}
+
+#[test]
+fn rejections_without_end_are_logged_within_bounds() {
+    run(async {
+        let world = world();
+        let module = world.script(
+            "export default () => {
+                for (let n = 0; n < 100_000; n++) Promise.reject({ get message() { throw Promise.reject(n) } });
+                return new Response('fine');
+            }",
+        );
+        assert_eq!(text(module.call(get("/")).await.unwrap()).await.unwrap(), "fine");
+        assert!(world.lines.0.borrow().len() < 50, "{}", world.lines.0.borrow().len());
+        assert!(module.call(get("/")).await.is_ok(), "the context lives on");
+    });
+}
+
+#[test]
+fn the_meter_sees_every_turn_and_its_end() {
+    #[derive(Debug, Default)]
+    struct Turns(Cell<u32>, Cell<i32>);
+    impl Meter for Turns {
+        fn begins(&self) {
+            self.0.set(self.0.get() + 1);
+            self.1.set(self.1.get() + 1);
+        }
+        fn ends(&self) {
+            self.1.set(self.1.get() - 1);
+        }
+    }
+    run(async {
+        let world = world();
+        let turns = Rc::new(Turns::default());
+        let meter = Rc::clone(&turns) as Rc<dyn Meter>;
+        let source = artifact(
+            "export default async (r) => { if (r.url.endsWith('/loop')) for (;;); await new Promise((d) => setTimeout(d, 1)); return new Response('x') }",
+        );
+        let limits = world.limits;
+        let module =
+            world.engine.module(ModuleOptions { meter, limits, ..ModuleOptions::new(source, |_| {}) });
+        module.call(get("/")).await.unwrap();
+        let seen = turns.0.get();
+        assert!(seen >= 4, "the prelude, the top level, the call and the timer: {seen}");
+        assert!(module.call(get("/loop")).await.is_err());
+        assert_eq!((turns.0.get(), turns.1.get()), (seen + 1, 0));
     });
 }

@@ -259,3 +259,56 @@ fn fetch() {
         ),
     ]);
 }
+
+#[test]
+fn what_nobody_writes_on_purpose() {
+    check(&[
+        ("try { await fetch('http://') } catch (e) { return e.name }", r#""TypeError""#),
+        ("try { await fetch('/relative') } catch (e) { return e.name }", r#""TypeError""#),
+        ("return [URL.parse('http://['), URL.parse('a', 'http://b/c/d').href]", r#"[null,"http://b/c/a"]"#),
+        (
+            "return [new URL('http://a/%zz?q=%').search, new URL('HTTP://EXAMPLE.com:80/../x').href]",
+            r#"["?q=%","http://example.com/x"]"#,
+        ),
+        ("const h = new Headers({ a: 'x'.repeat(1e6) }); return h.get('a').length", "1000000"),
+        (
+            "const h = new Headers(); for (let n = 0; n < 1e4; n++) h.append(`a${n % 100}`, n); return [...h].length",
+            "100",
+        ),
+        ("try { new Headers([['a']]) } catch (e) { return e.name }", r#""TypeError""#),
+        ("try { new Request('http://a/', { method: 'A B' }) } catch (e) { return e.name }", r#""TypeError""#),
+        (
+            "try { new Request('http://a/', { method: 'trace' }) } catch (e) { return e.name }",
+            r#""TypeError""#,
+        ),
+        (
+            "const all = Uint8Array.from({ length: 256 }, (_, n) => n); const r = new Response(all); all.fill(0); return (await r.bytes()).every((value, n) => value === n)",
+            "true",
+        ),
+        ("return (await new Response(new Uint8Array([0xff, 0xfe, 0])).text()).length", "3"),
+        ("return (await new Response(new DataView(new ArrayBuffer(4), 1, 2)).arrayBuffer()).byteLength", "2"),
+        ("try { await new Response('no json').json() } catch (e) { return e.name }", r#""SyntaxError""#),
+        (
+            "const s = ReadableStream.from(['a', 1]); try { await new Response(s).text() } catch (e) { return e.name }",
+            r#""TypeError""#,
+        ),
+        (
+            "const s = ReadableStream.from(['a']); const r = new Response(s); s.getReader(); try { await r.text() } catch (e) { return e.name }",
+            r#""TypeError""#,
+        ),
+        (
+            "const c = new AbortController(); c.abort(); try { await fetch('http://service/hang', { signal: c.signal }) } catch (e) { return e.name }",
+            r#""AbortError""#,
+        ),
+        (
+            "const c = new AbortController(); const r = await fetch('http://service/a', { signal: c.signal }); c.abort('enough'); try { await r.text() } catch (e) { return e }",
+            r#""enough""#,
+        ),
+        (
+            "try { crypto.getRandomValues(new Uint8Array(65537)) } catch (e) { return e.name }",
+            r#""QuotaExceededError""#,
+        ),
+        ("try { setTimeout('code') } catch (e) { return e.name }", r#""TypeError""#),
+        ("try { new TextDecoder('latin1') } catch (e) { return e.name }", r#""RangeError""#),
+    ]);
+}

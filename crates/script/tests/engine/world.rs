@@ -75,12 +75,13 @@ pub(crate) fn try_files(files: &[(&str, &str)]) -> Result<Artifact, CompileError
 impl World {
     pub(crate) fn module(&self, artifact: Artifact) -> Module {
         self.engine.module(ModuleOptions {
-            artifact,
             env: vec![("GREETING".to_owned(), "hello".to_owned())],
             limits: self.limits,
             console: Rc::clone(&self.lines) as Rc<dyn Console>,
             fetch: Rc::new(Mirror),
-            random: |bytes| bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = i as u8),
+            ..ModuleOptions::new(artifact, |bytes| {
+                bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = i as u8);
+            })
         })
     }
 

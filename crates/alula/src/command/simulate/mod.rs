@@ -106,10 +106,11 @@ pub(crate) fn run(arguments: Arguments, session: &Session) -> Result<()> {
         bar.set_position(step.minute as u64);
     };
     let options = KeepAliveOptions::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let rows = match arguments.budget_gb {
-        None => report::rows(&simulate::simulate(&trace, options, &mut tell)),
+        None => report::rows(&simulate::simulate(&trace, options, threads, &mut tell)),
         Some(budget_gb) => {
-            let line = simulate::within_budget(&trace, options, budget_gb, &mut tell);
+            let line = simulate::within_budget(&trace, options, budget_gb, threads, &mut tell);
             vec![report::Row::new(&line.ok_or_else(|| too_little(budget_gb))?, None)]
         }
     };

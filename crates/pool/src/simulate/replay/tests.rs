@@ -8,15 +8,16 @@ use super::*;
 /// A trace of functions of one gigabyte whose calls take no time; for each the minutes and numbers of its calls.
 fn trace(minutes: usize, functions: &[&[(usize, u32)]]) -> Trace {
     let traits = Traits { memory_mb: 1024.0, duration_ms: 0.0 };
-    let mut trace = Trace { functions: vec![traits; functions.len()], minutes: vec![Vec::new(); minutes] };
-    for (index, calls) in functions.iter().enumerate() {
-        calls.iter().for_each(|(minute, times)| trace.add(*minute, u32::try_from(index).unwrap(), *times));
+    let mut trace = Trace::new(minutes);
+    for calls in functions {
+        let function = trace.push(traits);
+        calls.iter().for_each(|(minute, times)| trace.add(*minute, function, *times));
     }
     trace
 }
 
 fn fixed(trace: &Trace, seconds: u32) -> Outcome {
-    replay(trace, &mut Fixed(seconds), &mut |_| {})
+    replay(trace, |_| Fixed(seconds), 2, &mut |_| {})
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn calls_of_a_minute_are_spread_over_it() {
 #[test]
 fn who_is_still_busy_is_not_cold() {
     let mut long = trace(10, &[&[(0, 1), (1, 1)]]);
-    long.functions[0].duration_ms = 90_000.0;
+    long.traits_mut(0).unwrap().duration_ms = 90_000.0;
     let outcome = fixed(&long, 0);
     assert_eq!((outcome.cold_starts, outcome.wasted_gb_s), (1, 0.0));
     // From the start of the first call to the end of the second one, the minute in which both run counted once.
@@ -72,4 +73,21 @@ fn the_fullest_minute_is_the_peak_and_each_function_counts_by_itself() {
 fn nothing_is_nothing() {
     let outcome = fixed(&trace(0, &[]), 60);
     assert_eq!((outcome.cold_share(), outcome.average_gb, outcome.cold_share_p75), (0.0, 0.0, 0.0));
+}
+
+#[test]
+fn parts_add_up_and_every_minute_is_told() {
+    use crate::simulate::trace::PART_FUNCTIONS;
+    let mut trace = Trace::new(3);
+    for _ in 0..=PART_FUNCTIONS {
+        trace.push(Traits { memory_mb: 1024.0, duration_ms: 0.0 });
+    }
+    for function in [0, PART_FUNCTIONS] {
+        (0..3).for_each(|minute| trace.add(minute, function, 1));
+    }
+    let mut told = Vec::new();
+    let outcome = replay(&trace, |_| Fixed(60), 2, &mut |minute| told.push(minute));
+    assert_eq!((outcome.calls, outcome.cold_starts, outcome.wasted_gb_s), (6, 2, 360.0));
+    assert!((outcome.peak_gb - 2.0).abs() < 1e-9);
+    assert_eq!(told, [0, 1, 1, 2, 2, 3]);
 }

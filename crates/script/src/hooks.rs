@@ -1,0 +1,88 @@
+//! A context before the script: the parts of the language, the prelude, and the prelude's functions that the platform
+//! calls.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rquickjs::context::intrinsic as part;
+use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime, TypedArray};
+
+use crate::loader::load_module;
+use crate::natives;
+use crate::shared::Shared;
+
+/// An empty context with everything but `eval` and its like: code comes from the package and from nowhere else.
+pub(crate) fn new_context(runtime: &Runtime) -> rquickjs::Result<Context> {
+    Context::builder()
+        .with::<part::Date>()
+        .with::<part::RegExpCompiler>()
+        .with::<part::RegExp>()
+        .with::<part::Json>()
+        .with::<part::Proxy>()
+        .with::<part::MapSet>()
+        .with::<part::TypedArrays>()
+        .with::<part::Promise>()
+        .with::<part::Performance>()
+        .with::<part::WeakRef>()
+        .with::<part::DOMException>()
+        .build(runtime)
+}
+
+/// Evaluates the prelude and gives it what it needs.
+pub(crate) fn install(ctx: &Ctx<'_>, bytecode: &[u8], shared: &Rc<Shared>) -> rquickjs::Result<Hooks> {
+    let (prelude, _evaluated_at_once) = load_module(ctx, bytecode)?.eval()?;
+    let install: Function<'_> = prelude.get("install")?;
+    let variables: Vec<Vec<&str>> =
+        shared.options.env.iter().map(|(name, value)| vec![name.as_str(), value.as_str()]).collect();
+    let exported: Object<'_> = install.call((natives::object(ctx, shared)?, variables))?;
+    Hooks::of(ctx, &exported)
+}
+
+/// The functions of the prelude that the platform calls.
+pub(crate) struct Hooks {
+    pub(crate) begin: Persistent<Function<'static>>,
+    pub(crate) cancel: Persistent<Function<'static>>,
+    pub(crate) loaded: Persistent<Function<'static>>,
+    pub(crate) body_piece: Persistent<Function<'static>>,
+    pub(crate) drained: Persistent<Function<'static>>,
+    pub(crate) fire_timer: Persistent<Function<'static>>,
+    pub(crate) uncaught: Persistent<Function<'static>>,
+    pub(crate) fetched: Persistent<Function<'static>>,
+    pub(crate) fetched_piece: Persistent<Function<'static>>,
+}
+
+impl Hooks {
+    fn of<'js>(ctx: &Ctx<'js>, exported: &Object<'js>) -> rquickjs::Result<Self> {
+        let hook = |name: &str| {
+            let hook = exported.get::<_, Function<'js>>(name)?;
+            Ok::<_, rquickjs::Error>(Persistent::save(ctx, hook))
+        };
+        Ok(Self {
+            begin: hook("begin")?,
+            cancel: hook("cancel")?,
+            loaded: hook("loaded")?,
+            body_piece: hook("bodyPiece")?,
+            drained: hook("drained")?,
+            fire_timer: hook("fireTimer")?,
+            uncaught: hook("uncaught")?,
+            fetched: hook("fetched")?,
+            fetched_piece: hook("fetchedPiece")?,
+        })
+    }
+
+    /// Calls `hook` with a piece of a body, its end or its error.
+    pub(crate) fn deliver(
+        &self,
+        ctx: &Ctx<'_>,
+        hook: &Persistent<Function<'static>>,
+        id: u32,
+        piece: Option<Result<Bytes, String>>,
+    ) -> rquickjs::Result<()> {
+        let hook = hook.clone().restore(ctx)?;
+        match piece {
+            Some(Ok(bytes)) => hook.call((id, TypedArray::<u8>::new_copy(ctx.clone(), bytes)?)),
+            None => hook.call((id,)),
+            Some(Err(error)) => hook.call((id, rquickjs::Undefined, error)),
+        }
+    }
+}
