@@ -30,7 +30,9 @@ const TICKS: u64 = 1;
 /// The state of one store.
 pub(crate) struct Guest {
     env: Arc<[(String, String)]>,
-    wasi: WasiCtx,
+    /// Made when it is asked for: its random numbers alone cost more than a short guest's own work, and few guests
+    /// need any of it.
+    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     table: ResourceTable,
     outgoing: Outgoing,
@@ -55,16 +57,11 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 /// A store for a new guest, whose call is over at `deadline`.
 pub(crate) fn store(loaded: &Loaded, deadline: Instant) -> Store<Guest> {
     let log = Arc::new(GuestLog::new(Arc::clone(&loaded.output)));
-    let mut wasi = WasiCtx::builder();
-    wasi.allow_tcp(false)
-        .allow_udp(false)
-        .stdout(LogStreams::new(&log, LogStream::Stdout))
-        .stderr(LogStreams::new(&log, LogStream::Stderr));
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES_MAX);
     let guest = Guest {
         env: Arc::clone(&loaded.env),
-        wasi: wasi.build(),
+        wasi: None,
         http: WasiHttpCtx::new(),
         table,
         outgoing: Outgoing::new(loaded),
@@ -85,6 +82,16 @@ pub(crate) fn store(loaded: &Loaded, deadline: Instant) -> Store<Guest> {
         Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::task::yield_now())))
     });
     store
+}
+
+/// Clocks, random numbers and log streams; no files and no sockets.
+fn context(log: &Arc<GuestLog>) -> WasiCtx {
+    WasiCtx::builder()
+        .allow_tcp(false)
+        .allow_udp(false)
+        .stdout(LogStreams::new(log, LogStream::Stdout))
+        .stderr(LogStreams::new(log, LogStream::Stderr))
+        .build()
 }
 
 /// The interface `wasi:cli/environment`.
@@ -110,7 +117,8 @@ impl environment::Host for Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let ctx = self.wasi.get_or_insert_with(|| context(&self.log));
+        WasiCtxView { ctx, table: &mut self.table }
     }
 }
 
