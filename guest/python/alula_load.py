@@ -21,6 +21,7 @@ class Settings:
         self.instance, self.memory_mb = values["instance"], int(values["memory_mb"])
         self.concurrency, self.cpus = int(values["concurrency"]), int(values["cpus"])
         self.response_bytes_max = int(values["response_bytes_max"])
+        self.is_parent = values.get("parent") == "yes"  # whether instances are to be forked from this process
 
 
 def load(settings):

@@ -56,6 +56,7 @@ pub(crate) struct Platform {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) spawner: SpawnerWatch,
     pub(crate) languages: Arc<Languages>,
+    pub(crate) stems: Stems,
     pub(crate) log_service: LogService,
     pub(crate) run_service: RunService,
     pub(crate) metrics: Metrics,
@@ -91,6 +92,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
         stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
+    let stems = processes.stems.clone();
     let backends = Backends::open(processes, policy, program, &data_dir)?;
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &backends).await?;
@@ -137,6 +139,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         launcher,
         spawner,
         languages,
+        stems,
         log_service: telemetry.log_service,
         run_service: telemetry.run_service,
         metrics: telemetry.metrics,

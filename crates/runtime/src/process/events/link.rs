@@ -16,7 +16,7 @@ use super::super::Room;
 use super::flights::{Flight, Flights, Misplaced, Reply, Stage};
 use super::outbox::Outbox;
 use super::stream::OverWindow;
-use super::{Modes, answer};
+use super::{Modes, Ready, answer};
 use crate::frames::{
     CancelReason, Decoder, FailClass, Flags, Frame, FrameError, Kind, PROTOCOL_VERSION, pairs,
 };
@@ -30,8 +30,10 @@ pub(super) struct Link {
     pub(super) room: Arc<Room>,
     pub(super) outbox: Arc<Outbox>,
     flights: Mutex<Flights>,
-    ready: Mutex<Option<oneshot::Sender<Result<Modes, Fault>>>>,
+    ready: Mutex<Option<oneshot::Sender<Result<Ready, Fault>>>>,
     pub(super) call_ended: Notify,
+    /// Told when the guest has done what comes before a rest.
+    pub(super) rested: Notify,
     is_waiting: AtomicBool,
 }
 
@@ -54,7 +56,7 @@ impl Link {
     pub(super) fn open(
         room: Arc<Room>,
         socket: UnixStream,
-        ready: oneshot::Sender<Result<Modes, Fault>>,
+        ready: oneshot::Sender<Result<Ready, Fault>>,
     ) -> io::Result<(Arc<Self>, pipe::Receiver)> {
         // The end of a pipe, since of tokio's types only that is watched for reading alone. See `Outbox` for writing.
         let reader = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?.into())?;
@@ -64,6 +66,7 @@ impl Link {
             outbox: Outbox::new(socket),
             ready: Mutex::new(Some(ready)),
             call_ended: Notify::new(),
+            rested: Notify::new(),
             is_waiting: AtomicBool::new(false),
         };
         Ok((Arc::new(link), reader))
@@ -154,6 +157,10 @@ impl Link {
             }
             Kind::Credit => self.credit(number, &frame),
             Kind::Ready => self.is_ready(&frame),
+            Kind::Rested => {
+                self.rested.notify_waiters();
+                Ok(())
+            }
             Kind::Pong | Kind::Bye => Ok(()),
             kind => Err(Violation::Unexpected(kind)),
         }
@@ -172,7 +179,9 @@ impl Link {
             takes_ahead: self.room.plan.spec.concurrency == 1
                 && pairs(frame.meta()).flatten().any(|pair| pair == (b"ahead", b"yes")),
         };
-        let _ = ready.send(Ok(modes));
+        let obstacle = pairs(frame.meta()).flatten().find(|(name, _)| name == b"obstacle");
+        let obstacle = obstacle.map(|(_, text)| String::from_utf8_lossy(text).into_owned());
+        let _ = ready.send(Ok(Ready { modes, obstacle: obstacle.unwrap_or_default() }));
         Ok(())
     }
 
@@ -287,11 +296,11 @@ impl Link {
         }
     }
 
-    fn lock_ready(&self) -> MutexGuard<'_, Option<oneshot::Sender<Result<Modes, Fault>>>> {
+    fn lock_ready(&self) -> MutexGuard<'_, Option<oneshot::Sender<Result<Ready, Fault>>>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_ready(&self) -> Option<oneshot::Sender<Result<Modes, Fault>>> {
+    fn take_ready(&self) -> Option<oneshot::Sender<Result<Ready, Fault>>> {
         self.lock_ready().take()
     }
 }

@@ -14,7 +14,7 @@ use super::super::room::{limited, listeners, shim_mount};
 use super::super::{environment, pipes};
 use crate::frames::{FrameWriter, HEADER_BYTES, Head, Kind};
 use crate::language::Language;
-use crate::{Cell, EGRESS_PROXY_PORT, Launcher, Process, ProcessSpec, ZygoteSpec};
+use crate::{Cell, EGRESS_PROXY_PORT, Launcher, Parent, Process, ProcessSpec, ZygoteSpec};
 
 /// How long a process may take to get warm: many times what the slowest language needs on a busy machine.
 const WARM_WAIT: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ pub(super) async fn make(launcher: &dyn Launcher, language: &Language) -> Result
 async fn start_warm(launcher: &dyn Launcher, cell: &dyn Cell, language: &Language) -> Result<Waiting, Fault> {
     let begin = async {
         let mut waiting = match zygote_of(launcher, language) {
-            Some(zygote) => fork(cell, zygote).await?,
+            Some(zygote) => fork(cell, Parent::Runtime(zygote)).await?,
             None => start(cell, language).await?,
         };
         warm(&mut waiting.socket).await.map_err(|error| not_warm(&error.to_string()))?;
@@ -75,9 +75,9 @@ pub(super) fn zygote_of(launcher: &dyn Launcher, language: &Language) -> Option<
 }
 
 /// Has a process forked that waits for INIT or WARM.
-pub(super) async fn fork(cell: &dyn Cell, zygote: ZygoteSpec) -> Result<Waiting, Fault> {
+pub(crate) async fn fork(cell: &dyn Cell, parent: Parent) -> Result<Waiting, Fault> {
     let Ends { socket, output, inside } = ends()?;
-    let process = Arc::from(cell.fork(zygote, inside).await?);
+    let process = Arc::from(cell.fork(parent, inside).await?);
     Ok(Waiting { process, socket, output })
 }
 
