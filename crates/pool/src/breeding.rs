@@ -41,7 +41,7 @@ impl Pool {
     fn zygote_failed(&self, pool: &VersionPool, fault: &Fault) {
         let key = &pool.plan.key;
         tracing::debug!(version = %key, code = %fault.code, "nothing was forked: {fault}");
-        if pool.let_zygote_go().is_some() {
+        if pool.let_zygote_go() {
             self.decided(key, What::ZygoteLetGo { end: ZygoteEnd::Gone });
         }
         self.no_zygote(pool, "an instance that was forked did not start", fault);
@@ -92,7 +92,7 @@ impl Pool {
         let in_scope = pools.iter().filter(|pool| scope.holds(&pool.plan));
         let oldest = in_scope.filter_map(|pool| Some((pool.zygote_used_at()?, pool)));
         let Some((_, pool)) = oldest.min_by_key(|(used_at, _)| *used_at) else { return false };
-        if pool.let_zygote_go().is_some() {
+        if pool.let_zygote_go() {
             self.decided(&pool.plan.key, What::ZygoteLetGo { end: ZygoteEnd::GaveWay });
             self.keeper().forking(&pool.plan.key).start_over();
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, FunctionSpec, Name, Tier, VersionKey};
-use alula_pool::{InstanceState, Lease, Pool, PoolOptions};
+use alula_pool::{Ceiling, Ceilings, InstanceState, Lease, Pool, PoolOptions};
 use alula_runtime::fake::{Breeds, FakeBackend, Script};
 use alula_runtime::{Usage, VersionPlan};
 use tokio::time::{Instant, sleep};
@@ -22,6 +22,11 @@ fn pool(breeds: Breeds, options: PoolOptions) -> (Pool, FakeBackend) {
     let pool = Pool::new(options, Arc::new(backend.clone()), "n".to_owned());
     tokio::spawn(pool.clone().run());
     (pool, backend)
+}
+
+fn with_memory(memory_bytes: u64) -> PoolOptions {
+    let node = Ceiling { memory_bytes, ..Ceilings::default().node };
+    PoolOptions { ceilings: Ceilings { node, ..Ceilings::default() }, ..PoolOptions::default() }
 }
 
 fn plan_of(function: &str, version: u64) -> Arc<VersionPlan> {
@@ -133,7 +138,7 @@ async fn it_outlives_its_instances_and_goes_when_nothing_is_started_for_long() {
 
 #[tokio::test(start_paused = true)]
 async fn it_counts_as_memory_and_gives_way_before_any_instance() {
-    let options = PoolOptions { memory_bytes_max: 450 * MIB, ..PoolOptions::default() };
+    let options = with_memory(450 * MIB);
     let (pool, backend) = pool(Breeds::Zygote(None), options);
     let plan = plan_of("slow", 1);
     let (leases, tiers) = starts(&pool, &plan, 3).await;
@@ -148,7 +153,7 @@ async fn it_counts_as_memory_and_gives_way_before_any_instance() {
 
 #[tokio::test(start_paused = true)]
 async fn none_is_made_where_there_is_no_room_for_it() {
-    let options = PoolOptions { memory_bytes_max: 220 * MIB, ..PoolOptions::default() };
+    let options = with_memory(220 * MIB);
     let (pool, backend) = pool(Breeds::Zygote(None), options);
     let (_leases, _) = starts(&pool, &plan_of("slow", 1), 2).await;
     assert_eq!((backend.counts().breeds, backend.counts().instances), (0, 2));

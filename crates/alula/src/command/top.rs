@@ -125,6 +125,9 @@ fn rows(instances: &[InstanceInfo], before: Option<&[InstanceInfo]>) -> Vec<Row>
             let used_us = instance.cpu_us.saturating_sub(earlier.map_or(0, |earlier| earlier.cpu_us));
             *cores += used_us as f64 / INTERVAL.as_micros() as f64;
         }
+        if instance.state == InstanceState::Zygote {
+            continue;
+        }
         *row.from.entry(instance.tier.map_or("-", super::instances::tier)).or_default() += 1;
     }
     rows.into_values().collect()

@@ -128,17 +128,14 @@ impl VersionPool {
         }
     }
 
-    /// Lets the zygote go; whether there was one.
-    pub(crate) fn let_zygote_go(&self) -> Option<()> {
+    /// Lets the zygote go; false where there was none.
+    pub(crate) fn let_zygote_go(&self) -> bool {
         let mut state = self.state();
-        match std::mem::take(&mut state.breeding) {
-            Breeding::Ready(bred) => Some(()),
-            making @ Breeding::Making => {
-                state.breeding = making;
-                None
-            }
-            Breeding::None => None,
+        let has_one = matches!(state.breeding, Breeding::Ready(_));
+        if has_one {
+            state.breeding = Breeding::None;
         }
+        has_one
     }
 
     /// Looks at the zygote: counts its memory, and lets it go where it is worn or not used any more.

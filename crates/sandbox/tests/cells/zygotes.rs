@@ -132,7 +132,7 @@ async fn a_forked_instance_looks_like_any_other(sandbox: &Sandbox) -> Outcome {
     let bench = Bench::new(sandbox, "");
     let change = |spec: &mut FunctionSpec| {
         spec.env = BTreeMap::from([("OWN".to_owned(), "ä\n=".to_owned())]);
-        spec.tmp_mb = 7;
+        spec.tmp_mb = Some(7);
     };
     let plan = bench.plan(change);
     let Some(zygote) = bench.breed_of(Arc::clone(&plan)).await else { return no_zygotes() };
@@ -325,7 +325,7 @@ async fn instances_outlive_their_zygote(sandbox: &Sandbox) -> Outcome {
 
 async fn limits_hold_for_each_instance(sandbox: &Sandbox) -> Outcome {
     let bench = Bench::new(sandbox, "");
-    let plan = bench.plan(|spec| (spec.memory_mb, spec.tmp_mb, spec.processes_max) = (64, 3, 9));
+    let plan = bench.plan(|spec| (spec.memory_mb, spec.tmp_mb, spec.processes_max) = (64, Some(3), Some(9)));
     let Some(zygote) = bench.breed_of(plan).await else { return no_zygotes() };
     let zygote = zygote.unwrap();
     let (one, two) = (start(&zygote, "one").await, start(&zygote, "two").await);
