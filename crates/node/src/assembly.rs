@@ -82,8 +82,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
     let policy = egress_policy(&config)?;
     let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
-    let spawner = sandbox.watch();
-    let launcher: Arc<dyn Launcher> = Arc::new(sandbox);
+    let (spawner, launcher): (_, Arc<dyn Launcher>) = (sandbox.watch(), Arc::new(sandbox));
     let processes = ProcessBackend {
         launcher: Arc::clone(&launcher),
         languages: Arc::clone(&languages),
@@ -99,7 +98,6 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let unpacking = UnpackFirst { control: control.clone(), inner: backends };
     let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
-    let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
     let gateway = alula_gateway::Parts {
@@ -133,8 +131,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         data_plane,
         gateway,
         api,
+        histories: Histories::load_into(&pool, &data_dir),
         pool,
-        histories,
         control,
         launcher,
         spawner,

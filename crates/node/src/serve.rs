@@ -49,11 +49,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     // It asks the kernel what every instance uses, which must not hold up calls.
     let housekeeping = tokio::spawn(platform.pool.clone().run());
     let retiring = tokio::spawn(retire_on_change(platform.control.clone(), platform.pool.clone()));
-    let stocking = tokio::spawn(stock_on_change(
-        platform.control.clone(),
-        platform.stems.clone(),
-        Arc::clone(&platform.languages),
-    ));
+    let stocking = stocking(&platform);
     let showing = tokio::spawn(show_instances(platform.pool.clone(), platform.metrics));
     let remembering = tokio::spawn(platform.histories.clone().run(platform.pool.clone()));
     let collecting = tokio::spawn(collect_garbage(platform.control.clone(), platform.pool.clone()));
@@ -124,6 +120,11 @@ async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Poo
             entry.is_some_and(|entry| entry.plan(&Qualifier::Version(key.version)).is_ok())
         });
     }
+}
+
+fn stocking(platform: &Platform) -> tokio::task::JoinHandle<()> {
+    let languages = Arc::clone(&platform.languages);
+    tokio::spawn(stock_on_change(platform.control.clone(), platform.stems.clone(), languages))
 }
 
 /// Keeps cells prepared for the languages that functions are written in, now and whenever the catalog changes.

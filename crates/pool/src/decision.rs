@@ -178,12 +178,7 @@ impl fmt::Display for What {
                 )
             }
             Self::Unfit { reason } => write!(f, "no zygote, every instance loads the code anew: {reason}"),
-            Self::ZygoteLetGo { end } => f.write_str(match end {
-                ZygoteEnd::GaveWay => "the zygote gave way: an instance needed the memory",
-                ZygoteEnd::Unused => "let the zygote go: nothing was started for ten minutes",
-                ZygoteEnd::Worn => "let the zygote go: it has served long; the next start makes another",
-                ZygoteEnd::Gone => "the zygote has ended or could not be forked; starts load the code again",
-            }),
+            Self::ZygoteLetGo { end } => end.fmt(f),
             Self::ShortOfFloor { actual, min_instances } => {
                 write!(f, "short of instances: {actual} are there, min_instances is {min_instances}")
             }

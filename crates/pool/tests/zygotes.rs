@@ -138,7 +138,7 @@ async fn it_outlives_its_instances_and_goes_when_nothing_is_started_for_long() {
 
 #[tokio::test(start_paused = true)]
 async fn it_counts_as_memory_and_gives_way_before_any_instance() {
-    let options = with_memory(450 * MIB);
+    let options = with_memory(420 * MIB);
     let (pool, backend) = pool(Breeds::Zygote(None), options);
     let plan = plan_of("slow", 1);
     let (leases, tiers) = starts(&pool, &plan, 3).await;

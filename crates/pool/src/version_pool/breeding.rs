@@ -4,6 +4,7 @@
 //! memory of one more process. It counts as memory of this node but never makes anybody give way for it, and is the
 //! first that gives way to an instance. A version whose code cannot be forked is not tried again.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,4 +194,15 @@ pub enum ZygoteEnd {
     Worn,
     /// It has ended by itself, or did not fork.
     Gone,
+}
+
+impl fmt::Display for ZygoteEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GaveWay => "the zygote gave way: an instance needed the memory",
+            Self::Unused => "let the zygote go: nothing was started for ten minutes",
+            Self::Worn => "let the zygote go: it has served long; the next start makes another",
+            Self::Gone => "the zygote has ended or could not be forked; starts load the code again",
+        })
+    }
 }
