@@ -116,6 +116,8 @@ impl Bench {
             answered.body.collect(1024).await.unwrap();
             took.push((start.elapsed(), started.start, started.init));
             started.instance.stop(StopGrace(Duration::ZERO)).await;
+            // Long enough for the next cell to be prepared.
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         print("version zygote", took, &format!("{} KB", zygote.usage().memory_bytes / 1024));
     }
