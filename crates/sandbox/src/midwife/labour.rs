@@ -53,8 +53,8 @@ impl Spaces {
 pub(super) struct Place<'a> {
     pub(super) order: &'a ForkOrder,
     pub(super) spaces: &'a Spaces,
-    /// Files into which its number is written.
-    pub(super) groups: &'a [OwnedFd],
+    /// Numbers of the files by which it joins the cell's control groups.
+    pub(super) groups: &'a [u64],
     /// The zygote's number in its own cell, which the child must not have in the other.
     pub(super) zygote_inside: i32,
 }
@@ -131,9 +131,10 @@ fn descend(line: &mut Vec<Tracee>, place: &Place<'_>) -> io::Result<i32> {
     };
     let last = &line[line.len() - 1];
     inside.check(place.spaces, last.pid)?;
+    let own = last.write_scratch_at(4, u64::from(b'0'))?;
     for group in place.groups {
-        rustix::io::write(group, last.pid.to_string().as_bytes())
-            .map_err(|error| named("group", &error.into()))?;
+        // By itself: the kernel makes whoever moves another process wait for milliseconds.
+        last.call(libc::SYS_write, &[*group, own, 1]).map_err(|error| named("group", &error))?;
     }
     last.call(libc::SYS_sigaltstack, &[stack, 0])?;
     if let Some([address, size, signature]) = sequences {

@@ -121,7 +121,9 @@ impl Midwife {
         let (ruleset, rest) = rest.split_at(usize::from(order.landlock));
         let (standard, groups) = rest.split_at(STANDARD.min(rest.len()));
         let spaces = labour::Spaces::of(holder)?;
-        let given: Vec<_> = spaces.fds().chain(ruleset.iter().chain(standard).map(AsFd::as_fd)).collect();
+        // The zygote knows those for the new process by their place at the end.
+        let others = ruleset.iter().chain(groups).chain(standard).map(AsFd::as_fd);
+        let given: Vec<_> = spaces.fds().chain(others).collect();
         let numbers: Vec<u64> = serde_json::from_slice(&self.ask(FORK, &given)?)?;
         if numbers.len() != given.len() {
             return Err(io::Error::other("the zygote did not take what it was given"));
@@ -131,8 +133,14 @@ impl Midwife {
         say(&self.zygote, GO, &[])?;
         // A zygote that does something else than to fork is of no use any more.
         let child = tracee::await_fork(self.zygote_pid).inspect_err(|_| tracee::kill(self.zygote_pid))?;
-        let zygote_inside = self.zygote_inside;
-        labour::settle(child, &labour::Place { order, spaces: &spaces, groups, zygote_inside }, &numbers)
+        let first_group = given.len() - standard.len() - groups.len();
+        let place = labour::Place {
+            order,
+            spaces: &spaces,
+            groups: numbers.get(first_group..first_group + groups.len()).unwrap_or_default(),
+            zygote_inside: self.zygote_inside,
+        };
+        labour::settle(child, &place, &numbers)
     }
 
     /// Its number could stand for another process once it has ended.

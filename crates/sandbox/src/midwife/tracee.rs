@@ -137,14 +137,23 @@ impl Tracee {
 
     /// Writes words below its stack, out of the way of what it keeps there, and gives their address.
     pub(super) fn write_scratch(&self, words: &[u64]) -> io::Result<u64> {
+        for (index, word) in (0..).zip(words) {
+            self.write_scratch_at(index, *word)?;
+        }
+        Ok(self.scratch())
+    }
+
+    /// Writes one word behind `index` others of the scratch place, and gives its address.
+    pub(super) fn write_scratch_at(&self, index: u64, word: u64) -> io::Result<u64> {
+        let place = self.scratch() + 8 * index;
+        request(libc::PTRACE_POKEDATA, self.pid, usize_of(place), usize_of(word))?;
+        Ok(place)
+    }
+
+    fn scratch(&self) -> u64 {
         /// More than what a function may keep below its stack without saying so, on every architecture.
         const BELOW: u64 = 1024;
-        let at = (registers::stack(&self.origin) - BELOW) & !0xf;
-        for (index, word) in words.iter().enumerate() {
-            let place = at + 8 * index as u64;
-            request(libc::PTRACE_POKEDATA, self.pid, usize_of(place), usize_of(*word))?;
-        }
-        Ok(at)
+        (registers::stack(&self.origin) - BELOW) & !0xf
     }
 
     fn step(&self, number: libc::c_long, arguments: &[u64]) -> io::Result<(u64, Option<i32>)> {
