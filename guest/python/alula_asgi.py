@@ -3,12 +3,13 @@
 import asyncio
 import contextvars
 import signal
+from functools import partial
 from urllib.parse import unquote
 
 import alula_log
 import alula_shim
 from alula_frames import (
-    ARENA, BODY_MAX, CANCEL, CREDIT, DATA, END, FAIL, FAIL_BAD_RESULT, FAIL_CANCELLED, INVOKE, MORE, PING, PONG, REPLY,
+    ARENA, BODY_MAX, CANCEL, CREDIT, DATA, END, FAIL, FAIL_BAD_RESULT, FAIL_CANCELLED, INVOKE, MORE, PING, PONG, REST, REPLY,
     SHUTDOWN, WINDOW, frame, unpack,
 )
 
@@ -145,6 +146,8 @@ class Server:
             exchange.task.cancel()
         elif kind == PING:
             self.link.send(frame(PONG))
+        elif kind == REST:
+            alula_shim.rest(self.link)
         elif kind == SHUTDOWN and self.stopping is None:
             self.stopping = self.loop.create_task(self.shut_down())
 
@@ -253,14 +256,17 @@ class Handler(Server):
 
 
 def prepare(link, settings, target, kind):
-    """The function that serves `target` for ever."""
+    """Gives the function that makes an event loop in the process that will serve, and gives the one that does."""
     if kind == "event":
         import alula_event  # noqa: F401 while the shim's folder can be imported from
 
-        server = Handler(link, settings, target)
-        return lambda: server.serve("whole")
-    server = Application(link, settings, target)
-    lifespan = Lifespan(server)
-    if server.loop.run_until_complete(lifespan.start()):
-        server.lifespan = lifespan
-    return lambda: server.serve("stream")
+        return lambda: partial(Handler(link, settings, target).serve, "whole")
+
+    def begin():
+        server = Application(link, settings, target)
+        lifespan = Lifespan(server)
+        if server.loop.run_until_complete(lifespan.start()):
+            server.lifespan = lifespan
+        return partial(server.serve, "stream")
+
+    return begin

@@ -38,6 +38,7 @@ class Link:
         self.logs, self.logs_size = [], 0
         self.log_allowance, self.log_sent_at = LOG_BURST, 0.0
         self.flusher, self.flusher_awake = None, False
+        self.heir = None  # called in the next forked child, where that is to have a connection of its own
         self.current_call = lambda: self.call
         self.poll = select.poll()
         self.poll.register(fd, select.POLLIN)
@@ -181,11 +182,20 @@ class Link:
 
     def leave(self):
         """In a forked child: the connection belongs to the parent."""
+        if self.heir:
+            return self.heir()
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = -1
         self.lock = allocate_lock()
         self.logs, self.logs_size, self.flusher, self.flusher_awake = [], 0, None, True
+
+    def start_over(self):
+        """In a process that has another connection under the same number."""
+        self.lock = allocate_lock()
+        self.buffer, self.at, self.set_aside, self.logs, self.logs_size = b"", 0, [], [], 0
+        self.call, self.cancellable, self.is_asked = 0, 0, False
+        self.flusher, self.flusher_awake = None, False
 
 
 def connect():

@@ -23,6 +23,7 @@ class Settings:
         self.response_bytes_max = int(values["response_bytes_max"])
         self.arena_bytes = int(values.get("arena_bytes", 0))
         self.socket_body_bytes_max = int(values.get("socket_body_bytes_max", 0))
+        self.is_parent = values.get("parent") == "yes"  # whether instances are to be forked from this process
 
 
 def load(settings):

@@ -17,7 +17,7 @@ import alula_load
 import alula_log
 from alula_frames import (
     AHEAD, ARENA, BYE, CANCEL, CREDIT, DATA, END, ERROR, FAIL, FAIL_CANCELLED, FAIL_INIT, INIT, INVOKE, MORE, PING, PONG,
-    PROTOCOL_VERSION, READY, SHUTDOWN, SKIPPABLE, STDERR, TAKE_BACK, WAITING, WARM, WARMED, frame,
+    PROTOCOL_VERSION, READY, REST, RESTED, SHUTDOWN, SKIPPABLE, STDERR, TAKE_BACK, WAITING, WARM, WARMED, frame,
 )
 
 loaded_here = frozenset(sys.modules)
@@ -76,10 +76,23 @@ def serve(link, settings, run):
                 link.spin()
         elif kind == PING:
             link.send(frame(PONG))
+        elif kind == REST:
+            rest(link)
         elif kind == SHUTDOWN:
             shut_down(link)
         elif kind not in (CANCEL, CREDIT, DATA, TAKE_BACK) and not flags & SKIPPABLE:
             link.exit(70)
+
+
+def rest(link):
+    """Gives memory back before this process stands still for a while."""
+    gc.collect()
+    try:
+        # Only where it is loaded: loading it would take more than there is to be had.
+        sys.modules["ctypes"].CDLL(None).malloc_trim(0)
+    except (KeyError, AttributeError, OSError):
+        pass
+    link.send(frame(RESTED))
 
 
 def shut_down(link):
@@ -123,7 +136,8 @@ def ready(link, request, response, ahead="no"):
 
 
 def prepare(link, settings):
-    """Loads the user's code and gives the function that serves it."""
+    """Loads the user's code. Gives a function to be called in the process that will serve it, which gives the function
+    that does."""
     target, kind = alula_load.load(settings)
     if "logging" in sys.modules:
         alula_log.capture_logging(link)
@@ -153,7 +167,7 @@ def prepare(link, settings):
         ready(link, "whole", response, ahead)
         serve(link, settings, run)
 
-    return loop
+    return lambda: loop
 
 
 def get_warm(link):
@@ -180,11 +194,26 @@ def run(link):
         settings = alula_load.Settings(meta)
         if settings.arena_bytes:
             link.arena = alula_arena.Arena(settings.arena_bytes, settings.socket_body_bytes_max)
-        loop = prepare(link, settings)
+        # A process to fork from has no threads; lines that come fast wait until it is ready.
+        link.flusher_awake = settings.is_parent
+        begin = prepare(link, settings)
+        if settings.is_parent:
+            become_parent(link, settings)
+        loop = begin()
     except BaseException as error:
         report_start(link, error)
         link.exit(1)
     loop()
+
+
+def become_parent(link, settings):
+    """Returns in each instance that is forked from this process."""
+    sys.path.append(alula_log.OWN_FOLDER)
+    try:
+        import alula_snapshot
+    finally:
+        sys.path.remove(alula_log.OWN_FOLDER)
+    alula_snapshot.wait(link, settings)
 
 
 def report_start(link, error):

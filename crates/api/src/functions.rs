@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alula_control::FunctionEntry;
 use alula_model::{ErrorCode, Fault, Function, FunctionSpec, Name, Run};
+use alula_pool::InstanceState;
 use alula_store::RunFilter;
 use alula_wire::{
     ErrorAnswer, ErrorInfo, FunctionDetail, FunctionPage, FunctionSummary, RecentRuns, Version, query,
@@ -196,7 +197,7 @@ fn not_invocable(api: &Api, spec: &FunctionSpec) -> Option<Fault> {
 fn instances_by_function(api: &Api, namespace: &Name) -> HashMap<Name, u64> {
     let mut counts = HashMap::new();
     for view in api.parts.pool.instances() {
-        if view.key.namespace == *namespace {
+        if view.key.namespace == *namespace && view.state != InstanceState::Zygote {
             *counts.entry(view.key.function).or_insert(0) += 1;
         }
     }

@@ -31,7 +31,7 @@ pub(crate) async fn info(State(api): State<Api>, actor: Actor, _no_query: NoQuer
         uptime_ms: api.parts.clock.now().millis_since(started_at),
         data_plane_url: api.options.data_plane_url.clone(),
         functions: api.parts.control.catalog().load().entries().count() as u64,
-        instances: api.parts.pool.instances().len() as u64,
+        instances: api.parts.pool.counts().ready() as u64,
         in_flight: api.parts.invoker.in_flight() as u64,
         actor: actor.as_str().to_owned(),
         runtimes: runtime_infos(&api),
@@ -167,6 +167,7 @@ pub(crate) fn instance_info(view: &InstanceView) -> InstanceInfo {
         state: match view.state {
             InstanceState::Idle => alula_wire::InstanceState::Idle,
             InstanceState::Busy => alula_wire::InstanceState::Busy,
+            InstanceState::Zygote => alula_wire::InstanceState::Zygote,
         },
         in_flight: view.in_flight.into(),
         memory_bytes: view.usage.memory_bytes,

@@ -6,7 +6,7 @@ use alula_control::Control;
 use alula_gateway::Observe;
 use alula_invoke::{OpenRun, RunSink};
 use alula_model::{Fault, InstanceId, SpecError, VersionKey};
-use alula_runtime::{Backend, BoxFuture, Started, VersionPlan};
+use alula_runtime::{Backend, BoxFuture, Bred, Started, VersionPlan};
 use alula_telemetry::metrics::{Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
 
@@ -46,6 +46,13 @@ impl Backend for UnpackFirst {
         Box::pin(async move {
             self.control.ensure_code(&plan).await?;
             self.inner.start(plan, id).await
+        })
+    }
+
+    fn breed(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Bred, Fault>> {
+        Box::pin(async move {
+            self.control.ensure_code(&plan).await?;
+            self.inner.breed(plan, id).await
         })
     }
 }

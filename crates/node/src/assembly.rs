@@ -56,6 +56,7 @@ pub(crate) struct Platform {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) spawner: SpawnerWatch,
     pub(crate) languages: Arc<Languages>,
+    pub(crate) stems: Stems,
     pub(crate) log_service: LogService,
     pub(crate) run_service: RunService,
     pub(crate) metrics: Metrics,
@@ -80,8 +81,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let telemetry = telemetry(&config, &data_dir, &store, &clock);
     let policy = egress_policy(&config)?;
     let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
-    let spawner = sandbox.watch();
-    let launcher: Arc<dyn Launcher> = Arc::new(sandbox);
+    let (spawner, launcher): (_, Arc<dyn Launcher>) = (sandbox.watch(), Arc::new(sandbox));
     let processes = ProcessBackend {
         launcher: Arc::clone(&launcher),
         languages: Arc::clone(&languages),
@@ -91,13 +91,13 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         socket_body_bytes_max: config.sandbox.socket_body_bytes_max,
         stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
+    let stems = processes.stems.clone();
     let backends = Backends::open(processes, policy, program, &data_dir)?;
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &backends).await?;
     let unpacking = UnpackFirst { control: control.clone(), inner: backends };
     let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
-    let histories = Histories::load_into(&pool, &data_dir);
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
     let gateway = gateway_parts(&invoker, &control, &clock, &telemetry.metrics);
@@ -125,12 +125,13 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         data_plane,
         gateway,
         api,
+        histories: Histories::load_into(&pool, &data_dir),
         pool,
-        histories,
         control,
         launcher,
         spawner,
         languages,
+        stems,
         log_service: telemetry.log_service,
         run_service: telemetry.run_service,
         metrics: telemetry.metrics,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alula_model::{Fault, InstanceId, SpecError};
 use alula_runtime::language::Home;
-use alula_runtime::{Backend, BoxFuture, ProcessBackend, Started, VersionPlan};
+use alula_runtime::{Backend, BoxFuture, Bred, ProcessBackend, Started, VersionPlan};
 use alula_sandbox::{CheckedEgress, EgressPolicy};
 use alula_script_host::{ScriptBackend, ScriptOptions};
 use alula_store::DataDir;
@@ -67,5 +67,9 @@ impl Backend for Backends {
 
     fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
         self.of(&plan).start(plan, id)
+    }
+
+    fn breed(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Bred, Fault>> {
+        self.of(&plan).breed(plan, id)
     }
 }

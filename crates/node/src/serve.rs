@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use alula_model::{Qualifier, VersionKey};
+use alula_runtime::Stems;
+use alula_runtime::language::{Home, Languages};
 use alula_telemetry::metrics::{InstanceState, Metrics};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -45,6 +47,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     announce(&platform, &bound);
 
     let (stop, stop_telemetry) = (CancellationToken::new(), CancellationToken::new());
+    let stocking = stocking(&platform);
     let logs = tokio::spawn(platform.log_service.run(stop_telemetry.clone()));
     let runs = tokio::spawn(platform.run_service.run(stop_telemetry.clone()));
     // It asks the kernel what every instance uses, which must not hold up calls.
@@ -92,6 +95,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
         () = signals.next() => tracing::warn!("stopping at once: running calls are cut"),
     }
     retiring.abort();
+    stocking.abort();
     collecting.abort();
     remembering.abort();
     forgetting.abort();
@@ -120,6 +124,25 @@ async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Poo
     }
 }
 
+fn stocking(platform: &Platform) -> tokio::task::JoinHandle<()> {
+    let languages = Arc::clone(&platform.languages);
+    tokio::spawn(stock_on_change(platform.control.clone(), platform.stems.clone(), languages))
+}
+
+/// Keeps cells prepared for the languages that functions are written in, now and whenever the catalog changes.
+async fn stock_on_change(control: alula_control::Control, stems: Stems, languages: Arc<Languages>) {
+    let mut changed = control.catalog().changed();
+    changed.mark_changed();
+    while changed.changed().await.is_ok() {
+        let snapshot = Arc::clone(&control.catalog().load());
+        let plans = snapshot.entries().filter_map(|entry| entry.plan(&Qualifier::Latest).ok());
+        let runtimes: HashSet<_> = plans.map(|plan| plan.spec.runtime.as_str()).collect();
+        let used = runtimes.into_iter().filter_map(|runtime| languages.get(runtime));
+        let used: Vec<_> = used.filter(|language| language.manifest.home == Home::Cell).collect();
+        stems.serve(&used);
+    }
+}
+
 /// Deletes packages, code and builds that nothing refers to, now and then: publishing waits for it.
 async fn collect_garbage(control: alula_control::Control, pool: alula_pool::Pool) {
     let mut ticks = tokio::time::interval(GARBAGE_INTERVAL);
@@ -145,13 +168,19 @@ async fn forget_start() {
 /// Shows the pool's counts as metrics.
 async fn show_instances(pool: alula_pool::Pool, metrics: Metrics) {
     let gauge = |state| metrics.instances(state);
-    let (starting, idle, busy) =
-        (gauge(InstanceState::Starting), gauge(InstanceState::Idle), gauge(InstanceState::Busy));
+    let (starting, idle) = (gauge(InstanceState::Starting), gauge(InstanceState::Idle));
+    let (busy, zygotes) = (gauge(InstanceState::Busy), gauge(InstanceState::Zygote));
     let mut ticks = tokio::time::interval(GAUGE_INTERVAL);
     loop {
         ticks.tick().await;
         let counts = pool.counts();
-        for (gauge, count) in [(&starting, counts.starting), (&idle, counts.idle), (&busy, counts.busy)] {
+        let shown = [
+            (&starting, counts.starting),
+            (&idle, counts.idle),
+            (&busy, counts.busy),
+            (&zygotes, counts.zygotes),
+        ];
+        for (gauge, count) in shown {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }

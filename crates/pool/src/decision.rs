@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use alula_model::{ErrorCode, Timestamp};
 
+use crate::version_pool::ZygoteEnd;
+
 /// Decisions that are remembered of one function: the last hours of a quiet one, the last minutes of a busy one.
 const REMEMBERED_MAX: usize = 50;
 
@@ -87,6 +89,21 @@ pub enum What {
     },
     /// An instance was let go because its version cannot be reached any more.
     Retired,
+    /// A process was made that further instances are forked from.
+    Bred {
+        /// What loading the code takes otherwise.
+        init: Duration,
+    },
+    /// No such process can be made of this version.
+    Unfit {
+        /// Why.
+        reason: String,
+    },
+    /// That process is not there any more.
+    ZygoteLetGo {
+        /// Why.
+        end: ZygoteEnd,
+    },
     /// There are fewer instances than the floor asks for.
     ShortOfFloor {
         /// Instances that are there.
@@ -153,6 +170,15 @@ impl fmt::Display for What {
                 write!(f, "let an idle instance go: instances have grown beyond the memory of {scope}")
             }
             Self::Retired => f.write_str("let an instance go: its version cannot be reached any more"),
+            Self::Bred { init } => {
+                let ms = init.as_millis();
+                write!(
+                    f,
+                    "made a zygote: loading the code takes {ms} ms, further instances are forked from it"
+                )
+            }
+            Self::Unfit { reason } => write!(f, "no zygote, every instance loads the code anew: {reason}"),
+            Self::ZygoteLetGo { end } => end.fmt(f),
             Self::ShortOfFloor { actual, min_instances } => {
                 write!(f, "short of instances: {actual} are there, min_instances is {min_instances}")
             }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Decisions, What};
 use crate::keep_alive::{History, HistoryRecord, KeepAlive, KeepAliveOptions, Windows};
+use crate::version_pool::Forking;
 use crate::view::VersionStanding;
 
 /// Functions that are remembered: half a kilobyte each.
@@ -50,6 +51,7 @@ struct Kept {
     plan: Option<Arc<VersionPlan>>,
     memory_bytes: u64,
     decisions: Decisions,
+    forking: Forking,
 }
 
 /// What the instances of a version have been doing, as a sweep sees it.
@@ -177,6 +179,12 @@ impl Keeper {
     pub(crate) fn decided(&mut self, key: &VersionKey, at: Timestamp, what: What) {
         forget_the_oldest(&mut self.functions);
         self.functions.entry(function_of(key)).or_default().decisions.add(at, key.version, what);
+    }
+
+    /// What is known of the starts of a function's version.
+    pub(crate) fn forking(&mut self, key: &VersionKey) -> &mut Forking {
+        forget_the_oldest(&mut self.functions);
+        &mut self.functions.entry(function_of(key)).or_default().forking
     }
 
     pub(crate) fn explain(&self, namespace: &Name, function: &Name) -> Option<Explanation> {

@@ -127,6 +127,13 @@ pub(crate) struct Reached {
     what: What,
 }
 
+impl Reached {
+    /// Whether it is one of memory.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.what == What::Memory
+    }
+}
+
 /// What a scope takes and may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
@@ -158,6 +165,8 @@ struct Taken {
 pub(crate) struct Share {
     ledger: Arc<Ledger>,
     scopes: Box<[Scope]>,
+    /// One, or none where the memory is not an instance's.
+    instances: usize,
     memory_bytes: u64,
 }
 
@@ -182,13 +191,31 @@ impl Ledger {
     /// A share for an instance of `plan` that is expected to take `memory_bytes`. The first instance of a scope is never
     /// too large: nothing could give way for it.
     pub(crate) fn reserve(self: &Arc<Self>, plan: &VersionPlan, memory_bytes: u64) -> Result<Share, Reached> {
+        self.take(plan, 1, memory_bytes)
+    }
+
+    /// A share of memory alone, for what belongs to `plan` and is not an instance.
+    pub(crate) fn reserve_memory(
+        self: &Arc<Self>,
+        plan: &VersionPlan,
+        memory_bytes: u64,
+    ) -> Result<Share, Reached> {
+        self.take(plan, 0, memory_bytes)
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        plan: &VersionPlan,
+        instances: usize,
+        memory_bytes: u64,
+    ) -> Result<Share, Reached> {
         let scopes: Box<[Scope]> = Scope::of(plan).collect();
         let mut taken = self.taken();
         for scope in &scopes {
             let ceiling = self.ceiling(scope);
             let now = taken.get(scope).copied().unwrap_or_default();
             let reached = |what| Err(Reached { scope: scope.clone(), what });
-            if now.instances >= ceiling.instances {
+            if now.instances + instances > ceiling.instances {
                 return reached(What::Instances);
             }
             if now.instances > 0 && now.memory_bytes.saturating_add(memory_bytes) > ceiling.memory_bytes {
@@ -197,11 +224,11 @@ impl Ledger {
         }
         for scope in &scopes {
             let taken = taken.entry(scope.clone()).or_default();
-            taken.instances += 1;
+            taken.instances += instances;
             taken.memory_bytes = taken.memory_bytes.saturating_add(memory_bytes);
         }
         drop(taken);
-        Ok(Share { ledger: Arc::clone(self), scopes, memory_bytes })
+        Ok(Share { ledger: Arc::clone(self), scopes, instances, memory_bytes })
     }
 
     /// Share of the node's memory that is taken; more than one where instances have grown beyond what was expected.
@@ -286,9 +313,9 @@ impl Drop for Share {
         let mut all = self.ledger.taken();
         for scope in &self.scopes {
             let Some(taken) = all.get_mut(scope) else { continue };
-            taken.instances -= 1;
+            taken.instances -= self.instances;
             taken.memory_bytes = taken.memory_bytes.saturating_sub(self.memory_bytes);
-            if taken.instances == 0 {
+            if taken.instances == 0 && taken.memory_bytes == 0 {
                 all.remove(scope);
             }
         }
@@ -369,6 +396,18 @@ mod tests {
         assert_eq!(outgrown.iter().map(|it| it.scope.to_string()).collect::<Vec<_>>(), ["namespace two"]);
         drop(third);
         assert!(ledger.outgrown().is_empty());
+    }
+
+    #[test]
+    fn memory_alone_counts_and_is_given_back() {
+        let ledger = Ledger::new(Ceilings { node: ceiling(9, 100), ..Ceilings::default() });
+        let plan = plan("one", None);
+        let _first = ledger.reserve(&plan, 10).unwrap();
+        let held = ledger.reserve_memory(&plan, 60).unwrap();
+        assert!(ledger.reserve_memory(&plan, 31).is_err());
+        assert!(ledger.reserve(&plan, 31).is_err());
+        drop(held);
+        assert!(ledger.reserve(&plan, 90).is_ok());
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //! what the instances may take together is in the `ledger`, who makes
 //! room when it is full in `room` and `give_way`.
 //!
+//! Instances of a version whose code takes long to load are forked from a process that has loaded it: `breeding`.
+//!
 //! Once a second `upkeep` looks at everything: it lets go what is not worth its memory, starts what will be called, holds
 //! the floors. How long is worth it is the policy of `keep_alive`, which `simulate` runs on traces of calls; what is
 //! remembered of each function is in the `keeper`.
@@ -21,6 +23,7 @@
 //! It knows no HTTP, no store and no clock but the runtime's monotonic one, so all of it runs on the fake back end
 //! with paused time.
 
+mod breeding;
 mod decision;
 mod demand;
 mod give_way;
@@ -46,4 +49,5 @@ pub use ledger::{Ceiling, Ceilings, Scope, Standing};
 pub use options::PoolOptions;
 pub use pool::Pool;
 pub use prewarm::Short;
+pub use version_pool::ZygoteEnd;
 pub use view::{InstanceCounts, InstanceState, InstanceView, VersionStanding};

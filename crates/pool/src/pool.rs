@@ -35,13 +35,13 @@ pub struct Pool {
 pub(crate) struct Shared {
     pub(crate) options: PoolOptions,
     /// Where instances live, whoever asks for them.
-    runtime: Handle,
-    backend: Arc<dyn Backend>,
+    pub(crate) runtime: Handle,
+    pub(crate) backend: Arc<dyn Backend>,
     /// Makes instance ids unique on this node, over restarts as well.
     id_prefix: String,
     id_next: AtomicU64,
     announcement_next: AtomicU64,
-    starts: Starts,
+    pub(crate) starts: Starts,
     pub(crate) ledger: Arc<Ledger>,
     keeper: Mutex<Keeper>,
     /// Latest versions of functions that have a floor.
@@ -241,7 +241,7 @@ impl Pool {
 
     /// Starts an instance in the room that was made for it.
     async fn start_in(&self, pool: Arc<VersionPool>, share: Share) {
-        match self.shared.backend.start(Arc::clone(&pool.plan), self.next_id()).await {
+        match self.start_instance(&pool).await {
             Ok(started) => {
                 if let Some(unwanted) = pool.started(&started, share, Instant::now()) {
                     return self.stop(unwanted);
@@ -306,7 +306,7 @@ impl Pool {
         self.shared.announcement_next.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn next_id(&self) -> InstanceId {
+    pub(crate) fn next_id(&self) -> InstanceId {
         let number = self.shared.id_next.fetch_add(1, Ordering::Relaxed);
         InstanceId::new(&format!("{}-{number}", self.shared.id_prefix))
     }

@@ -31,6 +31,9 @@ impl Pool {
                 Ok(share) => return Ok(share),
                 Err(reached) => reached,
             };
+            if reached.is_memory() && self.one_zygote_gives_way(&reached.scope) {
+                continue;
+            }
             let what = What::GaveWay { to: pool.plan.key.to_string() };
             if self.one_gives_way(&reached.scope, &what) == Search::Nothing {
                 return Err(self.shared.ledger.fault(&reached));
@@ -43,6 +46,7 @@ impl Pool {
         for Reached { scope, .. } in self.shared.ledger.outgrown() {
             let what = What::LetGoForMemory { scope: scope.to_string() };
             let is_over = || self.shared.ledger.outgrown().iter().any(|reached| reached.scope == scope);
+            while is_over() && self.one_zygote_gives_way(&scope) {}
             while is_over() && self.one_gives_way(&scope, &what) != Search::Nothing {}
         }
     }

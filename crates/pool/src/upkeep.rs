@@ -76,6 +76,7 @@ impl Pool {
     pub fn retire(&self, is_reachable: impl Fn(&VersionKey) -> bool) {
         for pool in self.pools().into_iter().filter(|pool| !is_reachable(&pool.plan.key)) {
             pool.set_floor(0);
+            pool.let_zygote_go();
             for (instance, _) in pool.take_idle(Instant::now(), Duration::ZERO, 0) {
                 self.decided(&pool.plan.key, What::Retired);
                 self.stop(instance);
@@ -99,6 +100,7 @@ impl Pool {
         for pool in &pools {
             self.let_go(pool, now, timestamp, memory_share);
             pool.weigh(spare, now);
+            self.look_at_zygote(pool, now);
             if let Some(rest_after) = self.shared.options.rest_after {
                 pool.let_rest(rest_after, now);
             }

@@ -3,6 +3,7 @@
 //! All state is behind one lock that is never held across an await. A slot that becomes free goes to the first in line
 //! under that lock; if that one has left before it took the lease up, dropping the lease hands the slot on.
 
+mod breeding;
 mod entry;
 mod holding;
 mod starting;
@@ -26,6 +27,8 @@ use crate::view::{InstanceCounts, InstanceView};
 use entry::Entry;
 use starting::{RETRY_PAUSE_MAX, StartFailure};
 
+pub(crate) use breeding::Forking;
+pub use breeding::ZygoteEnd;
 pub(crate) use holding::Idle;
 pub(crate) use starting::Retry;
 
@@ -60,6 +63,7 @@ struct State {
     announced: Vec<Announced>,
     /// Memory of an instance as it was seen last, in bytes.
     memory_bytes: u64,
+    breeding: breeding::Breeding,
     is_closed: bool,
 }
 
@@ -210,7 +214,9 @@ impl VersionPool {
     /// Takes the pool down if nothing is in it that must be remembered; from then on it answers [`Asked::Closed`].
     pub(crate) fn close_if_empty(&self, now: Instant) -> bool {
         let mut state = self.state();
-        let is_empty = state.entries.is_empty() && state.line.is_empty() && state.starting == 0;
+        let has_zygote = !matches!(state.breeding, breeding::Breeding::None);
+        let is_empty =
+            state.entries.is_empty() && state.line.is_empty() && state.starting == 0 && !has_zygote;
         // A failure is remembered for a while, or the next start would not know that it follows others.
         let has_failed =
             state.failure.as_ref().is_some_and(|failure| now < failure.retry_at + RETRY_PAUSE_MAX);
@@ -222,6 +228,7 @@ impl VersionPool {
     pub(crate) fn close(&self, fault: &Fault) -> Vec<Arc<dyn Instance>> {
         let mut state = self.state();
         state.is_closed = true;
+        state.breeding = breeding::Breeding::None;
         let line = std::mem::take(&mut state.line);
         let entries = std::mem::take(&mut state.entries);
         drop(state);
@@ -244,7 +251,8 @@ impl VersionPool {
     pub(crate) fn counts(&self) -> InstanceCounts {
         let state = self.state();
         let busy = state.entries.iter().filter(|entry| entry.taken > 0).count();
-        InstanceCounts { starting: state.starting, idle: state.entries.len() - busy, busy }
+        let zygotes = usize::from(matches!(state.breeding, breeding::Breeding::Ready(_)));
+        InstanceCounts { starting: state.starting, idle: state.entries.len() - busy, busy, zygotes }
     }
 
     pub(crate) fn view(&self, now: Instant) -> Vec<InstanceView> {
@@ -254,7 +262,8 @@ impl VersionPool {
         let seen: Vec<_> = seen.collect();
         drop(state);
         // What an instance uses is asked of the kernel: not under the lock that calls need.
-        seen.into_iter().map(|(view, instance)| InstanceView { usage: instance.usage(), ..view }).collect()
+        let seen = seen.into_iter().map(|(view, instance)| InstanceView { usage: instance.usage(), ..view });
+        seen.chain(self.zygote_view(now)).collect()
     }
 
     fn lease(

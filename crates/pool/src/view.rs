@@ -35,6 +35,8 @@ pub enum InstanceState {
     Idle,
     /// At least one call runs in it.
     Busy,
+    /// It serves no calls: instances are forked from it.
+    Zygote,
 }
 
 /// How many instances are in each state.
@@ -46,6 +48,16 @@ pub struct InstanceCounts {
     pub idle: usize,
     /// Running at least one call.
     pub busy: usize,
+    /// Serving no calls, for instances to be forked from.
+    pub zygotes: usize,
+}
+
+impl InstanceCounts {
+    /// Those that can serve calls.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.idle + self.busy
+    }
 }
 
 impl std::iter::Sum for InstanceCounts {
@@ -54,6 +66,7 @@ impl std::iter::Sum for InstanceCounts {
             starting: sum.starting + one.starting,
             idle: sum.idle + one.idle,
             busy: sum.busy + one.busy,
+            zygotes: sum.zygotes + one.zygotes,
         })
     }
 }

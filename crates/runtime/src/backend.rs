@@ -31,6 +31,41 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// Starts an instance of `plan` and waits until it is ready or has failed. Dropping the future stops it.
     fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>>;
+
+    /// Makes a process of `plan` that has loaded its code and that further instances are forked from, where there is such
+    /// a thing. It serves no calls. Dropping the future stops it.
+    fn breed(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Bred, Fault>> {
+        drop((plan, id));
+        let reason = "instances of its runtime are not forked".to_owned();
+        Box::pin(std::future::ready(Ok(Bred::Unfit { reason })))
+    }
+}
+
+/// What came of [`Backend::breed`].
+#[derive(Debug)]
+pub enum Bred {
+    /// A zygote of the version.
+    Zygote(Arc<dyn Zygote>),
+    /// This version can have none.
+    Unfit {
+        /// Why, for the function's owner.
+        reason: String,
+    },
+}
+
+/// A process of one version that instances of this version are forked from. Dropping it ends it, not the instances.
+pub trait Zygote: Send + Sync + std::fmt::Debug {
+    /// Its id, among those of instances.
+    fn id(&self) -> &InstanceId;
+
+    /// Starts an instance, as [`Backend::start`] does.
+    fn start(&self, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>>;
+
+    /// What it uses now.
+    fn usage(&self) -> Usage;
+
+    /// Whether it has ended, so that nothing can be forked from it. Once true, always true.
+    fn is_gone(&self) -> bool;
 }
 
 /// A ready instance and what its start took.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use alula_model::{ErrorCode, Fault, Network};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,13 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
     /// Whether [`Cell::fork`] works here.
     fn can_fork(&self) -> bool {
         false
+    }
+
+    /// Makes an empty cell for a process that others are to be forked from, into cells of their own. Only where
+    /// [`Launcher::can_fork`] says so.
+    fn prepare_breeding(&self, spec: CellSpec) -> BoxFuture<'_, Result<Arc<dyn BreedingCell>, Fault>> {
+        drop(spec);
+        Box::pin(std::future::ready(Err(nothing_is_forked())))
     }
 
     /// What this machine gives and what is missing.
@@ -84,14 +92,10 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
     fn start(&self, spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>>;
 
     /// Has a process forked into the cell by a zygote; `fds` become its descriptors 0, 1, 2... It is told what to do
-    /// over them. Where no zygote of this kind is there, one is started first, which takes longer than a process
-    /// started in the usual way. Only where [`Launcher::can_fork`] says so.
-    fn fork(&self, zygote: ZygoteSpec, fds: Vec<OwnedFd>) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
-        drop((zygote, fds));
-        Box::pin(std::future::ready(Err(Fault::new(
-            ErrorCode::Internal,
-            "nothing is forked into cells here",
-        ))))
+    /// over them. Only where [`Launcher::can_fork`] says so.
+    fn fork(&self, parent: Parent, fds: Vec<OwnedFd>) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        drop((parent, fds));
+        Box::pin(std::future::ready(Err(nothing_is_forked())))
     }
 
     /// The listener on `port` that [`CellSpec::listeners`] asked for; `None` if it was taken before.
@@ -124,6 +128,34 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
 
     /// Ends it with everything in it and waits until nothing is left. Dropping a cell does the same unwaited.
     fn destroy(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A cell in which a process has become a zygote, or is to: it has loaded one version's code and may be forked, but it
+/// serves nothing itself.
+pub trait BreedingCell: Cell {
+    /// Makes the process at the other end of `connection` the one that is forked from now on. It is asked over the
+    /// connection, which is the launcher's from now on: `H`, which it answers with anything; then for every process `F`
+    /// with descriptors, which it answers with their numbers as a JSON list, and `G`, upon which it forks. The child
+    /// finds itself in the other cell with the last four of the descriptors for its 0 to 3.
+    fn breed(&self, connection: OwnedFd) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Makes a cell for a process that is forked from this one's. It is as separate from this and others as any, but
+    /// ends should the first process of this one end; dropping this one does not end it.
+    fn prepare_within(&self, spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>>;
+}
+
+fn nothing_is_forked() -> Fault {
+    Fault::new(ErrorCode::Internal, "nothing is forked into cells here")
+}
+
+/// What a process is forked from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parent {
+    /// The zygote of a runtime. Where it is not there, it is started first, which takes longer than a process started in
+    /// the usual way.
+    Runtime(ZygoteSpec),
+    /// The zygote in the cell that this one was made within.
+    Version,
 }
 
 /// A process to start in a cell.

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Ahead, Answer, Backend, Body, BoxFuture, Call, Instance, Started, StopGrace, Usage, VersionPlan,
+    Ahead, Answer, Backend, Body, BoxFuture, Bred, Call, Instance, Started, StopGrace, Usage, VersionPlan,
+    Zygote,
 };
 
 /// What a fake instance does with a call.
@@ -69,6 +70,19 @@ pub struct Script {
     /// How long a call lies behind another one before it is given back. Without it no call is taken ahead; with it
     /// every instance runs one call at a time.
     pub ahead: Option<Duration>,
+    /// What comes of making a zygote, which takes `start` and `init`.
+    pub breeds: Breeds,
+}
+
+/// What comes of making a zygote.
+#[derive(Debug, Clone)]
+pub enum Breeds {
+    /// A zygote, whose forks take no time; they fail with what is here.
+    Zygote(Option<Fault>),
+    /// None, because the version cannot be forked.
+    Unfit,
+    /// None this time.
+    Fails(Fault),
 }
 
 impl Default for Script {
@@ -83,6 +97,7 @@ impl Default for Script {
             settle: Duration::ZERO,
             stop: Duration::ZERO,
             ahead: None,
+            breeds: Breeds::Unfit,
         }
     }
 }
@@ -104,6 +119,10 @@ pub struct Counts {
     pub stops: usize,
     /// Calls that arrived.
     pub calls: usize,
+    /// Zygotes that were asked for.
+    pub breeds: usize,
+    /// Zygotes that are there.
+    pub zygotes: usize,
     /// Instances that are ready and not gone.
     pub instances: usize,
     /// Most instances at once.
@@ -187,6 +206,11 @@ impl FakeBackend {
             return Err(fault);
         }
         lost.0 = None;
+        Ok(self.ready(id, Tier::Cold, start, init))
+    }
+
+    /// An instance that is ready.
+    fn ready(&self, id: InstanceId, tier: Tier, start: Duration, init: Duration) -> Started {
         let gone = CancellationToken::new();
         self.shared.instances().push((id.clone(), gone.clone()));
         let mut counts = self.shared.counts();
@@ -201,7 +225,7 @@ impl FakeBackend {
             turn: tokio::sync::Mutex::new(()),
             settled_at: Mutex::new(Instant::now()),
         };
-        Ok(Started { instance: Arc::new(instance), tier: Tier::Cold, start, init })
+        Started { instance: Arc::new(instance), tier, start, init }
     }
 }
 
@@ -223,6 +247,62 @@ impl Backend for FakeBackend {
 
     fn start(&self, _plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
         Box::pin(self.start_instance(id))
+    }
+
+    fn breed(&self, _plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Bred, Fault>> {
+        Box::pin(async move {
+            self.shared.counts().breeds += 1;
+            let (taken, breeds) = {
+                let script = self.shared.script();
+                (script.start + script.init, script.breeds.clone())
+            };
+            tokio::time::sleep(taken).await;
+            match breeds {
+                Breeds::Zygote(fault) => {
+                    self.shared.counts().zygotes += 1;
+                    Ok(Bred::Zygote(Arc::new(FakeZygote { id, backend: self.clone(), fault })))
+                }
+                Breeds::Unfit => Ok(Bred::Unfit { reason: "the fake is told so".to_owned() }),
+                Breeds::Fails(fault) => Err(fault),
+            }
+        })
+    }
+}
+
+/// A zygote of the fake back end.
+#[derive(Debug)]
+struct FakeZygote {
+    id: InstanceId,
+    backend: FakeBackend,
+    fault: Option<Fault>,
+}
+
+impl Zygote for FakeZygote {
+    fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    fn start(&self, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
+        Box::pin(async move {
+            match &self.fault {
+                Some(fault) => Err(fault.clone()),
+                None => Ok(self.backend.ready(id, Tier::Zygote, Duration::ZERO, Duration::ZERO)),
+            }
+        })
+    }
+
+    fn usage(&self) -> Usage {
+        self.backend.shared.script().usage
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for FakeZygote {
+    fn drop(&mut self) {
+        self.backend.shared.counts().zygotes -= 1;
     }
 }
 

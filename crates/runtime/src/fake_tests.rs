@@ -53,6 +53,8 @@ async fn everything_is_counted() {
     drop(answers);
     started.instance.stop(StopGrace(Duration::ZERO)).await;
     let expected = Counts {
+        breeds: 0,
+        zygotes: 0,
         starts: 2,
         starts_lost: 1,
         stops: 1,

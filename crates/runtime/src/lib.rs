@@ -27,13 +27,13 @@ mod plan;
 mod process;
 mod turn;
 
-pub use backend::{Ahead, Backend, Instance, Started, StopGrace, Usage};
+pub use backend::{Ahead, Backend, Bred, Instance, Started, StopGrace, Usage, Zygote};
 pub use body::{Body, BodyError};
 pub use buffers::{Buffers, Gathered, Reserved};
 pub use call::{Answer, Call, CallEvents, Duplex, Upgraded};
 pub use cell::{
-    Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec,
-    Protection, ZygoteSpec,
+    BreedingCell, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Parent, Process,
+    ProcessExit, ProcessSpec, Protection, ZygoteSpec,
 };
 pub use egress::{Egress, EgressError, NoEgress};
 pub use log_sink::{InstanceLog, LogSink, NullLog};

@@ -1,5 +1,5 @@
 //! Prints what the start of an instance takes on this machine, until its first call is answered: from stem cells, from
-//! an empty stock of them, and from nothing.
+//! an empty stock of them, from nothing, and from a zygote of the version.
 //!
 //! `cargo run --release -p alula-sandbox --features alula-runtime/conformance --example start_latency -- python 100`
 
@@ -14,7 +14,7 @@ use alula_model::{InstanceId, Tier};
 use alula_runtime::conformance::{self, FixedClock};
 use alula_runtime::language::{Host, Languages};
 use alula_runtime::{
-    Backend, Body, Buffers, NullLog, ProcessBackend, StemOptions, Stems, StopGrace, VersionPlan,
+    Backend, Body, Bred, Buffers, NullLog, ProcessBackend, StemOptions, Stems, StopGrace, VersionPlan,
 };
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerOptions, fork_spawner};
 use tokio::time::Instant;
@@ -68,7 +68,9 @@ async fn measure(sandbox: Sandbox, runtime: String, rounds: usize) {
     let stocked = Bench { backend: backend(1), plan: Arc::clone(&plan) };
     stocked.run("mostly empty", rounds, false).await;
     drop(stocked);
-    Bench { backend: backend(0), plan }.run("from nothing", rounds, false).await;
+    let bench = Bench { backend: backend(0), plan };
+    bench.run("from nothing", rounds, false).await;
+    bench.run_zygote(rounds).await;
 }
 
 impl Bench {
@@ -97,13 +99,39 @@ impl Bench {
         for end in ends {
             end.await.unwrap();
         }
-        took.sort_unstable();
-        let (middle, high) = (took[rounds / 2], took[rounds * 99 / 100]);
-        println!(
-            "{name:13} median {:>9.3?} (start {:>9.3?}, init {:>9.3?})  p99 {:>9.3?}  {stems} of {rounds} from stems, {rate:.0} a second",
-            middle.0, middle.1, middle.2, high.0
-        );
+        print(name, took, &format!("{stems} of {rounds} from stems, {rate:.0} a second"));
     }
+
+    /// Starts from a zygote of the version, one after the other.
+    async fn run_zygote(&self, rounds: usize) {
+        let bred = self.backend.breed(Arc::clone(&self.plan), InstanceId::new("a-zygote")).await.unwrap();
+        let zygote = match bred {
+            Bred::Zygote(zygote) => zygote,
+            Bred::Unfit { reason } => return println!("no zygote: {reason}"),
+        };
+        let mut took = Vec::new();
+        for _ in 0..rounds {
+            let start = Instant::now();
+            let started = zygote.start(InstanceId::new("an-instance")).await.unwrap();
+            let answered = started.instance.call(conformance::call("/", Body::empty())).await.unwrap();
+            answered.body.collect(1024).await.unwrap();
+            took.push((start.elapsed(), started.start, started.init));
+            started.instance.stop(StopGrace(Duration::ZERO)).await;
+            // Long enough for the next cell to be prepared.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        print("version zygote", took, &format!("{} KB", zygote.usage().memory_bytes / 1024));
+    }
+}
+
+fn print(name: &str, mut took: Vec<(Duration, Duration, Duration)>, remark: &str) {
+    took.sort_unstable();
+    let rounds = took.len();
+    let (middle, high) = (took[rounds / 2], took[rounds * 99 / 100]);
+    println!(
+        "{name:14} median {:>9.3?} (start {:>9.3?}, init {:>9.3?})  p99 {:>9.3?}  {remark}",
+        middle.0, middle.1, middle.2, high.0
+    );
 }
 
 fn languages(unpacked: &Path) -> Arc<Languages> {

@@ -61,6 +61,18 @@ pub(crate) fn scope_only(abi: u32, scopes: u64) -> io::Result<Option<OwnedFd>> {
     Ok(Some(ruleset))
 }
 
+/// Rules that leave writing to the mounts, and `scopes` as far as version `abi` knows them: for processes whose children
+/// will be put under the rules of other cells, which could not grant what is refused here.
+pub(crate) fn reading(abi: u32, scopes: u64) -> io::Result<OwnedFd> {
+    let (known, size) = scopes_of(abi);
+    let files = (EXECUTE | READ_FILE | READ_DIR | REFER) & files_of(abi);
+    let ruleset =
+        sys::landlock_create(&sys::LandlockRuleset { files, tcp: 0, scopes: known & scopes }, size)?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    sys::landlock_allow(ruleset.as_fd(), root.as_fd(), files)?;
+    Ok(ruleset)
+}
+
 /// The rules for files, and `scopes` as far as version `abi` knows them. `writable` are folders, `devices` are files.
 pub(crate) fn ruleset(abi: u32, scopes: u64, writable: &[&Path], devices: &[&Path]) -> io::Result<OwnedFd> {
     let files = files_of(abi);

@@ -20,7 +20,7 @@
 //!
 //! Read `cell::lock` for what a cell may do, `seccomp::calls` for its system calls, `spawner::template` for
 //! its files, `egress` for its network, `report` for what is said where a machine lacks something. `unsafe`
-//! is in `sys` and `exec`. Deliberately absent: pools of cells and what runs in them.
+//! is in `sys`, `exec` and `midwife::tracee`. Deliberately absent: pools of cells and what runs in them.
 
 #![allow(
     unsafe_code,
@@ -36,6 +36,7 @@ mod egress;
 mod exec;
 mod landlock;
 mod link;
+mod midwife;
 mod protocol;
 mod report;
 mod resident;

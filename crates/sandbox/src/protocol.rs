@@ -25,22 +25,38 @@ pub(crate) struct Numbered<T> {
 /// Platform to spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Make a cell: [`Reply::Prepared`] with the link to its holder and its listeners.
-    Prepare(CellPlan),
+    /// Make a cell: [`Reply::Prepared`] with the link to its holder and its listeners. Where it is `within` another one,
+    /// that one's zygote can fork processes into it.
+    Prepare { plan: CellPlan, within: Option<u64> },
     /// Show one more host folder in a cell: [`Reply::Done`].
     Mount { cell: u64, mount: MountPlan },
     /// Give a cell that was prepared for nobody other limits and further mounts: [`Reply::Done`]. Its listeners are
     /// not looked at.
     Specialise { cell: u64, plan: CellPlan },
-    /// Have a process forked into a cell by a zygote, with the descriptors of the message: [`Reply::Forked`].
-    Fork { cell: u64, zygote: ZygotePlan },
+    /// Have a process forked into a cell by a zygote, with the descriptors of the message: [`Reply::Forked`]. Without a
+    /// plan it is that of the cell which this one was made within.
+    Fork { cell: u64, zygote: Option<ZygotePlan> },
+    /// The process in this cell at the other end of the message's descriptor is a zygote now: [`Reply::Forked`] with its
+    /// number outside.
+    Breed { cell: u64 },
     /// End a cell: [`Reply::Done`] when nothing of it is left.
     Destroy { cell: u64 },
+}
+
+/// What a cell is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// Processes that stay in it.
+    Work,
+    /// A process that others are forked from into cells of their own. What it may not write they could not write either,
+    /// so Landlock lets it write wherever the mounts do.
+    Breeding,
 }
 
 /// A cell to make.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CellPlan {
+    pub(crate) purpose: Purpose,
     pub(crate) memory_bytes: u64,
     pub(crate) processes_max: u32,
     pub(crate) tmp_bytes: u64,
@@ -116,4 +132,27 @@ pub(crate) enum Answer {
 pub(crate) enum Ending {
     Code(i32),
     Signal(i32),
+}
+
+/// What a zygote or its midwife is told. The descriptors of the message are, in this order: the cell's first process (a
+/// pidfd), the Landlock ruleset where `landlock` says so, the new process's descriptors from 0 on, and the files of
+/// the cell's control groups into which it is written.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ForkOrder {
+    pub(crate) number: u64,
+    pub(crate) landlock: bool,
+    /// How many descriptors the new process has.
+    pub(crate) standard: usize,
+    /// Whether the outside has more than one user to map, so that groups can be given up.
+    pub(crate) own_user: bool,
+    pub(crate) last_capability: u32,
+    pub(crate) keyctl: i64,
+}
+
+/// What a zygote or its midwife says: that it is ready (number 0), the pid inside the cell, or why there is none.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ForkAnswer {
+    pub(crate) number: u64,
+    pub(crate) pid: Option<i32>,
+    pub(crate) error: Option<String>,
 }

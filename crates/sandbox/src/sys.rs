@@ -1,6 +1,6 @@
 //! The system calls that `rustix` does not wrap, each behind a safe signature.
 //!
-//! Together with `exec` this is the only place of the crate with `unsafe`. No policy: which namespace, which
+//! Together with `exec` and `midwife::tracee` this is the only place of the crate with `unsafe`. No policy: which namespace, which
 //! right, which order is decided by the callers.
 
 use std::ffi::{CStr, c_int, c_ulong, c_void};
@@ -49,7 +49,9 @@ pub(crate) fn clone_into(flags: c_int, child: impl FnOnce() -> i32) -> io::Resul
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = u64::from((flags | libc::CLONE_PIDFD).cast_unsigned());
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    // A brother has its parent's word for it.
+    let is_child = flags & libc::CLONE_PARENT == 0;
+    args.exit_signal = if is_child { libc::SIGCHLD.cast_unsigned().into() } else { 0 };
     // SAFETY: `args` lives over the call and has the size that is given; without CLONE_VM the child has its
     // own copy of the memory, and the caller has one thread, so the copy is consistent.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
@@ -62,6 +64,19 @@ pub(crate) fn clone_into(flags: c_int, child: impl FnOnce() -> i32) -> io::Resul
         // SAFETY: the kernel has just made this descriptor and nobody else has it.
         pid => Ok((i32::try_from(pid).unwrap_or(-1), unsafe { OwnedFd::from_raw_fd(pidfd) })),
     }
+}
+
+/// Starts `child` as a brother of this process in new namespaces; its number as this process sees it, and a pidfd. As
+/// for [`clone_into`] otherwise.
+pub(crate) fn clone_beside(flags: c_int, child: impl FnOnce() -> i32) -> io::Result<(i32, OwnedFd)> {
+    clone_into(flags | libc::CLONE_PARENT, child)
+}
+
+/// The number of the process behind a pidfd, as this process's `/proc` shows it.
+pub(crate) fn pid_of(process: BorrowedFd<'_>) -> io::Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the process has ended"))
 }
 
 /// Moves this process into new namespaces (`CLONE_NEW*` only).

@@ -43,6 +43,8 @@ pub enum InstanceState {
     Idle,
     /// At least one call runs in it.
     Busy,
+    /// It serves no calls: instances are forked from it.
+    Zygote,
 }
 
 /// The instances on this node.

@@ -56,6 +56,7 @@ pub(super) fn table(instances: &[InstanceInfo]) -> Table {
         let state = match instance.state {
             InstanceState::Idle => Cell::toned(Tone::Dim, "idle"),
             InstanceState::Busy => Cell::toned(Tone::Good, "busy"),
+            InstanceState::Zygote => Cell::toned(Tone::Dim, "zygote"),
         };
         table.row([
             instance.id.as_str().into(),

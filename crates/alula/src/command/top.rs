@@ -60,6 +60,8 @@ struct Row {
     instances: u64,
     busy: u64,
     idle: u64,
+    /// Processes that instances are forked from; not among the instances.
+    zygotes: u64,
     in_flight: u64,
     memory_bytes: u64,
     /// CPU time so far.
@@ -108,11 +110,12 @@ fn rows(instances: &[InstanceInfo], before: Option<&[InstanceInfo]>) -> Vec<Row>
     for instance in instances {
         let key = (instance.function.clone(), instance.version);
         let row = rows.entry(key).or_insert_with(|| Row::new(instance, before.is_some()));
-        row.instances += 1;
         match instance.state {
             InstanceState::Busy => row.busy += 1,
             InstanceState::Idle => row.idle += 1,
+            InstanceState::Zygote => row.zygotes += 1,
         }
+        row.instances = row.busy + row.idle;
         row.in_flight += instance.in_flight;
         row.memory_bytes += instance.memory_bytes;
         row.cpu_us += instance.cpu_us;
@@ -121,6 +124,9 @@ fn rows(instances: &[InstanceInfo], before: Option<&[InstanceInfo]>) -> Vec<Row>
             let earlier = before.iter().find(|earlier| earlier.id == instance.id);
             let used_us = instance.cpu_us.saturating_sub(earlier.map_or(0, |earlier| earlier.cpu_us));
             *cores += used_us as f64 / INTERVAL.as_micros() as f64;
+        }
+        if instance.state == InstanceState::Zygote {
+            continue;
         }
         *row.from.entry(instance.tier.map_or("-", super::instances::tier)).or_default() += 1;
     }
@@ -161,6 +167,7 @@ impl Row {
             instances: 0,
             busy: 0,
             idle: 0,
+            zygotes: 0,
             in_flight: 0,
             memory_bytes: 0,
             cpu_us: 0,
@@ -180,8 +187,19 @@ fn summary(rows: &[Row]) -> String {
 }
 
 fn table(rows: &[Row]) -> Table {
-    let header =
-        ["FUNCTION", "INSTANCES", "BUSY", "IDLE", "RUNNING", "MEMORY", "CORES", "CPU TIME", "CALLS", "FROM"];
+    let header = [
+        "FUNCTION",
+        "INSTANCES",
+        "BUSY",
+        "IDLE",
+        "ZYGOTES",
+        "RUNNING",
+        "MEMORY",
+        "CORES",
+        "CPU TIME",
+        "CALLS",
+        "FROM",
+    ];
     let mut table = Table::new(&header);
     for row in rows {
         table.row([
@@ -189,6 +207,7 @@ fn table(rows: &[Row]) -> Table {
             row.instances.to_string().into(),
             row.busy.to_string().into(),
             row.idle.to_string().into(),
+            row.zygotes.to_string().into(),
             row.in_flight.to_string().into(),
             human::bytes(row.memory_bytes).into(),
             row.cores.map_or("-".to_owned(), |cores| format!("{cores:.2}")).into(),
@@ -233,13 +252,17 @@ mod tests {
     #[test]
     fn instances_of_a_version_are_one_line_with_the_cores_since_the_last_look() {
         let before = [instance("a", InstanceState::Busy, 1_000_000)];
-        let now =
-            [instance("a", InstanceState::Busy, 1_500_000), instance("b", InstanceState::Idle, 250_000)];
+        let now = [
+            instance("a", InstanceState::Busy, 1_500_000),
+            instance("b", InstanceState::Idle, 250_000),
+            instance("c", InstanceState::Zygote, 0),
+        ];
         let rows = rows(&now, Some(&before));
         let row = &rows[0];
-        assert_eq!((row.instances, row.busy, row.idle, row.in_flight, row.calls), (2, 1, 1, 1, 10));
+        assert_eq!((row.instances, row.busy, row.idle, row.zygotes), (2, 1, 1, 1));
+        assert_eq!((row.in_flight, row.calls), (1, 15));
         assert_eq!(row.cores, Some(0.75));
-        assert_eq!(summary(&rows), "2 instances, 1 busy, 1 running calls, 2.0 MB");
+        assert_eq!(summary(&rows), "2 instances, 1 busy, 1 running calls, 3.0 MB");
         let line = &table(&rows).lines(Colour::Off)[1];
         assert!(line.starts_with("hello:2") && line.ends_with("2 stem"), "{line}");
     }

@@ -78,6 +78,8 @@ pub enum Kind {
     /// The first frame of a process that is started before it is known what it will run: get everything ready that
     /// does not depend on it. INIT follows, with the environment in its body.
     Warm = 0x09,
+    /// No call comes for a while, and the process will be stopped: give back memory now. Always skippable.
+    Rest = 0x0a,
     /// The code is loaded.
     Ready = 0x81,
     /// An HTTP response.
@@ -94,10 +96,12 @@ pub enum Kind {
     Log = 0x88,
     /// Everything is ready for INIT.
     Warmed = 0x89,
+    /// What REST asks for is done.
+    Rested = 0x8a,
 }
 
 impl Kind {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::Init,
         Self::Invoke,
         Self::Data,
@@ -115,6 +119,8 @@ impl Kind {
         Self::Log,
         Self::Warm,
         Self::Warmed,
+        Self::Rest,
+        Self::Rested,
     ];
 
     /// The kind of this number, where there is one.

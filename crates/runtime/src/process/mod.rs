@@ -9,6 +9,7 @@
 //! How a cell keeps its guests in is the launcher's business; how many instances there are is the pool's.
 
 mod arena;
+mod breeding;
 mod command;
 mod environment;
 mod events;
@@ -29,10 +30,10 @@ use std::time::Duration;
 use alula_model::{Clock, ErrorCode, Fault, InstanceId, SpecError};
 use tokio::time::Instant;
 
-use crate::language::{Languages, Protocol};
+use crate::language::{Language, Languages, Protocol};
 use crate::{
-    Ahead, Answer, Backend, BoxFuture, Buffers, Call, Instance, Launcher, LogSink, Started, StopGrace, Usage,
-    VersionPlan,
+    Ahead, Answer, Backend, BoxFuture, Bred, Buffers, Call, Instance, Launcher, LogSink, Started, StopGrace,
+    Usage, VersionPlan,
 };
 
 pub use environment::{build_without_processes, validate as validate_environment};
@@ -83,8 +84,11 @@ pub(crate) trait Guest: Send + Sync + std::fmt::Debug {
         Box::pin(std::future::ready(()))
     }
 
-    /// Gives back what only makes calls faster. No call runs, and none may come for long.
-    fn rest(&self) {}
+    /// Has the guest give back what it can and what only makes calls faster, before it is frozen. Returns when it has, or
+    /// has been waited for long enough.
+    fn rest(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Asks the guest to end by itself within `grace`, where its protocol has words for it. Returns when it has
     /// ended or need not be waited for; the room is destroyed afterwards in any case.
@@ -115,27 +119,38 @@ impl Backend for ProcessBackend {
     fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
         Box::pin(self.start_instance(plan, id))
     }
+
+    fn breed(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Bred, Fault>> {
+        Box::pin(breeding::breed(self.clone(), plan, id))
+    }
 }
 
 impl ProcessBackend {
     async fn start_instance(&self, plan: Arc<VersionPlan>, id: InstanceId) -> Result<Started, Fault> {
         let began = Instant::now();
-        let language = self.languages.get(&plan.spec.runtime).ok_or_else(|| {
-            Fault::new(ErrorCode::RuntimeUnknown, format!("no runtime is called {:?}", plan.spec.runtime))
-        })?;
-        let init_timeout = Duration::from_millis(plan.spec.init_timeout_ms);
+        let language = self.language_of(&plan)?;
         let _replacing = self.stems.replace_after(&language);
-        let room = Room::open(self, plan, language, id).await?;
-        let guest = match tokio::time::timeout(init_timeout, greet(&room)).await {
-            Ok(guest) => guest?,
-            Err(_) => return Err(room.init_timeout()),
-        };
-        let ready = Instant::now();
-        let launched = room.launched().unwrap_or(ready);
-        let tier = room.tier;
-        let instance = Arc::new(ProcessInstance { room, guest });
-        Ok(Started { instance, tier, start: launched - began, init: ready - launched })
+        finish_start(Room::open(self, plan, language, id).await?, began).await
     }
+
+    fn language_of(&self, plan: &VersionPlan) -> Result<Arc<Language>, Fault> {
+        let unknown = || format!("no runtime is called {:?}", plan.spec.runtime);
+        self.languages.get(&plan.spec.runtime).ok_or_else(|| Fault::new(ErrorCode::RuntimeUnknown, unknown()))
+    }
+}
+
+/// Starts the guest of a room; the start as a whole began at `began`.
+async fn finish_start(room: Arc<Room>, began: Instant) -> Result<Started, Fault> {
+    let init_timeout = Duration::from_millis(room.plan.spec.init_timeout_ms);
+    let guest = match tokio::time::timeout(init_timeout, greet(&room)).await {
+        Ok(guest) => guest?,
+        Err(_) => return Err(room.init_timeout()),
+    };
+    let ready = Instant::now();
+    let launched = room.launched().unwrap_or(ready);
+    let tier = room.tier;
+    let instance = Arc::new(ProcessInstance { room, guest: Arc::from(guest) });
+    Ok(Started { instance, tier, start: launched - began, init: ready - launched })
 }
 
 /// Starts the guest of the room's language and waits until it is ready.
@@ -156,7 +171,7 @@ async fn greet(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
 #[derive(Debug)]
 struct ProcessInstance {
     room: Arc<Room>,
-    guest: Box<dyn Guest>,
+    guest: Arc<dyn Guest>,
 }
 
 impl Instance for ProcessInstance {
@@ -197,8 +212,11 @@ impl Instance for ProcessInstance {
     }
 
     fn rest(&self) {
-        self.guest.rest();
-        self.room.freeze();
+        let (room, guest) = (Arc::clone(&self.room), Arc::clone(&self.guest));
+        tokio::spawn(async move {
+            guest.rest().await;
+            room.freeze();
+        });
     }
 
     fn weigh(&self, percent: u32) {
@@ -220,7 +238,7 @@ impl Instance for ProcessInstance {
 
     fn stop(&self, grace: StopGrace) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.room.wake();
+            self.room.wake_to_end();
             // The guest keeps to the grace by itself; the timeout holds even where it does not.
             let _ = tokio::time::timeout(grace.0, self.guest.finish(grace.0)).await;
             self.room.close().await;

@@ -73,25 +73,38 @@ struct MainProcess {
 struct Occupancy {
     running: usize,
     retired: bool,
+    /// Whether it is being stopped.
+    ending: bool,
     frozen: bool,
 }
 
 impl Room {
-    /// Makes the cell with code and shim in it. No process runs yet.
+    /// Makes the cell with code and shim in it. No process of the function's runs yet.
     pub(super) async fn open(
         backend: &ProcessBackend,
         plan: Arc<VersionPlan>,
         language: Arc<Language>,
         id: InstanceId,
     ) -> Result<Arc<Self>, Fault> {
-        let Found { cell, waiting, tier } = find_cell(backend, &plan, &language).await?;
+        let found = find_cell(backend, &plan, &language).await?;
+        Ok(Self::of(backend, plan, language, id, found))
+    }
+
+    /// The room of a cell that is there.
+    pub(super) fn of(
+        backend: &ProcessBackend,
+        plan: Arc<VersionPlan>,
+        language: Arc<Language>,
+        id: InstanceId,
+        Found { cell, waiting, tier }: Found,
+    ) -> Arc<Self> {
         let log = InstanceLog {
             key: plan.key.clone(),
             instance: id.clone(),
             clock: Arc::clone(&backend.clock),
             sink: Arc::clone(&backend.log),
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             env: environment::build(&plan, &language, &id),
             id,
             plan,
@@ -105,7 +118,7 @@ impl Room {
             main: OnceLock::new(),
             occupancy: Mutex::default(),
             gone: CancellationToken::new(),
-        }))
+        })
     }
 
     /// Starts the main process with nothing on its standard input, its output captured as log lines, and `extra`
@@ -193,14 +206,16 @@ impl Room {
     /// Takes the CPU away from everything here until the next call, where no call runs.
     pub(super) fn freeze(&self) {
         let mut occupancy = self.occupancy();
-        if occupancy.running == 0 && !occupancy.retired && !occupancy.frozen {
+        if occupancy.running == 0 && !occupancy.retired && !occupancy.ending && !occupancy.frozen {
             occupancy.frozen = self.cell.freeze();
         }
     }
 
-    /// Lets everything here run, before anything else than a call is asked of it.
-    pub(super) fn wake(&self) {
-        self.thaw(&mut self.occupancy());
+    /// Lets everything here run, from now on until its end.
+    pub(super) fn wake_to_end(&self) {
+        let mut occupancy = self.occupancy();
+        occupancy.ending = true;
+        self.thaw(&mut occupancy);
     }
 
     fn thaw(&self, occupancy: &mut Occupancy) {
@@ -350,10 +365,11 @@ fn signal_name(signal: i32) -> &'static str {
 }
 
 /// A cell for one version.
-struct Found {
-    cell: Arc<dyn Cell>,
-    waiting: Option<Waiting>,
-    tier: Tier,
+pub(super) struct Found {
+    pub(super) cell: Arc<dyn Cell>,
+    /// The process that waits in it.
+    pub(super) waiting: Option<Waiting>,
+    pub(super) tier: Tier,
 }
 
 /// Takes a cell that was prepared ahead, or makes one.
@@ -376,7 +392,8 @@ async fn find_cell(
     Ok(Found { cell, waiting, tier: Tier::Cold })
 }
 
-fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
+/// A cell for an instance of the version.
+pub(super) fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
     let spec = &plan.spec;
     let mut mounts = vec![read_only(&plan.code, CODE_DIR)];
     mounts.extend(shim_mount(language));

@@ -4,8 +4,12 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::protocol::Purpose;
+
 /// A cell to build.
 pub(crate) struct Blueprint<'a> {
+    /// What the cell is for.
+    pub(crate) purpose: Purpose,
     /// The holder's end of its link.
     pub(crate) link: OwnedFd,
     /// Closed with a byte in it when the user and group maps are written, without one when that failed.

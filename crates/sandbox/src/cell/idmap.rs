@@ -15,6 +15,8 @@ pub(crate) const IDS_PER_CELL: u32 = 65_536;
 pub(crate) enum IdMap {
     /// Root inside is `base` outside, and so on for the whole range.
     Range { base: u32 },
+    /// The same users as in the cell that this one is within, whose range begins at `base`.
+    Within { base: u32 },
     /// Root inside is the user that runs the platform.
     Own,
 }
@@ -23,7 +25,7 @@ impl IdMap {
     /// The user that owns what root inside makes, where that is not the platform's own user.
     pub(crate) fn owner(self) -> Option<u32> {
         match self {
-            Self::Range { base } => Some(base),
+            Self::Range { base } | Self::Within { base } => Some(base),
             Self::Own => None,
         }
     }
@@ -31,6 +33,7 @@ impl IdMap {
     fn line(self) -> String {
         match self {
             Self::Range { base } => format!("0 {base} {IDS_PER_CELL}"),
+            Self::Within { .. } => format!("0 0 {IDS_PER_CELL}"),
             // The spawner is root of a user namespace in which only this one user exists.
             Self::Own => "0 0 1".to_owned(),
         }
@@ -51,6 +54,7 @@ mod tests {
     #[test]
     fn ranges_of_neighbours_do_not_touch() {
         assert_eq!(IdMap::Range { base: 1_000_000 }.line(), "0 1000000 65536");
+        assert_eq!(IdMap::Within { base: 1_000_000 }.line(), "0 0 65536");
         assert_eq!(IdMap::Own.line(), "0 0 1");
         assert_eq!(IdMap::Own.owner(), None);
     }

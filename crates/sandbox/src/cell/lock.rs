@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
 use super::{Blueprint, MountTree};
+use crate::protocol::Purpose;
 use crate::{landlock, sys};
 
 /// Device files of a cell that may be written.
@@ -60,7 +61,11 @@ fn restrict(blueprint: &Blueprint<'_>) -> io::Result<Option<Rulesets>> {
     let rules = |scopes| landlock::ruleset(abi, scopes, &writable, &DEVICES.map(Path::new));
     sys::landlock_restrict(rules(landlock::ABSTRACT_UNIX)?.as_fd())?;
     let scope = landlock::scope_only(abi, landlock::SIGNAL)?;
-    let whole = rules(landlock::ABSTRACT_UNIX | landlock::SIGNAL)?;
+    let scopes = landlock::ABSTRACT_UNIX | landlock::SIGNAL;
+    let whole = match blueprint.purpose {
+        Purpose::Work => rules(scopes)?,
+        Purpose::Breeding => landlock::reading(abi, scopes)?,
+    };
     Ok(Some(Rulesets { scope, whole }))
 }
 

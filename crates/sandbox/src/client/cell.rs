@@ -10,18 +10,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use alula_model::{ErrorCode, Fault, Network};
 use alula_runtime::{
-    BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Mount, Process, ProcessExit, ProcessSpec, Usage, ZygoteSpec,
+    BoxFuture, BreedingCell, Cell, CellSpec, EGRESS_PROXY_PORT, Mount, Parent, Process, ProcessExit,
+    ProcessSpec, Usage, ZygoteSpec,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::peer::Peer;
 use super::process::{Running, SandboxProcess};
-use super::{Shared, cell_plan_of, failed, plan_of};
+use super::{Place, Shared, cell_plan_of, failed, plan_of};
 use crate::cgroup::{Activity, Layout};
 use crate::egress::{self, EgressPolicy};
 use crate::link::FDS_MAX;
-use crate::protocol::{Answer, Order, Reply, Request, ZygotePlan};
+use crate::protocol::{Answer, Order, Purpose, Reply, Request, ZygotePlan};
 
 /// A cell.
 #[derive(Debug)]
@@ -134,11 +135,12 @@ impl SandboxCell {
         }
     }
 
-    async fn fork_process(&self, zygote: ZygoteSpec, fds: Vec<OwnedFd>) -> Result<Box<dyn Process>, Fault> {
-        let plan = ZygotePlan {
-            argv: zygote.argv,
-            env: zygote.env,
-            mounts: zygote.mounts.into_iter().map(plan_of).collect(),
+    async fn fork_process(&self, parent: Parent, fds: Vec<OwnedFd>) -> Result<Box<dyn Process>, Fault> {
+        let plan = match parent {
+            Parent::Runtime(ZygoteSpec { argv, env, mounts }) => {
+                Some(ZygotePlan { argv, env, mounts: mounts.into_iter().map(plan_of).collect() })
+            }
+            Parent::Version => None,
         };
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let request = Request::Fork { cell: self.id, zygote: plan };
@@ -197,7 +199,7 @@ impl Cell for SandboxCell {
     fn specialise(&self, spec: CellSpec) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move {
             self.keep_listeners(&spec);
-            let mut plan = cell_plan_of(&spec);
+            let mut plan = cell_plan_of(&spec, Purpose::Work);
             plan.mounts.retain(|mount| self.is_new_mount(&mount.target));
             self.shared.ask(Request::Specialise { cell: self.id, plan }).await?;
             if spec.network == Network::Internet {
@@ -211,8 +213,8 @@ impl Cell for SandboxCell {
         Box::pin(self.start_process(spec))
     }
 
-    fn fork(&self, zygote: ZygoteSpec, fds: Vec<OwnedFd>) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
-        Box::pin(self.fork_process(zygote, fds))
+    fn fork(&self, parent: Parent, fds: Vec<OwnedFd>) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
+        Box::pin(self.fork_process(parent, fds))
     }
 
     fn take_listener(&self, port: u16) -> Option<TcpListener> {
@@ -270,6 +272,21 @@ impl Cell for SandboxCell {
                 tracing::warn!(%fault, "a sandbox was not destroyed");
             }
         })
+    }
+}
+
+impl BreedingCell for SandboxCell {
+    fn breed(&self, connection: OwnedFd) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            let request = Request::Breed { cell: self.id };
+            self.shared.ask_with(request, &[connection.as_fd()]).await.map(drop)
+        })
+    }
+
+    fn prepare_within(&self, spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>> {
+        let (shared, place) =
+            (Arc::clone(&self.shared), Place { purpose: Purpose::Work, within: Some(self.id) });
+        Box::pin(async move { Ok(shared.prepare(spec, place).await? as Box<dyn Cell>) })
     }
 }
 

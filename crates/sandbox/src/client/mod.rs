@@ -10,14 +10,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use alula_model::{ErrorCode, Fault, Network};
-use alula_runtime::{BoxFuture, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount};
+use alula_runtime::{
+    BoxFuture, BreedingCell, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount,
+};
 
 use tokio::sync::watch;
 
 use crate::cgroup::Layout;
 use crate::egress::EgressPolicy;
 use crate::link::ANSWER_BYTES_MAX;
-use crate::protocol::{CellPlan, MountPlan, Reply, Request};
+use crate::protocol::{CellPlan, MountPlan, Purpose, Reply, Request};
 use crate::report::{self, Facts};
 use crate::spawner::SpawnerLink;
 use cell::SandboxCell;
@@ -108,13 +110,15 @@ pub fn inspect(link: SpawnerLink) -> io::Result<LauncherReport> {
 
 impl Launcher for Sandbox {
     fn prepare(&self, spec: CellSpec) -> BoxFuture<'_, Result<Box<dyn Cell>, Fault>> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, place) = (Arc::clone(&self.shared), Place { purpose: Purpose::Work, within: None });
+        Box::pin(async move { Ok(shared.prepare(spec, place).await? as Box<dyn Cell>) })
+    }
+
+    fn prepare_breeding(&self, spec: CellSpec) -> BoxFuture<'_, Result<Arc<dyn BreedingCell>, Fault>> {
+        let (shared, place) = (Arc::clone(&self.shared), Place { purpose: Purpose::Breeding, within: None });
         Box::pin(async move {
-            // A task of its own: if the caller goes away, the cell is still received, and then dropped.
-            match tokio::spawn(async move { shared.make(spec).await }).await {
-                Ok(made) => made.map(|cell| Box::new(cell) as Box<dyn Cell>),
-                Err(error) => Err(failed(&error)),
-            }
+            let cell: Box<dyn BreedingCell> = shared.prepare(spec, place).await?;
+            Ok(Arc::from(cell))
         })
     }
 
@@ -132,13 +136,30 @@ impl Launcher for Sandbox {
     }
 }
 
+/// What a cell is made for, and where.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    purpose: Purpose,
+    /// The cell that it is within.
+    within: Option<u64>,
+}
+
 impl Shared {
-    async fn make(self: Arc<Self>, mut spec: CellSpec) -> Result<SandboxCell, Fault> {
+    async fn prepare(self: Arc<Self>, spec: CellSpec, place: Place) -> Result<Box<SandboxCell>, Fault> {
+        // A task of its own: if the caller goes away, the cell is still received, and then dropped.
+        match tokio::spawn(async move { self.make(spec, place).await }).await {
+            Ok(made) => made.map(Box::new),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn make(self: Arc<Self>, mut spec: CellSpec, place: Place) -> Result<SandboxCell, Fault> {
         let proxied = spec.network == Network::Internet;
         if proxied && !spec.listeners.contains(&EGRESS_PROXY_PORT) {
             spec.listeners.push(EGRESS_PROXY_PORT);
         }
-        let (reply, fds) = self.ask(Request::Prepare(cell_plan_of(&spec))).await?;
+        let plan = cell_plan_of(&spec, place.purpose);
+        let (reply, fds) = self.ask(Request::Prepare { plan, within: place.within }).await?;
         let Reply::Prepared { cell, group, owner } = reply else {
             return Err(failed(&"the spawner answered something else"));
         };
@@ -179,8 +200,9 @@ impl Shared {
     }
 }
 
-fn cell_plan_of(spec: &CellSpec) -> CellPlan {
+fn cell_plan_of(spec: &CellSpec, purpose: Purpose) -> CellPlan {
     CellPlan {
+        purpose,
         memory_bytes: spec.memory_bytes,
         processes_max: spec.processes_max,
         tmp_bytes: spec.tmp_bytes,

@@ -13,11 +13,12 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::slots::Slots;
 use super::template::Template;
+use super::within;
 use super::zygotes::{Fork, Zygotes};
 use crate::cell::{self, Blueprint, IDS_PER_CELL, IdMap, MountTree};
 use crate::cgroup::{Groups, Limits};
 use crate::link;
-use crate::protocol::{CellPlan, MountPlan, ZygotePlan};
+use crate::protocol::{CellPlan, MountPlan, Purpose, ZygotePlan};
 use crate::sys;
 
 const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
@@ -37,6 +38,9 @@ pub(super) enum Stage {
     SettingUp { link: OwnedFd, listeners: usize, request: u64 },
     /// The platform has it.
     Running,
+    /// The platform has done with it, but there are cells within it, which would end with its holder. It ends with the
+    /// last of them.
+    Lingering,
     /// Its holder has ended.
     Dead,
     /// Killed; all who asked for it are answered when the holder has ended.
@@ -56,6 +60,12 @@ pub(super) struct Cell {
     tmp_bytes: u64,
     /// The Landlock rules for processes that zygotes fork into it.
     pub(super) ruleset: Option<OwnedFd>,
+    pub(super) purpose: Purpose,
+    /// The platform's end of its holder's link where cells may be within it: the holder ends with the last such end.
+    pub(super) link: Option<OwnedFd>,
+    /// The cell that it is within.
+    outer: Option<u64>,
+    /// Its range of users, which is also that of the cell that it is within.
     slot: u32,
 }
 
@@ -84,23 +94,30 @@ impl Cells {
         Self { maker, live: HashMap::new(), zygotes: Zygotes::default(), slots: Slots::new(), last: 0 }
     }
 
-    /// Starts making a cell.
-    pub(super) fn prepare(&mut self, plan: &CellPlan, request: u64) -> io::Result<u64> {
+    /// Starts making a cell, within the cell `outer` where that is given.
+    pub(super) fn prepare(&mut self, plan: &CellPlan, outer: Option<u64>, request: u64) -> io::Result<u64> {
         if plan.listeners.len() > PARTS_MAX || plan.mounts.len() > PARTS_MAX {
             return Err(io::Error::other(format!("more than {PARTS_MAX} listeners or mounts in one cell")));
         }
-        let slot =
-            self.slots.take().ok_or_else(|| io::Error::other("there are as many cells as there can be"))?;
+        let outside = match outer {
+            Some(cell) => Outside::Cell(cell, running(&self.live, cell)?),
+            None => Outside::Host(
+                self.slots
+                    .take()
+                    .ok_or_else(|| io::Error::other("there are as many cells as there can be"))?,
+            ),
+        };
         self.last += 1;
         let group = format!("cell-{}", self.last);
-        let made = self.maker.make(plan, request, slot, &group);
-        match made {
+        match self.maker.make(plan, request, &outside, &group) {
             Ok(cell) => {
                 self.live.insert(self.last, cell);
                 Ok(self.last)
             }
             Err(error) => {
-                self.slots.give_back(slot);
+                if let Outside::Host(slot) = outside {
+                    self.slots.give_back(slot);
+                }
                 self.maker.remove_group(&group);
                 Err(error)
             }
@@ -109,10 +126,9 @@ impl Cells {
 
     /// Shows one more host folder in a cell.
     pub(super) fn mount(&mut self, cell: u64, mount: &MountPlan) -> io::Result<()> {
-        let Some(Cell { stage: Stage::Running, mounts, .. }) = self.live.get(&cell) else {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
-        };
+        running(&self.live, cell)?;
         let tree = self.maker.fetch_read_only(mount)?;
+        let mounts = &running(&self.live, cell)?.mounts;
         self.maker.template.change_in(mounts, &[(tree, &*mount.target)], None)
     }
 
@@ -134,26 +150,57 @@ impl Cells {
         self.maker.template.change_in(&found.mounts, &trees, tmp_bytes)
     }
 
-    /// Has a process forked into a cell by a zygote. Returns the zygotes that were started for it.
+    /// Has a process forked into a cell by a zygote: the one with this plan, or that of the cell which it is within.
+    /// Returns the zygotes that were started for it.
     pub(super) fn fork(
         &mut self,
         number: u64,
         cell: u64,
-        zygote: &ZygotePlan,
+        zygote: Option<&ZygotePlan>,
         standard: &[OwnedFd],
     ) -> io::Result<Vec<u64>> {
-        let Some(found) = self.live.get(&cell).filter(|cell| matches!(cell.stage, Stage::Running)) else {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the cell is gone"));
-        };
-        let groups = self.maker.groups.as_ref().map(|groups| groups.joins(&found.group)).transpose()?;
+        let group = running(&self.live, cell)?.group.clone();
+        let groups = self.maker.groups.as_ref().map(|groups| groups.joins(&group)).transpose()?;
         let groups = groups.unwrap_or_default();
+        let Some(found) = self.live.get(&cell) else { return Ok(Vec::new()) };
         let (holder, ruleset) = (&found.holder, found.ruleset.as_ref());
         let fork = Fork { number, holder, ruleset, standard, groups: &groups };
-        self.zygotes.fork(&mut self.maker, zygote, &fork)
+        match (zygote, found.outer) {
+            (Some(plan), _) => self.zygotes.fork(&mut self.maker, plan, &fork),
+            (None, Some(outer)) => self.zygotes.fork_version(&self.maker, outer, &fork).map(|()| Vec::new()),
+            (None, None) => Err(io::Error::other("the cell is within no other")),
+        }
     }
 
-    /// Kills a cell; false when there is nothing to wait for.
+    /// Makes the process in a cell at the other end of `zygote` one that others are forked from. Returns what must be
+    /// watched.
+    pub(super) fn breed(&mut self, number: u64, cell: u64, zygote: &OwnedFd) -> io::Result<u64> {
+        if running(&self.live, cell)?.purpose != Purpose::Breeding {
+            return Err(io::Error::other("the cell was not made for zygotes"));
+        }
+        self.zygotes.breed(number, cell, zygote)
+    }
+
+    /// Kills a cell; false when there is nothing to wait for. One with others within it stays until those have ended.
     pub(super) fn kill(&mut self, cell: u64, request: u64) -> bool {
+        let has_inner = self.has_inner(cell);
+        self.zygotes.end_version(cell);
+        let Some(found) = self.live.get_mut(&cell) else { return false };
+        match &mut found.stage {
+            Stage::Running if has_inner => {
+                found.stage = Stage::Lingering;
+                if let Some(groups) = &self.maker.groups {
+                    groups.thaw(&found.group);
+                }
+                false
+            }
+            Stage::Lingering => false,
+            _ => self.kill_now(cell, request),
+        }
+    }
+
+    /// Kills a cell and with it what is within it; false when there is nothing to wait for.
+    fn kill_now(&mut self, cell: u64, request: u64) -> bool {
         let Some(found) = self.live.get_mut(&cell) else { return false };
         match &mut found.stage {
             Stage::Dead => {
@@ -161,7 +208,7 @@ impl Cells {
                 return false;
             }
             Stage::Ending { requests } => requests.push(request),
-            Stage::SettingUp { .. } | Stage::Running => {
+            Stage::SettingUp { .. } | Stage::Running | Stage::Lingering => {
                 let _ = pidfd_send_signal(&found.holder, Signal::KILL);
                 if let Some(groups) = &self.maker.groups {
                     groups.thaw(&found.group);
@@ -170,6 +217,10 @@ impl Cells {
             }
         }
         true
+    }
+
+    fn has_inner(&self, cell: u64) -> bool {
+        self.live.values().any(|other| other.outer == Some(cell))
     }
 
     /// Collects an ended holder. With it the kernel has ended everything in the cell.
@@ -181,27 +232,58 @@ impl Cells {
 
     /// Removes what is left of an ended cell.
     pub(super) fn forget(&mut self, cell: u64) {
-        if let Some(found) = self.live.remove(&cell) {
+        let Some(found) = self.live.remove(&cell) else { return };
+        self.zygotes.end_version(cell);
+        self.maker.remove_group(&found.group);
+        // Cells within each other have one range of users, which the last of them gives back.
+        if !self.live.values().any(|other| other.slot == found.slot) {
             self.slots.give_back(found.slot);
-            self.maker.remove_group(&found.group);
+        }
+        if let Some(outer) = found.outer
+            && self.live.get(&outer).is_some_and(|outer| matches!(outer.stage, Stage::Lingering))
+            && !self.has_inner(outer)
+        {
+            self.kill_now(outer, crate::protocol::NEWS);
         }
     }
 
     /// Ends all cells and waits for it.
     pub(super) fn end_all(&mut self) {
-        let cells: Vec<_> = self.live.keys().copied().collect();
-        for cell in &cells {
-            self.kill(*cell, crate::protocol::NEWS);
+        let mut cells: Vec<_> = self.live.iter().map(|(id, cell)| (cell.outer.is_none(), *id)).collect();
+        // What is within another cell is collected first, since the other cannot end before.
+        cells.sort_unstable();
+        for (_, cell) in &cells {
+            self.zygotes.end_version(*cell);
+            self.kill_now(*cell, crate::protocol::NEWS);
         }
-        for cell in cells {
+        for (_, cell) in cells {
             self.reap(cell);
             self.forget(cell);
         }
     }
 }
 
+fn running(live: &HashMap<u64, Cell>, cell: u64) -> io::Result<&Cell> {
+    let found = live.get(&cell).filter(|cell| matches!(cell.stage, Stage::Running));
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the cell is gone"))
+}
+
+/// Where a cell is made.
+enum Outside<'a> {
+    /// On the host, with this range of users.
+    Host(u32),
+    /// Within another cell.
+    Cell(u64, &'a Cell),
+}
+
 impl Maker {
-    fn make(&mut self, plan: &CellPlan, request: u64, slot: u32, group: &str) -> io::Result<Cell> {
+    fn make(
+        &mut self,
+        plan: &CellPlan,
+        request: u64,
+        outside: &Outside<'_>,
+        group: &str,
+    ) -> io::Result<Cell> {
         let mounts = plan
             .mounts
             .iter()
@@ -215,6 +297,7 @@ impl Maker {
         let (ours, theirs) = link::pair()?;
         let (mapped, map_done) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let blueprint = Blueprint {
+            purpose: plan.purpose,
             link: theirs,
             mapped,
             groups: joins.unwrap_or_default(),
@@ -226,13 +309,11 @@ impl Maker {
             filter: &self.filter,
             last_capability: self.last_capability,
         };
-        let (pid, holder) = sys::clone_into(NAMESPACES, || cell::run(&blueprint))?;
-        let map = match self.uid_base {
-            Some(base) => IdMap::Range { base: base + slot * IDS_PER_CELL },
-            None => IdMap::Own,
-        };
+        let (pid, holder, map) = self.start_holder(outside, &blueprint)?;
         let told = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).and_then(|mounts| {
-            cell::write_maps(pid, map)?;
+            if matches!(outside, Outside::Host(_)) {
+                cell::write_maps(pid, map)?;
+            }
             rustix::io::write(&map_done, b"1")?;
             Ok(mounts.into())
         });
@@ -242,8 +323,15 @@ impl Maker {
             io::Error::new(error.kind(), format!("user map: {error}"))
         })?;
         let stage = Stage::SettingUp { link: ours, listeners: plan.listeners.len(), request };
+        let (slot, outer) = match outside {
+            Outside::Host(slot) => (*slot, None),
+            Outside::Cell(id, outer) => (outer.slot, Some(*id)),
+        };
         Ok(Cell {
             stage,
+            purpose: plan.purpose,
+            link: None,
+            outer,
             holder,
             mounts,
             group: group.to_owned(),
@@ -253,6 +341,29 @@ impl Maker {
             ruleset: None,
             slot,
         })
+    }
+
+    /// Starts the first process of a cell; on the host its users are still to be mapped.
+    fn start_holder(
+        &self,
+        outside: &Outside<'_>,
+        blueprint: &Blueprint<'_>,
+    ) -> io::Result<(i32, OwnedFd, IdMap)> {
+        let map = match (outside, self.uid_base) {
+            (Outside::Host(slot), Some(base)) => IdMap::Range { base: base + slot * IDS_PER_CELL },
+            (Outside::Host(_), None) => IdMap::Own,
+            (Outside::Cell(_, outer), _) => match outer.map {
+                IdMap::Range { base } => IdMap::Within { base },
+                IdMap::Within { .. } | IdMap::Own => {
+                    return Err(io::Error::other("no cell can be made within this one"));
+                }
+            },
+        };
+        let (pid, holder) = match outside {
+            Outside::Host(_) => sys::clone_into(NAMESPACES, || cell::run(blueprint))?,
+            Outside::Cell(_, outer) => within::start_holder(&outer.holder, NAMESPACES, map, blueprint)?,
+        };
+        Ok((pid, holder, map))
     }
 
     /// A host folder for a cell that is complete.

@@ -11,6 +11,7 @@ mod etc;
 mod serve;
 mod slots;
 mod template;
+mod within;
 mod zygotes;
 
 use std::io;

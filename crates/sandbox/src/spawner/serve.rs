@@ -15,7 +15,7 @@ use super::cells::{Cells, Maker, Stage, last_capability};
 use super::template::Template;
 use crate::cgroup::{self, Groups, Layout};
 use crate::link::{self, ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX};
-use crate::protocol::{Answer, CellPlan, NEWS, Numbered, Reply, Request};
+use crate::protocol::{Answer, CellPlan, NEWS, Numbered, Purpose, Reply, Request};
 use crate::report::Facts;
 use crate::{seccomp, sys};
 
@@ -25,6 +25,7 @@ const LINK: i32 = 3;
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
 /// The trial cell: large enough for a holder.
 const TRIAL: CellPlan = CellPlan {
+    purpose: Purpose::Work,
     memory_bytes: 64 * 1024 * 1024,
     processes_max: 4,
     tmp_bytes: 1024 * 1024,
@@ -159,7 +160,7 @@ fn become_root_of_own_namespace() -> io::Result<()> {
 
 /// Makes one cell and ends it again, so that what is reported was tried.
 fn trial(cells: &mut Cells) -> io::Result<()> {
-    let cell = cells.prepare(&TRIAL, NEWS)?;
+    let cell = cells.prepare(&TRIAL, None, NEWS)?;
     let result = match cells.live.get(&cell) {
         Some(super::cells::Cell { stage: Stage::SettingUp { link, .. }, .. }) => wait_ready(link),
         _ => Ok(()),
@@ -258,8 +259,8 @@ impl<'a> Server<'a> {
         fds: Vec<OwnedFd>,
     ) -> io::Result<()> {
         match body {
-            Request::Prepare(plan) => {
-                let begun = self.cells.prepare(&plan, number).and_then(|cell| self.watch(cell));
+            Request::Prepare { plan, within } => {
+                let begun = self.cells.prepare(&plan, within, number).and_then(|cell| self.watch(cell));
                 begun.or_else(|error| self.fail(number, &error))
             }
             Request::Mount { cell, mount } => match self.cells.mount(cell, &mount) {
@@ -271,9 +272,14 @@ impl<'a> Server<'a> {
                 Err(error) => self.fail(number, &error),
             },
             Request::Fork { cell, zygote } => {
-                let begun = self.cells.fork(number, cell, &zygote, &fds);
+                let begun = self.cells.fork(number, cell, zygote.as_ref(), &fds);
                 let watched = begun.and_then(|new| new.into_iter().try_for_each(|id| self.watch_zygote(id)));
                 watched.or_else(|error| self.fail(number, &error))
+            }
+            Request::Breed { cell } => {
+                let zygote = fds.first().ok_or_else(|| io::Error::other("the request names no zygote"));
+                let begun = zygote.and_then(|zygote| self.cells.breed(number, cell, zygote));
+                begun.and_then(|id| self.watch_zygote(id)).or_else(|error| self.fail(number, &error))
             }
             Request::Destroy { cell } => {
                 if self.cells.kill(cell, number) {
@@ -327,6 +333,9 @@ impl<'a> Server<'a> {
                 found.ruleset = listeners.split_off(count.min(listeners.len())).pop();
                 let mut fds = vec![link.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
+                if found.purpose == Purpose::Breeding {
+                    found.link = Some(link.try_clone()?);
+                }
                 let (group, owner) = (found.group.clone(), found.map.owner());
                 send(self.link, request, &Reply::Prepared { cell, group, owner }, &fds)
             }
@@ -354,6 +363,10 @@ impl<'a> Server<'a> {
                 askers.try_for_each(|request| send(self.link, request, &Reply::Done, &[]))
             }
             Stage::Running | Stage::Dead => Ok(()),
+            Stage::Lingering => {
+                self.cells.forget(cell);
+                Ok(())
+            }
         }
     }
 

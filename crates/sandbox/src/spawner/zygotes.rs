@@ -13,15 +13,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::RecvFlags;
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 
 use super::cells::Maker;
 use crate::cell::{self, MountTree};
 use crate::exec::{self, Image};
 use crate::link;
-use crate::protocol::ZygotePlan;
+use crate::midwife;
+use crate::protocol::{ForkAnswer, ForkOrder, ZygotePlan};
 use crate::sys;
 
 /// Forks after which a zygote is replaced.
@@ -30,35 +32,13 @@ const FORKS_MAX: u32 = 1000;
 const AGE_MAX_S: i64 = 15 * 60;
 /// Size of its `/tmp`, where nothing is.
 const TMP_BYTES: u64 = 1024 * 1024;
-/// Different zygotes at once: one for each runtime that has one, and their successors.
-const ZYGOTES_MAX: usize = 32;
+/// Zygotes at once: one for each runtime that has one, their successors, and those of versions, which the pool's memory
+/// bounds before this does.
+const ZYGOTES_MAX: usize = 256;
 /// Orders that one zygote may have before it has answered the first; each holds a dozen descriptors in its socket.
 const PENDING_MAX: usize = 32;
 /// Namespaces of its own: it needs no network and must not see what the spawner mounts.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
-
-/// What a zygote is told. The descriptors of the message are, in this order: the cell's first process (a pidfd), the
-/// Landlock ruleset where `landlock` says so, the new process's descriptors from 0 on, and the files of the cell's control
-/// groups into which it writes itself.
-#[derive(Debug, Serialize)]
-struct Order {
-    number: u64,
-    landlock: bool,
-    /// How many descriptors the new process has.
-    standard: usize,
-    /// Whether the outside has more than one user to map, so that groups can be given up.
-    own_user: bool,
-    last_capability: u32,
-    keyctl: i64,
-}
-
-/// What a zygote says: that it is ready (number 0), the pid inside the cell, or why there is none.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    number: u64,
-    pid: Option<i32>,
-    error: Option<String>,
-}
 
 /// The answer to a fork.
 pub(super) type Forked = (u64, Result<i32, String>);
@@ -73,11 +53,22 @@ pub(super) struct Fork<'a> {
     pub(super) groups: &'a [OwnedFd],
 }
 
+/// What a zygote is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// Of a runtime: a program of ours, for cells of any function.
+    Runtime(ZygotePlan),
+    /// Of a version: a process in this cell, for the cells within it. The one that is spoken with is its midwife.
+    Version(u64),
+}
+
 #[derive(Debug)]
 struct Zygote {
-    plan: ZygotePlan,
+    kind: Kind,
     pub(super) link: OwnedFd,
     process: OwnedFd,
+    /// The process in the cell where there is a midwife for it.
+    mother: Option<OwnedFd>,
     is_ready: bool,
     /// Numbers of requests that it has not answered.
     pending: Vec<u64>,
@@ -114,6 +105,29 @@ impl Zygotes {
         Ok(new)
     }
 
+    /// Has a process forked by the zygote in the cell `outer`.
+    pub(super) fn fork_version(&mut self, maker: &Maker, outer: u64, fork: &Fork<'_>) -> io::Result<()> {
+        let found = self.live.values_mut().find(|zygote| zygote.kind == Kind::Version(outer));
+        found.ok_or_else(|| io::Error::other("the zygote has ended"))?.order(maker, fork)
+    }
+
+    /// Makes the process in `cell` at the other end of `connection` a zygote; the answer to `number` says that it is.
+    pub(super) fn breed(&mut self, number: u64, cell: u64, connection: &OwnedFd) -> io::Result<u64> {
+        self.check_room()?;
+        let (ours, theirs) = link::pair()?;
+        let (_, process) = sys::clone_into(0, || midwife::run(&theirs, connection, number))?;
+        let mut zygote = Zygote::new(Kind::Version(cell), ours, process);
+        zygote.pending.push(number);
+        Ok(self.add(zygote))
+    }
+
+    /// Ends the zygote of a version, and with it what it is just forking.
+    pub(super) fn end_version(&mut self, cell: u64) {
+        for zygote in self.live.values().filter(|zygote| zygote.kind == Kind::Version(cell)) {
+            zygote.kill();
+        }
+    }
+
     /// What to watch of a zygote: its link, and its process.
     pub(super) fn watched(&self, id: u64) -> Option<(&OwnedFd, &OwnedFd)> {
         self.live.get(&id).map(|zygote| (&zygote.link, &zygote.process))
@@ -124,12 +138,17 @@ impl Zygotes {
         let zygote = self.live.get_mut(&id)?;
         let mut buffer = [0; 4096];
         let (bytes, _) = rustix::net::recv(&zygote.link, &mut buffer, RecvFlags::DONTWAIT).ok()?;
-        let answer: Answer = serde_json::from_slice(buffer.get(..bytes)?).ok()?;
+        let answer: ForkAnswer = serde_json::from_slice(buffer.get(..bytes)?).ok()?;
         if answer.number == crate::protocol::NEWS {
             zygote.is_ready = true;
-            let plan = zygote.plan.clone();
-            self.end_idle(|other, zygote| other < id && zygote.plan == plan);
+            let kind = zygote.kind.clone();
+            self.end_idle(|other, zygote| other < id && zygote.kind == kind);
             return None;
+        }
+        if !zygote.is_ready && zygote.is_version() {
+            zygote.is_ready = true;
+            let pid = answer.pid.and_then(Pid::from_raw);
+            zygote.mother = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         }
         zygote.pending.retain(|number| *number != answer.number);
         let retired = self.newer_ready(id);
@@ -146,7 +165,8 @@ impl Zygotes {
     }
 
     fn of<'a>(&'a self, plan: &'a ZygotePlan) -> impl Iterator<Item = (u64, &'a Zygote)> {
-        self.live.iter().filter(move |(_, zygote)| zygote.plan == *plan).map(|(id, zygote)| (*id, zygote))
+        let is_it = move |zygote: &Zygote| matches!(&zygote.kind, Kind::Runtime(own) if own == plan);
+        self.live.iter().filter(move |(_, zygote)| is_it(zygote)).map(|(id, zygote)| (*id, zygote))
     }
 
     /// The newest that is ready, or else the newest.
@@ -156,7 +176,8 @@ impl Zygotes {
 
     fn newer_ready(&self, id: u64) -> bool {
         let Some(zygote) = self.live.get(&id) else { return false };
-        self.of(&zygote.plan).any(|(other, zygote)| other > id && zygote.is_ready)
+        let Kind::Runtime(plan) = &zygote.kind else { return false };
+        self.of(plan).any(|(other, zygote)| other > id && zygote.is_ready)
     }
 
     fn is_worn(&self, id: u64) -> bool {
@@ -174,14 +195,23 @@ impl Zygotes {
     }
 
     fn start(&mut self, maker: &mut Maker, plan: &ZygotePlan, new: &mut Vec<u64>) -> io::Result<u64> {
-        if self.live.len() >= ZYGOTES_MAX {
-            return Err(io::Error::other(format!("there are {ZYGOTES_MAX} zygotes already")));
+        self.check_room()?;
+        let id = self.add(Zygote::start(maker, plan)?);
+        new.push(id);
+        Ok(id)
+    }
+
+    fn check_room(&self) -> io::Result<()> {
+        if self.live.len() < ZYGOTES_MAX {
+            return Ok(());
         }
-        let zygote = Zygote::start(maker, plan)?;
+        Err(io::Error::other(format!("there are {ZYGOTES_MAX} zygotes already")))
+    }
+
+    fn add(&mut self, zygote: Zygote) -> u64 {
         self.last += 1;
         self.live.insert(self.last, zygote);
-        new.push(self.last);
-        Ok(self.last)
+        self.last
     }
 }
 
@@ -209,23 +239,30 @@ impl Zygote {
         })?;
         // The filter is the same for every cell, so it is told once.
         link::send_bytes(ours.as_fd(), &filter_bytes(&maker.filter), &[])?;
+        Ok(Self::new(Kind::Runtime(plan.clone()), ours, process))
+    }
+
+    fn new(kind: Kind, link: OwnedFd, process: OwnedFd) -> Self {
         let started_s = now_s();
-        Ok(Self {
-            plan: plan.clone(),
-            link: ours,
-            process,
-            is_ready: false,
-            pending: Vec::new(),
-            forks: 0,
-            started_s,
-        })
+        Self { kind, link, process, mother: None, is_ready: false, pending: Vec::new(), forks: 0, started_s }
+    }
+
+    fn is_version(&self) -> bool {
+        matches!(self.kind, Kind::Version(_))
+    }
+
+    /// The midwife first, so that nobody is left who could let a child go.
+    fn kill(&self) {
+        for process in [Some(&self.process), self.mother.as_ref()].into_iter().flatten() {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
     }
 
     fn order(&mut self, maker: &Maker, fork: &Fork<'_>) -> io::Result<()> {
         if self.pending.len() >= PENDING_MAX {
             return Err(io::Error::other(format!("{PENDING_MAX} processes wait to be forked already")));
         }
-        let order = Order {
+        let order = ForkOrder {
             number: fork.number,
             landlock: fork.ruleset.is_some(),
             standard: fork.standard.len(),
@@ -245,9 +282,7 @@ impl Zygote {
 
 impl Drop for Zygotes {
     fn drop(&mut self) {
-        for zygote in self.live.values() {
-            let _ = pidfd_send_signal(&zygote.process, Signal::KILL);
-        }
+        self.live.values().for_each(Zygote::kill);
     }
 }
 

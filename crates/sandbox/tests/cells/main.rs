@@ -23,6 +23,7 @@ mod programs;
 mod room;
 mod stems;
 mod unprivileged;
+mod zygotes;
 
 use harness::Test;
 
@@ -31,6 +32,7 @@ fn tests() -> Vec<Test> {
         programs::tests(),
         instances::tests(),
         stems::tests(),
+        zygotes::tests(),
         attacks_on_files::tests(),
         attacks_on_network::tests(),
         attacks_on_rights::tests(),

@@ -31,7 +31,7 @@ tests![
 /// Runs what is in the event's `code` and answers with what that left in `out`.
 const HANDLER: &str = "def handler(event, context):\n    scope = {'out': None}\n    exec(event['code'], scope)\n    return scope['out']\n";
 
-const USAGE: &str = "
+pub(crate) const USAGE: &str = "
 import os
 out = {'env': dict(os.environ), 'cwd': os.getcwd(), 'fds': sorted(os.listdir('/proc/self/fd')),
        'uid': os.getuid(), 'tmp': os.listdir('/tmp'), 'code': sorted(os.listdir('/code')),
@@ -88,13 +88,13 @@ impl Bench {
 }
 
 /// The value of `out` after `code` has run in the instance.
-async fn run(instance: &Arc<dyn Instance>, code: &str) -> serde_json::Value {
+pub(crate) async fn run(instance: &Arc<dyn Instance>, code: &str) -> serde_json::Value {
     let answer = try_run(instance, code).await.unwrap();
     let body = answer.body.collect(MIB).await.unwrap();
     serde_json::from_slice(&body).unwrap()
 }
 
-async fn try_run(
+pub(crate) async fn try_run(
     instance: &Arc<dyn Instance>,
     code: &str,
 ) -> Result<alula_runtime::Answer, alula_model::Fault> {

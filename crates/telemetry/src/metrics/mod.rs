@@ -61,6 +61,8 @@ pub enum InstanceState {
     Idle,
     /// Running at least one call.
     Busy,
+    /// Serving no calls, for instances to be forked from.
+    Zygote,
     /// Ending after its last call.
     Draining,
 }
@@ -91,6 +93,7 @@ impl InstanceState {
             Self::Starting => "starting",
             Self::Idle => "idle",
             Self::Busy => "busy",
+            Self::Zygote => "zygote",
             Self::Draining => "draining",
         }
     }

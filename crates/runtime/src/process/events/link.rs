@@ -18,7 +18,7 @@ use super::super::arena::{Arena, Place, PlaceError};
 use super::flights::{Flight, Flights, Misplaced, Reply, Stage};
 use super::outbox::Outbox;
 use super::stream::OverWindow;
-use super::{Modes, answer};
+use super::{Modes, Ready, answer};
 use crate::frames::{
     CancelReason, Decoder, FailClass, Flags, Frame, FrameError, Kind, PROTOCOL_VERSION, pairs,
 };
@@ -33,8 +33,10 @@ pub(super) struct Link {
     pub(super) outbox: Arc<Outbox>,
     pub(super) arena: Option<Arc<Arena>>,
     flights: Mutex<Flights>,
-    ready: Mutex<Option<oneshot::Sender<Result<Modes, Fault>>>>,
+    ready: Mutex<Option<oneshot::Sender<Result<Ready, Fault>>>>,
     pub(super) call_ended: Notify,
+    /// Told when the guest has done what comes before a rest.
+    pub(super) rested: Notify,
     is_waiting: AtomicBool,
 }
 
@@ -60,7 +62,7 @@ impl Link {
         room: Arc<Room>,
         socket: UnixStream,
         arena: Option<Arc<Arena>>,
-        ready: oneshot::Sender<Result<Modes, Fault>>,
+        ready: oneshot::Sender<Result<Ready, Fault>>,
     ) -> io::Result<(Arc<Self>, pipe::Receiver)> {
         // The end of a pipe, since of tokio's types only that is watched for reading alone. See `Outbox` for writing.
         let reader = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?.into())?;
@@ -71,6 +73,7 @@ impl Link {
             arena,
             ready: Mutex::new(Some(ready)),
             call_ended: Notify::new(),
+            rested: Notify::new(),
             is_waiting: AtomicBool::new(false),
         };
         Ok((Arc::new(link), reader))
@@ -169,6 +172,10 @@ impl Link {
             }
             Kind::Credit => self.credit(number, &frame),
             Kind::Ready => self.is_ready(&frame),
+            Kind::Rested => {
+                self.rested.notify_waiters();
+                Ok(())
+            }
             Kind::Pong | Kind::Bye => Ok(()),
             kind => Err(Violation::Unexpected(kind)),
         }
@@ -188,7 +195,9 @@ impl Link {
             takes_ahead: self.room.plan.spec.concurrency == 1 && says_yes(b"ahead"),
             shares_memory: says_yes(b"arena"),
         };
-        let _ = ready.send(Ok(modes));
+        let obstacle = pairs(frame.meta()).flatten().find(|(name, _)| name == b"obstacle");
+        let obstacle = obstacle.map(|(_, text)| String::from_utf8_lossy(text).into_owned());
+        let _ = ready.send(Ok(Ready { modes, obstacle: obstacle.unwrap_or_default() }));
         Ok(())
     }
 
@@ -325,11 +334,11 @@ impl Link {
         }
     }
 
-    fn lock_ready(&self) -> MutexGuard<'_, Option<oneshot::Sender<Result<Modes, Fault>>>> {
+    fn lock_ready(&self) -> MutexGuard<'_, Option<oneshot::Sender<Result<Ready, Fault>>>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_ready(&self) -> Option<oneshot::Sender<Result<Modes, Fault>>> {
+    fn take_ready(&self) -> Option<oneshot::Sender<Result<Ready, Fault>>> {
         self.lock_ready().take()
     }
 }

@@ -27,21 +27,26 @@ mod outbox;
 mod stream;
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, SpecError};
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::arena::{ARENA_BYTES, Arena};
 use super::room::CODE_DIR;
 use super::{Guest, Room, pipes};
-use crate::frames::{FrameWriter, Head, Kind, PROTOCOL_VERSION};
+use crate::frames::{Flags, FrameWriter, Head, Kind, PROTOCOL_VERSION};
 use crate::language::Language;
 use crate::{Ahead, Answer, BoxFuture, Call, VersionPlan};
 
 use link::Link;
+
+/// How long a guest may take to give back memory: a collection of a large heap, on a busy machine.
+const REST_WAIT: Duration = Duration::from_millis(200);
 
 /// Refuses a version whose handler cannot be told, or is in no file of the code.
 pub(super) fn validate(plan: &VersionPlan, language: &Language) -> Result<(), SpecError> {
@@ -125,25 +130,60 @@ fn only_file(plan: &VersionPlan, language: &Language) -> Option<String> {
 
 /// Starts the shim in the room and waits until it has loaded the code.
 pub(super) async fn start(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
-    let (socket, arena, environment) = match room.adopt_waiting() {
-        Some((socket, arena)) => (socket, arena, environment_block(&room.env)),
+    let (socket, arena, init) = match room.adopt_waiting() {
+        Some((socket, arena)) => {
+            let init = init_frame(room, Role::Instance, arena.as_ref(), &environment_block(&room.env))?;
+            (socket, arena, init)
+        }
         None => {
             let (ours, inside) = pipes::socket_pair()?;
             let (arena, arena_inside) = Arena::open(&room.language).unzip();
+            let init = init_frame(room, Role::Instance, arena.as_ref(), &[])?;
             let inside = std::iter::once(inside).chain(arena_inside).collect();
             room.launch(room.language.command(), inside).await?;
-            (ours, arena, Vec::new())
+            (ours, arena, init)
         }
     };
-    let init = init_frame(room, arena.is_some(), &environment)?;
+    let (link, reader, ready) = greet(room, socket, arena, &init).await?;
+    Ok(Box::new(Events { link, modes: ready.modes, _reader: reader }))
+}
+
+/// Has the process that waits in the room load the code to be forked. Gives its connection, which nobody reads any more,
+/// or why nothing can be forked from it.
+pub(super) async fn start_parent(room: &Arc<Room>) -> Result<Result<OwnedFd, String>, Fault> {
+    let no_process = || Fault::new(ErrorCode::Internal, "no process waits in the room");
+    let (socket, _) = room.adopt_waiting().ok_or_else(no_process)?;
+    let init = init_frame(room, Role::Parent, None, &environment_block(&room.env))?;
+    let connection = socket.as_fd().try_clone_to_owned().map_err(pipes::no_pipe)?;
+    let (_, reader, ready) = greet(room, socket, None, &init).await?;
+    drop(reader);
+    Ok(if ready.obstacle.is_empty() { Ok(connection) } else { Err(ready.obstacle) })
+}
+
+/// Says INIT over a shim's socket and waits for READY.
+async fn greet(
+    room: &Arc<Room>,
+    socket: UnixStream,
+    arena: Option<Arc<Arena>>,
+    init: &[u8],
+) -> Result<(Arc<Link>, AbortOnDrop, Ready), Fault> {
     let (told, ready) = oneshot::channel();
     let socket = socket.into_std().map_err(pipes::no_pipe)?;
     let (link, reader) = Link::open(Arc::clone(room), socket, arena, told).map_err(pipes::no_pipe)?;
-    link.outbox.send(|out| out.extend_from_slice(&init));
+    link.outbox.send(|out| out.extend_from_slice(init));
     let reader = AbortOnDrop(tokio::spawn(Arc::clone(&link).read(reader)));
     let died = |_| room.fault(ErrorCode::InitFailed, "the function's process ended before it was ready");
-    let modes = ready.await.map_err(died)??;
-    Ok(Box::new(Events { link, modes, _reader: reader }))
+    let ready = ready.await.map_err(died)??;
+    Ok((link, reader, ready))
+}
+
+/// What a process is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// To serve calls.
+    Instance,
+    /// To be forked into instances.
+    Parent,
 }
 
 /// The environment as the body of INIT.
@@ -153,7 +193,12 @@ fn environment_block(env: &BTreeMap<String, String>) -> Vec<u8> {
 }
 
 /// INIT; `environment` is empty where the process was started with it.
-fn init_frame(room: &Room, has_arena: bool, environment: &[u8]) -> Result<Vec<u8>, Fault> {
+fn init_frame(
+    room: &Room,
+    role: Role,
+    arena: Option<&Arc<Arena>>,
+    environment: &[u8],
+) -> Result<Vec<u8>, Fault> {
     let plan = &room.plan;
     let handler = handler(plan, &room.language)
         .ok_or_else(|| Fault::new(ErrorCode::InitFailed, "the function names no handler"))?;
@@ -175,7 +220,7 @@ fn init_frame(room: &Room, has_arena: bool, environment: &[u8]) -> Result<Vec<u8
         frame.field(name.as_bytes());
         frame.field(value.as_bytes());
     }
-    if has_arena && room.socket_body_bytes_max < ARENA_BYTES.into() {
+    if arena.is_some() && room.socket_body_bytes_max < ARENA_BYTES.into() {
         for (name, value) in
             [("arena_bytes", ARENA_BYTES.into()), ("socket_body_bytes_max", room.socket_body_bytes_max)]
         {
@@ -186,6 +231,10 @@ fn init_frame(room: &Room, has_arena: bool, environment: &[u8]) -> Result<Vec<u8
     if !environment.is_empty() {
         frame.field(b"code");
         frame.field(CODE_DIR.as_bytes());
+    }
+    if role == Role::Parent {
+        frame.field(b"parent");
+        frame.field(b"yes");
     }
     frame.finish(environment);
     Ok(out)
@@ -200,6 +249,14 @@ struct Modes {
     takes_ahead: bool,
     /// Whether long bodies may go through shared memory.
     shares_memory: bool,
+}
+
+/// What READY said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Ready {
+    modes: Modes,
+    /// Why nothing can be forked from the process, where it was started for that; empty where something can.
+    obstacle: String,
 }
 
 /// A guest with a shim.
@@ -236,12 +293,21 @@ impl Guest for Events {
         self.link.set_waiting(waiting > 0);
     }
 
-    fn rest(&self) {
-        self.link.rest();
-    }
-
     fn settled(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.link.settled())
+    }
+
+    fn rest(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut rested = std::pin::pin!(self.link.rested.notified());
+            // From now on, so that an answer is not missed.
+            rested.as_mut().enable();
+            let head = Head::new(Kind::Rest, 0).flags(Flags::SKIPPABLE);
+            self.link.outbox.send(|out| FrameWriter::new(out, head).finish(&[]));
+            // A guest that does not know the word says nothing.
+            let _ = tokio::time::timeout(REST_WAIT, rested).await;
+            self.link.rest();
+        })
     }
 
     fn finish(&self, grace: Duration) -> BoxFuture<'_, ()> {

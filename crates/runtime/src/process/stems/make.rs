@@ -15,7 +15,7 @@ use super::super::room::{limited, listeners, shim_mount};
 use super::super::{environment, pipes};
 use crate::frames::{FrameWriter, HEADER_BYTES, Head, Kind};
 use crate::language::Language;
-use crate::{Cell, EGRESS_PROXY_PORT, Launcher, Process, ProcessSpec, ZygoteSpec};
+use crate::{Cell, EGRESS_PROXY_PORT, Launcher, Parent, Process, ProcessSpec, ZygoteSpec};
 
 /// How long a process may take to get warm: many times what the slowest language needs on a busy machine.
 const WARM_WAIT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub(super) async fn make(launcher: &dyn Launcher, language: &Language) -> Result
 async fn start_warm(launcher: &dyn Launcher, cell: &dyn Cell, language: &Language) -> Result<Waiting, Fault> {
     let begin = async {
         let mut waiting = match zygote_of(launcher, language) {
-            Some(zygote) => fork(cell, language, zygote).await?,
+            Some(zygote) => fork(cell, Parent::Runtime(zygote), Arena::open(language)).await?,
             None => start(cell, language).await?,
         };
         warm(&mut waiting.socket).await.map_err(|error| not_warm(&error.to_string()))?;
@@ -78,15 +78,21 @@ pub(super) fn zygote_of(launcher: &dyn Launcher, language: &Language) -> Option<
 }
 
 /// Has a process forked that waits for INIT or WARM.
-pub(super) async fn fork(cell: &dyn Cell, language: &Language, zygote: ZygoteSpec) -> Result<Waiting, Fault> {
-    let Ends { socket, arena, output, inside } = ends(language)?;
-    let process = Arc::from(cell.fork(zygote, inside).await?);
+///
+/// `arena` is the memory that it is to share with the platform, and its own descriptor of it.
+pub(crate) async fn fork(
+    cell: &dyn Cell,
+    parent: Parent,
+    arena: Option<(Arc<Arena>, OwnedFd)>,
+) -> Result<Waiting, Fault> {
+    let Ends { socket, arena, output, inside } = ends(arena)?;
+    let process = Arc::from(cell.fork(parent, inside).await?);
     Ok(Waiting { process, socket, arena, output })
 }
 
 /// Starts a process that waits for INIT or WARM.
 async fn start(cell: &dyn Cell, language: &Language) -> Result<Waiting, Fault> {
-    let Ends { socket, arena, output, inside } = ends(language)?;
+    let Ends { socket, arena, output, inside } = ends(Arena::open(language))?;
     let spec = ProcessSpec {
         argv: language.command(),
         env: environment::of_stem(language),
@@ -106,12 +112,12 @@ struct Ends {
     inside: Vec<OwnedFd>,
 }
 
-fn ends(language: &Language) -> Result<Ends, Fault> {
+fn ends(arena: Option<(Arc<Arena>, OwnedFd)>) -> Result<Ends, Fault> {
     let (stdout, stdout_inside) = pipes::log_pipe()?;
     let (stderr, stderr_inside) = pipes::log_pipe()?;
     let (socket, socket_inside) = pipes::socket_pair()?;
     let mut inside = vec![pipes::nothing()?, stdout_inside, stderr_inside, socket_inside];
-    let (arena, arena_inside) = Arena::open(language).unzip();
+    let (arena, arena_inside) = arena.unzip();
     inside.extend(arena_inside);
     Ok(Ends { socket, arena, output: [stdout, stderr], inside })
 }

@@ -20,10 +20,11 @@ use alula_model::Fault;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::arena::Arena;
 use crate::language::Language;
-use crate::{Cell, Launcher, VersionPlan};
+use crate::{Cell, Launcher, Parent, VersionPlan};
 
-pub(crate) use make::{Stem, Waiting};
+pub(crate) use make::{Stem, Waiting, fork};
 use shelf::Shelf;
 
 /// First pause after a stem could not be made; doubled with every further failure.
@@ -32,6 +33,9 @@ const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200);
 const REPLACE_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause after failures.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Shares of a turn at making stems: while none is left of a runtime, as many times the usual number are made at once.
+const TURNS_EACH: u32 = 2;
 
 /// How many stems there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +64,7 @@ impl Stems {
             options,
             launcher,
             tasks,
-            turns: Semaphore::new(options.made_at_once.max(1)),
+            turns: Semaphore::new(options.made_at_once.max(1) * TURNS_EACH as usize),
             shelves: Mutex::default(),
         })))
     }
@@ -70,6 +74,25 @@ impl Stems {
         let Some(stock) = self.0.as_ref().filter(|_| language.unavailable().is_none()) else { return false };
         stock.refill(language);
         true
+    }
+
+    /// Says in which languages there are functions: stems are made for these, and those for others go.
+    pub fn serve(&self, languages: &[Arc<Language>]) {
+        let Some(stock) = &self.0 else { return };
+        let is_served = |name: &String| languages.iter().any(|language| language.name == *name);
+        let left: Vec<_> = {
+            let mut shelves = stock.shelves();
+            shelves
+                .iter_mut()
+                .filter(|(name, _)| !is_served(name))
+                .flat_map(|(_, shelf)| shelf.close())
+                .collect()
+        };
+        drop(left);
+        for language in languages {
+            stock.shelf_of(language, |shelf| shelf.open(stock.options, Instant::now()));
+            self.expect(language);
+        }
     }
 
     /// How many wait for functions in `language`.
@@ -117,11 +140,16 @@ impl Stems {
     ) -> Option<Waiting> {
         let stock = self.0.as_ref().filter(|stock| stock.has_made(language))?;
         let zygote = make::zygote_of(&*stock.launcher, language).filter(|_| fits(language, plan))?;
-        let forked = make::fork(cell, language, zygote).await;
+        let forked = make::fork(cell, Parent::Runtime(zygote), Arena::open(language)).await;
         forked
             .inspect_err(|fault| tracing::debug!(%fault, runtime = %language.name, "nothing was forked"))
             .ok()
     }
+}
+
+/// What a process for an instance of `plan` can be forked from before its code is loaded.
+pub(super) fn parent_for(launcher: &dyn Launcher, language: &Language, plan: &VersionPlan) -> Option<Parent> {
+    make::zygote_of(launcher, language).filter(|_| fits(language, plan)).map(Parent::Runtime)
 }
 
 /// Whether a process that was started without the function's environment can run it.
@@ -149,8 +177,7 @@ impl Stock {
 
     fn shelf_of<T>(&self, language: &Language, act: impl FnOnce(&mut Shelf) -> T) -> T {
         let mut shelves = self.shelves();
-        let StemOptions { per_runtime, per_runtime_max, .. } = self.options;
-        let new = || Shelf::new(per_runtime, per_runtime_max, Instant::now());
+        let new = || Shelf::new(self.options, Instant::now());
         act(shelves.entry(language.name.clone()).or_insert_with(new))
     }
 
@@ -177,6 +204,9 @@ impl Stock {
     fn shelve(self: &Arc<Self>, language: &Arc<Language>, stem: Stem) {
         let process = stem.waiting.as_ref().map(|waiting| Arc::clone(&waiting.process));
         let number = self.shelf_of(language, |shelf| shelf.made(stem));
+        // Fewer may be wanted by now.
+        let (surplus, _) = self.shelf_of(language, |shelf| shelf.take_surplus(Instant::now()));
+        drop(surplus);
         let Some(process) = process else { return };
         let (stock, same) = (Arc::downgrade(self), Arc::clone(language));
         let watch = self.tasks.spawn(async move {
@@ -188,6 +218,12 @@ impl Stock {
             }
         });
         self.shelf_of(language, |shelf| shelf.watched_by(number, watch.abort_handle()));
+    }
+
+    /// Where none is left, starts wait longer for that than for the time that making two at once takes from them.
+    fn turns_for_one(&self, language: &Language) -> u32 {
+        let is_empty = self.shelf_of(language, |shelf| shelf.ready() == 0);
+        if is_empty { 1 } else { TURNS_EACH }
     }
 
     fn making_failed(&self, language: &Language, fault: &Fault) -> Duration {
@@ -205,7 +241,7 @@ async fn make_one(stock: Weak<Stock>, language: Arc<Language>) {
     tokio::time::sleep(REPLACE_PAUSE).await;
     let Some(held) = stock.upgrade() else { return };
     let made = {
-        let Ok(_turn) = held.turns.acquire().await else { return };
+        let Ok(_turn) = held.turns.acquire_many(held.turns_for_one(&language)).await else { return };
         make::make(&*held.launcher, &language).await
     };
     match made {

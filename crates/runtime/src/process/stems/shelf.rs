@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::StemOptions;
 use super::demand::Demand;
 use super::make::Stem;
 
@@ -14,6 +15,8 @@ pub(super) struct Shelf {
     ready: VecDeque<Shelved>,
     making: usize,
     demand: Demand,
+    /// Whether there is no function in its language.
+    is_closed: bool,
     is_surplus_watched: bool,
     /// Attempts to make one that failed since the last that did not.
     failures: u32,
@@ -38,15 +41,33 @@ impl Shelved {
 }
 
 impl Shelf {
-    pub(super) fn new(floor: usize, ceiling: usize, now: Instant) -> Self {
+    pub(super) fn new(options: StemOptions, now: Instant) -> Self {
         Self {
             ready: VecDeque::new(),
             making: 0,
-            demand: Demand::new(floor, ceiling, now),
+            demand: Demand::new(options.per_runtime, options.per_runtime_max, now),
+            is_closed: false,
             is_surplus_watched: false,
             failures: 0,
             last: 0,
         }
+    }
+
+    /// There is a function in its language.
+    pub(super) fn open(&mut self, options: StemOptions, now: Instant) {
+        if std::mem::take(&mut self.is_closed) {
+            self.demand = Demand::new(options.per_runtime, options.per_runtime_max, now);
+        }
+    }
+
+    /// There is no function in its language: no more are made, and those that are there go.
+    pub(super) fn close(&mut self) -> Vec<Stem> {
+        self.is_closed = true;
+        self.ready.drain(..).map(Shelved::into_stem).collect()
+    }
+
+    fn target(&self, now: Instant) -> usize {
+        if self.is_closed { 0 } else { self.demand.target(now) }
     }
 
     pub(super) fn ready(&self) -> usize {
@@ -70,7 +91,7 @@ impl Shelf {
 
     /// Counts as many as are missing as being made.
     pub(super) fn claim_missing(&mut self, now: Instant) -> usize {
-        let missing = self.demand.target(now).saturating_sub(self.ready.len() + self.making);
+        let missing = self.target(now).saturating_sub(self.ready.len() + self.making);
         self.making += missing;
         missing
     }
@@ -120,7 +141,7 @@ impl Shelf {
 
     /// Removes the oldest of those that are too many, and says whether there may be more of them later.
     pub(super) fn take_surplus(&mut self, now: Instant) -> (Vec<Stem>, bool) {
-        let surplus = self.ready.len().saturating_sub(self.demand.target(now));
+        let surplus = self.ready.len().saturating_sub(self.target(now));
         let taken = self.ready.drain(..surplus).map(Shelved::into_stem).collect();
         // What is being made now may still be too many.
         self.is_surplus_watched = !self.demand.is_at_floor(now) || self.making > 0;

@@ -219,6 +219,25 @@ async fn a_burst_raises_their_number_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_language_has_them_while_there_is_a_function_in_it() {
+    let bench = Bench::new(2, 8);
+    bench.stems.serve(&[Arc::clone(&bench.python)]);
+    bench.settle().await;
+    assert_eq!((bench.made(), bench.stems.ready(&bench.python)), (2, 2));
+    bench.stems.serve(&[]);
+    bench.settle().await;
+    assert_eq!((bench.made(), bench.live()), (2, 0), "nobody uses them");
+    bench.stems.serve(&[Arc::clone(&bench.python)]);
+    // Again before they are made.
+    bench.stems.serve(&[]);
+    bench.settle().await;
+    assert_eq!(bench.live(), 0);
+    bench.stems.serve(&[Arc::clone(&bench.python)]);
+    bench.settle().await;
+    assert_eq!(bench.stems.ready(&bench.python), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_function_whose_variables_work_at_the_start_takes_none() {
     let bench = Bench::new(1, 1);
     bench.stems.expect(&bench.python);
