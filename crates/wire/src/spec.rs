@@ -160,6 +160,8 @@ mod tests {
         let mut spec = alula_model::FunctionSpec::new("python3.11");
         spec.routes = vec![alula_model::Route::parse("GET /u/{id}").unwrap()];
         spec.env = [("A".to_owned(), "b".to_owned())].into();
+        // What follows from the memory is in the public spec whether it is stated or not.
+        (spec.tmp_mb, spec.processes_max) = (Some(64), Some(256));
         let public = serde_json::to_value(FunctionSpec::from(&spec)).unwrap();
         assert_eq!(public, serde_json::to_value(&spec).unwrap());
     }

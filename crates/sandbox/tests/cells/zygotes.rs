@@ -145,6 +145,10 @@ async fn a_forked_instance_looks_like_any_other(sandbox: &Sandbox) -> Outcome {
         if what == "mounts" {
             lists.iter_mut().for_each(|list| list.as_array_mut().unwrap().sort_by_key(ToString::to_string));
         }
+        if what == "fds" {
+            // What is forked from a version shares no memory with the platform.
+            lists[1].as_array_mut().unwrap().retain(|fd| fd != "251");
+        }
         assert_eq!(lists[0], lists[1], "{what}");
     }
     stop([plain, forked]).await;

@@ -217,14 +217,17 @@ impl Host {
     }
 
     async fn until_silent(&self, silence_max: Duration) {
-        let mut number = 0_u32;
+        let (mut number, mut unanswered, mut heard_at) = (0_u32, 0_u32, *self.last_sign());
         loop {
             self.uses.until_awake().await;
             tokio::time::sleep(PING_EVERY).await;
-            let silence = self.last_sign().elapsed();
+            // Silence is counted in questions: after a pause of the whole machine the host has done nothing wrong.
+            let last_sign = *self.last_sign();
+            unanswered = if last_sign == heard_at { unanswered + 1 } else { 0 };
+            heard_at = last_sign;
             number = number.wrapping_add(1);
             let sent = control::send(&self.link, Kind::Ping, number, 0, &[], &[]);
-            if sent.is_err() || silence > silence_max {
+            if sent.is_err() || PING_EVERY * unanswered > silence_max {
                 return;
             }
         }

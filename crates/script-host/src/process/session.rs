@@ -216,6 +216,8 @@ impl Session {
             Kind::Credit => self.credit(number, &frame),
             Kind::Cancel => self.cancel(number),
             Kind::Ping => self.out.send(Head::new(Kind::Pong, 0), &[], &[]),
+            // What a context need not keep goes when the host says so, not when one script rests.
+            Kind::Rest => self.out.send(Head::new(Kind::Rested, 0), &[], &[]),
             Kind::Shutdown => {
                 self.out.send(Head::new(Kind::Bye, 0), &[], &[]);
                 return Next::End;

@@ -142,11 +142,11 @@ async fn a_quiet_host_gives_way_and_a_busy_one_does_not(world: World) {
     assert!(world.try_start(&others).await.is_err());
 
     first.rest();
-    let second = world.start(&others).await;
+    let second = world.start_soon(&others).await;
     assert_eq!(get(&*second, "/").await, "1");
     tokio::time::timeout(Duration::from_secs(20), first.gone()).await.unwrap();
     second.rest();
-    assert_eq!(get(&*world.start(&ours).await, "/").await, "1", "and it gives way in turn");
+    assert_eq!(get(&*world.start_soon(&ours).await, "/").await, "1", "and it gives way in turn");
 }
 
 async fn what_is_compiled_is_kept(world: World) {

@@ -75,6 +75,19 @@ impl World {
         self.try_start(plan).await.unwrap()
     }
 
+    /// Starts as soon as whoever is about to rest does.
+    pub(crate) async fn start_soon(&self, plan: &Arc<VersionPlan>) -> Arc<dyn Instance> {
+        let trying = async {
+            loop {
+                match self.try_start(plan).await {
+                    Ok(instance) => return instance,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), trying).await.unwrap()
+    }
+
     pub(crate) async fn try_start(&self, plan: &Arc<VersionPlan>) -> Result<Arc<dyn Instance>, Fault> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);

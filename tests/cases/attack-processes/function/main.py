@@ -53,6 +53,18 @@ def signalled(pid):
     return [f"signal to {pid}"]
 
 
+def grown_or_shrunk(descriptor):
+    """The memory that this instance shares with the platform is its own to write, but not to resize."""
+    done = []
+    for size in (0, 1 << 30):
+        try:
+            os.ftruncate(descriptor, size)
+            done.append(f"descriptor {descriptor} has {size} bytes now")
+        except OSError:
+            pass
+    return done
+
+
 def descriptors():
     """Everything that is open, without the standard streams, the platform's socket and this listing."""
     found = []
@@ -60,6 +72,9 @@ def descriptors():
         try:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
+            continue
+        if target.startswith("/memfd:alula-bodies"):
+            found += grown_or_shrunk(int(name))
             continue
         is_own = target.startswith(("/dev/null", "pipe:", "/code/", "/alula/", "/usr/", f"/proc/{os.getpid()}/fd"))
         if not is_own and not target.startswith(("socket:", "anon_inode:[event", "/dev/urandom")):

@@ -5,12 +5,13 @@ from wit_world.imports.types import Fields, OutgoingBody, OutgoingResponse, Resp
 
 def read(request):
     content = b""
-    stream = request.consume().stream()
-    try:
-        while True:
-            content += stream.blocking_read(65536)
-    except Err:
-        return content
+    # In this order: a body must not be dropped before its stream.
+    with request.consume() as body, body.stream() as stream:
+        try:
+            while True:
+                content += stream.blocking_read(65536)
+        except Err:
+            return content
 
 
 class IncomingHandler(wit_world.exports.IncomingHandler):

@@ -71,7 +71,7 @@ impl Cell for PretendedCell {
     }
 
     fn start(&self, mut spec: ProcessSpec) -> BoxFuture<'_, Result<Box<dyn Process>, Fault>> {
-        let socket = StdStream::from(spec.fds.pop().unwrap());
+        let socket = StdStream::from(spec.fds.swap_remove(3));
         socket.set_nonblocking(true).unwrap();
         let mut socket = UnixStream::from_std(socket).unwrap();
         tokio::spawn(async move {

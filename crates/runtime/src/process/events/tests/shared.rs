@@ -51,7 +51,13 @@ async fn long_bodies_go_through_shared_memory_and_back() {
         let held = bench.backend.buffers.used_bytes();
         assert_eq!(held, 6 * MIB, "{runtime}: the memory is there for the next call");
         instance.rest();
-        assert_eq!(bench.backend.buffers.used_bytes(), 0, "{runtime}: an instance at rest holds none");
+        let given_back = async {
+            while bench.backend.buffers.used_bytes() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let soon = tokio::time::timeout(std::time::Duration::from_secs(10), given_back).await;
+        assert!(soon.is_ok(), "{runtime}: an instance at rest holds none");
         let again = instance.call(text_call(long_text(LONG))).await.unwrap();
         assert!(again.body.collect(64 * MIB).await.unwrap() == long_text(LONG), "{runtime}: after a rest");
     }
