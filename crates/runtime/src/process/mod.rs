@@ -213,6 +213,7 @@ impl Instance for ProcessInstance {
 
     fn rest(&self) {
         let (room, guest) = (Arc::clone(&self.room), Arc::clone(&self.guest));
+        room.expect_freeze();
         tokio::spawn(async move {
             guest.rest().await;
             room.freeze();

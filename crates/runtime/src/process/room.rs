@@ -75,6 +75,8 @@ struct Occupancy {
     retired: bool,
     /// Whether it is being stopped.
     ending: bool,
+    /// Whether it is to be frozen when it is ready for that, unless a call comes before.
+    is_to_freeze: bool,
     frozen: bool,
 }
 
@@ -197,16 +199,26 @@ impl Room {
         {
             let mut occupancy = self.occupancy();
             occupancy.running += 1;
+            occupancy.is_to_freeze = false;
             self.thaw(&mut occupancy);
         }
         self.output.attribution().begin(id);
         Running { room: Arc::clone(self), id: id.clone() }
     }
 
-    /// Takes the CPU away from everything here until the next call, where no call runs.
+    /// Says that [`Room::freeze`] follows.
+    pub(super) fn expect_freeze(&self) {
+        let mut occupancy = self.occupancy();
+        occupancy.is_to_freeze = occupancy.running == 0;
+    }
+
+    /// Takes the CPU away from everything here until the next call, where none has come since it was expected.
     pub(super) fn freeze(&self) {
         let mut occupancy = self.occupancy();
-        if occupancy.running == 0 && !occupancy.retired && !occupancy.ending && !occupancy.frozen {
+        if !std::mem::take(&mut occupancy.is_to_freeze) {
+            return;
+        }
+        if !occupancy.retired && !occupancy.ending && !occupancy.frozen {
             occupancy.frozen = self.cell.freeze();
         }
     }
