@@ -5,6 +5,7 @@
 //! crate can depend on this one without being rebuilt for somebody else's reasons. The types are not a wire
 //! format: what the control API promises to clients lives in `alula-wire`.
 
+mod asynchronous;
 mod catalog;
 mod clock;
 mod fault;
@@ -12,16 +13,20 @@ mod id;
 pub mod limits;
 mod log;
 mod name;
+mod retry;
 mod route;
 mod run;
 mod spec;
+pub mod trigger;
 
+pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy, Poison};
 pub use catalog::{AuditEntry, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};
 pub use fault::{Blame, ErrorCode, Fault, LimitHit};
 pub use id::{Digest, InstanceId, InvocationId};
 pub use log::{LogLevel, LogLine, LogStream};
 pub use name::{Name, NameError};
+pub use retry::{Retry, RetryPolicy, RetryPreset};
 pub use route::{Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
 pub use spec::{BuildSpec, Class, FunctionSpec, Network, SpecError};

@@ -77,3 +77,29 @@ pub const ROUTES_MAX: usize = 100;
 
 /// Versions that are kept of one function besides those that an alias or `latest` names.
 pub const VERSIONS_KEPT: usize = 50;
+
+/// Age at which an asynchronous call is given up where nothing else is stated: six hours.
+pub const MAX_AGE_MS_DEFAULT: u64 = 6 * 3_600_000;
+/// Share of the queue's work where nothing is stated.
+pub const ASYNC_WEIGHT_DEFAULT: u32 = 10;
+/// Largest share: a hundred times the usual one.
+pub const ASYNC_WEIGHT_MAX: u32 = 1_000;
+/// Most calls of one function that run from the queue at once.
+pub const ASYNC_CONCURRENCY_MAX: u32 = 10_000;
+/// How long the result of an asynchronous call is kept where nothing is stated: a day.
+pub const RESULT_KEEP_MS_DEFAULT: u64 = 86_400_000;
+/// The longest that may be stated: thirty days.
+pub const RESULT_KEEP_MS_MAX: u64 = 30 * 86_400_000;
+/// Destinations of one kind, and contacts, of a function.
+pub const DESTINATIONS_MAX: usize = 10;
+/// The same function in one chain of calls, beyond which the chain is taken for a loop (the number that Lambda uses).
+pub const LOOP_REPEATS_MAX: u32 = 16;
+/// The most that an owner may allow.
+pub const LOOP_ALLOW_MAX: u32 = 100_000;
+/// Depth of a chain of calls, whatever functions it goes through.
+pub const LINEAGE_DEPTH_MAX: u32 = 64;
+
+/// Triggers of one function.
+pub const TRIGGERS_MAX: usize = 100;
+/// Longest payload that a trigger states, in bytes.
+pub const TRIGGER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;

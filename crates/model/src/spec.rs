@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::asynchronous::AsyncSpec;
 use crate::limits;
 use crate::name::Name;
 use crate::route::Route;
+use crate::trigger::{self, Trigger};
 
 /// What a function is and may use. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +88,12 @@ pub struct FunctionSpec {
     /// How the code is built before it runs; languages with a lock file need none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildSpec>,
+    /// How calls are treated that nobody waits for.
+    #[serde(rename = "async", default, skip_serializing_if = "is_default")]
+    pub asynchronous: AsyncSpec,
+    /// What makes it run besides somebody who calls it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<Trigger>,
 }
 
 /// A build step of the user's own.
@@ -167,6 +175,8 @@ impl FunctionSpec {
             env: BTreeMap::new(),
             routes: Vec::new(),
             build: None,
+            asynchronous: AsyncSpec::default(),
+            triggers: Vec::new(),
         }
     }
 
@@ -213,6 +223,8 @@ impl FunctionSpec {
         within("processes_max", self.processes_max().into(), 1, limits::PROCESSES_STATED_MAX.into())?;
         within("port", self.port.into(), 1024, 65_535)?;
         within("routes", self.routes.len() as u64, 0, limits::ROUTES_MAX as u64)?;
+        self.asynchronous.validate()?;
+        trigger::validate(&self.triggers)?;
         self.validate_texts()
     }
 
@@ -229,6 +241,10 @@ impl FunctionSpec {
         }
         validate_env(&self.env)
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn validate_env(env: &BTreeMap<String, String>) -> Result<(), SpecError> {
@@ -351,6 +367,8 @@ mod tests {
             processes_max: Some(1),
             routes: vec![Route::parse("/x").unwrap()],
             build: Some(serde_json::from_str(r#"{"command": "x", "cache_key": ["x"]}"#).unwrap()),
+            asynchronous: AsyncSpec { dedicated: true, ..AsyncSpec::default() },
+            triggers: serde_json::from_str(r#"[{"name": "x", "kind": "bucket", "bucket": "x"}]"#).unwrap(),
             ..FunctionSpec::new("exec")
         };
         let mut spec = serde_json::to_value(spec).unwrap();

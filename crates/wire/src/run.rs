@@ -28,6 +28,20 @@ mirror_enum! {
         Http,
         /// `invoke` through the control API.
         Api,
+        /// The clock.
+        Schedule,
+        /// An event of a topic.
+        Topic,
+        /// A signed request of an outside service.
+        Webhook,
+        /// Records of a broker.
+        Broker,
+        /// A change in a bucket.
+        Bucket,
+        /// A change in a folder.
+        Folder,
+        /// The record of another call.
+        Destination,
     }
 }
 

@@ -89,6 +89,15 @@ pub struct FunctionSpec {
     /// How the code is built before it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildSpec>,
+    /// How calls are treated that nobody waits for: the table `async` of `alula.toml`, left out where all of it is as
+    /// by default.
+    #[serde(rename = "async", default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub asynchronous: Option<serde_json::Value>,
+    /// What makes it run besides somebody who calls it: the tables `triggers` of `alula.toml`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub triggers: Vec<serde_json::Value>,
 }
 
 /// A build step of the user's own.
@@ -136,8 +145,17 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             env: spec.env.clone(),
             routes: spec.routes.iter().map(ToString::to_string).collect(),
             build: spec.build.as_ref().map(BuildSpec::from),
+            asynchronous: (spec.asynchronous != alula_model::AsyncSpec::default())
+                .then(|| plain(&spec.asynchronous)),
+            triggers: spec.triggers.iter().map(plain).collect(),
         }
     }
+}
+
+/// A part of a spec as it is written.
+fn plain(part: &impl Serialize) -> serde_json::Value {
+    // All keys are text, which is the one thing that could fail.
+    serde_json::to_value(part).unwrap_or_default()
 }
 
 impl From<&alula_model::BuildSpec> for BuildSpec {

@@ -53,11 +53,21 @@ async fn every_kind_of_run_comes_back(store: &dyn History) {
     let tiers = [Tier::Warm, Tier::Zygote, Tier::Stem, Tier::Cold];
     let statuses =
         [RunStatus::Done, RunStatus::Failed, RunStatus::Timeout, RunStatus::Rejected, RunStatus::Cancelled];
+    let triggers = [
+        TriggerKind::Http,
+        TriggerKind::Api,
+        TriggerKind::Schedule,
+        TriggerKind::Topic,
+        TriggerKind::Webhook,
+        TriggerKind::Broker,
+        TriggerKind::Bucket,
+        TriggerKind::Folder,
+        TriggerKind::Destination,
+    ];
     let mut runs = Vec::new();
     for (number, tier) in tiers.into_iter().enumerate() {
-        for (status, trigger) in
-            statuses.into_iter().zip([TriggerKind::Http, TriggerKind::Api].into_iter().cycle())
-        {
+        let triggers = triggers.into_iter().cycle().skip(number * statuses.len());
+        for (status, trigger) in statuses.into_iter().zip(triggers) {
             let id = format!("kind-{number}-{status:?}");
             runs.push(Run { tier, status, trigger, ..run(&id, "kinds", 1_000) });
         }

@@ -168,7 +168,17 @@ fn put_rest<'a>(entry: &mut Vec<u8>, strings: &mut Strings<'a>, run: &'a Run) {
 }
 
 /// What the numbers of entries stand for. New values go to the end.
-const TRIGGERS: [TriggerKind; 2] = [TriggerKind::Http, TriggerKind::Api];
+const TRIGGERS: [TriggerKind; 9] = [
+    TriggerKind::Http,
+    TriggerKind::Api,
+    TriggerKind::Schedule,
+    TriggerKind::Topic,
+    TriggerKind::Webhook,
+    TriggerKind::Broker,
+    TriggerKind::Bucket,
+    TriggerKind::Folder,
+    TriggerKind::Destination,
+];
 const STATUSES: [RunStatus; 5] =
     [RunStatus::Done, RunStatus::Failed, RunStatus::Timeout, RunStatus::Rejected, RunStatus::Cancelled];
 const TIERS: [Tier; 4] = [Tier::Warm, Tier::Cold, Tier::Zygote, Tier::Stem];
@@ -179,6 +189,13 @@ const fn trigger_number(trigger: TriggerKind) -> u64 {
     match trigger {
         TriggerKind::Http => 0,
         TriggerKind::Api => 1,
+        TriggerKind::Schedule => 2,
+        TriggerKind::Topic => 3,
+        TriggerKind::Webhook => 4,
+        TriggerKind::Broker => 5,
+        TriggerKind::Bucket => 6,
+        TriggerKind::Folder => 7,
+        TriggerKind::Destination => 8,
     }
 }
 
