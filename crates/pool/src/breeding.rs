@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use alula_model::{Blame, Fault};
 use alula_runtime::{Bred, Started};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::decision::What;
 use crate::ledger::Scope;
@@ -50,7 +50,7 @@ impl Pool {
     /// Makes a zygote that was claimed. There must be room for it: nobody gives way.
     async fn breed(&self, pool: &Arc<VersionPool>, init: std::time::Duration) {
         let Ok(turn) = self.shared.starts.turn().await else { return pool.bred(None, Instant::now()) };
-        turn.comes().await;
+        turn.comes(|| true).await;
         let key = &pool.plan.key;
         let Ok(share) = self.shared.ledger.reserve_memory(&pool.plan, pool.memory_expected()) else {
             return pool.bred(None, Instant::now());
@@ -59,6 +59,7 @@ impl Pool {
             Ok(Bred::Zygote(zygote)) => {
                 pool.bred(Some((zygote, share)), Instant::now());
                 self.decided(key, What::Bred { init });
+                self.serve_line_from_zygote(pool).await;
             }
             Ok(Bred::Unfit { reason }) => {
                 pool.bred(None, Instant::now());
@@ -70,6 +71,13 @@ impl Pool {
                 self.no_zygote(pool, "its process did not get ready", &fault);
             }
         }
+    }
+
+    /// Looks at the line for those in it, who look again only after the time that starts took before there was a zygote.
+    async fn serve_line_from_zygote(&self, pool: &Arc<VersionPool>) {
+        self.start_if_wanted(pool);
+        sleep(pool.start_estimate()).await;
+        self.start_if_wanted(pool);
     }
 
     /// What failed because of the function's code will fail again; anything else is tried again after further starts.

@@ -201,7 +201,7 @@ impl Pool {
         }
     }
 
-    fn start_if_wanted(&self, pool: &Arc<VersionPool>) {
+    pub(crate) fn start_if_wanted(&self, pool: &Arc<VersionPool>) {
         while let Some((waiting, slots)) = pool.claim_start(Instant::now()) {
             self.decided(&pool.plan.key, What::StartedForCalls { waiting, slots });
             self.spawn_start(pool, Reason::Calls);
@@ -215,20 +215,14 @@ impl Pool {
 
     /// Carries out a claimed start, when its turn comes.
     async fn start(&self, pool: Arc<VersionPool>, reason: Reason) {
-        let is_wanted = || reason == Reason::Ahead || pool.confirm_start(Instant::now());
         let Ok(turn) = self.shared.starts.turn().await else {
             return self.start_refused(&pool, &too_many_starts());
         };
-        if !is_wanted() {
-            return;
-        }
-        let waited = turn.comes().await;
+        // Who waited for it may have gone meanwhile.
+        let is_wanted = || reason == Reason::Ahead || pool.confirm_start(Instant::now());
+        let Some(waited) = turn.comes(is_wanted).await else { return };
         if waited >= WORTH_TELLING {
             self.decided(&pool.plan.key, What::StartHeldBack { waited });
-        }
-        // Who waited for it may have gone meanwhile.
-        if !waited.is_zero() && !is_wanted() {
-            return turn.pass();
         }
         match self.make_room(&pool) {
             Ok(share) => self.start_in(pool, share).await,

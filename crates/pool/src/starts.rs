@@ -4,13 +4,14 @@
 //! a storm of calls of many different functions from taking all the time there is, for as long as it lasts. Who waits is
 //! served first come, first served. Calls that find an instance never come here.
 //!
-//! The rate is a token bucket: it fills by `per_second`, holds `burst`, and every start takes one out.
+//! The rate is a token bucket: it fills by `per_second`, holds `burst`, and every start takes one out. Only the first in
+//! line waits for the next token, and takes it when it is there: who is not wanted any more by then costs nobody's time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as Gate, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 /// Starts that wait for their turn; each holds some hundred bytes. At the usual rate the last of more would come to its
@@ -22,6 +23,8 @@ pub(crate) const WAITING_MAX: usize = 10_000;
 pub(crate) struct Starts {
     at_once: Semaphore,
     waiting: AtomicUsize,
+    /// Held by the one that waits for the next token.
+    gate: Gate<()>,
     bucket: Mutex<Bucket>,
 }
 
@@ -52,6 +55,7 @@ impl Starts {
         Self {
             at_once: Semaphore::new(at_once.max(1)),
             waiting: AtomicUsize::new(0),
+            gate: Gate::new(()),
             bucket: Mutex::new(bucket),
         }
     }
@@ -73,14 +77,19 @@ impl Starts {
 }
 
 impl Turn<'_> {
-    /// Waits until the rate allows a start; says for how long that was.
-    pub(crate) async fn comes(&self) -> Duration {
-        let now = Instant::now();
-        let at = self.starts.with_bucket(|bucket| bucket.take(now));
-        if at > now {
+    /// Waits until the rate allows a start, and asks then whether it is wanted still. Says how long it waited, or nothing
+    /// where it is not wanted: the next in line has the turn.
+    pub(crate) async fn comes(&self, is_wanted: impl FnOnce() -> bool) -> Option<Duration> {
+        let began = Instant::now();
+        let _first = self.starts.gate.lock().await;
+        let at = self.starts.with_bucket(|bucket| bucket.next(Instant::now()));
+        if at > Instant::now() {
             sleep_until(at).await;
         }
-        at.saturating_duration_since(now)
+        is_wanted().then(|| {
+            self.starts.with_bucket(|bucket| bucket.take(Instant::now()));
+            began.elapsed()
+        })
     }
 
     /// Ends a turn without a start: the next in line has it.
@@ -108,13 +117,15 @@ impl Bucket {
         Self { since: now, interval, holds, next: Duration::ZERO }
     }
 
-    /// Takes a token out; says when it may be used.
-    fn take(&mut self, now: Instant) -> Instant {
+    /// When a token is there.
+    fn next(&self, now: Instant) -> Instant {
         // On this scale the bucket was full when it was made.
-        let now = now.saturating_duration_since(self.since) + self.holds;
-        let at = self.next.max(now - self.holds);
-        self.next = at + self.interval;
-        self.since + at.saturating_sub(self.holds).max(now - self.holds)
+        now.max(self.since + self.next.saturating_sub(self.holds))
+    }
+
+    /// Takes a token out that is there.
+    fn take(&mut self, now: Instant) {
+        self.next = self.next.max(now.saturating_duration_since(self.since)) + self.interval;
     }
 
     /// Puts a token back that was not used.
@@ -127,20 +138,25 @@ impl Bucket {
 mod tests {
     use super::*;
 
+    /// Waits for a turn; says how long the rate held it back.
+    async fn came(starts: &Starts) -> Duration {
+        starts.turn().await.unwrap().comes(|| true).await.unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_burst_goes_at_once_and_then_the_rate_holds() {
         let starts = Starts::new(1, 10, 3);
         let began = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..6 {
-            waits.push(starts.turn().await.unwrap().comes().await.as_millis());
+            waits.push(came(&starts).await.as_millis());
         }
         assert_eq!(waits, [0, 0, 0, 100, 100, 100]);
         assert_eq!(began.elapsed(), Duration::from_millis(300));
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         let mut waits = Vec::new();
         for _ in 0..5 {
-            waits.push(starts.turn().await.unwrap().comes().await.as_millis());
+            waits.push(came(&starts).await.as_millis());
         }
         assert_eq!(waits, [0, 0, 0, 100, 100], "a long pause fills the bucket and no more than that");
     }
@@ -148,12 +164,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_is_passed_goes_to_the_next_in_line() {
         let starts = Starts::new(2, 1, 1);
-        starts.turn().await.unwrap().comes().await;
+        came(&starts).await;
         let passed = starts.turn().await.unwrap();
-        assert_eq!(passed.comes().await, Duration::from_secs(1));
+        assert_eq!(passed.comes(|| true).await, Some(Duration::from_secs(1)));
         passed.pass();
-        assert_eq!(starts.turn().await.unwrap().comes().await, Duration::ZERO);
-        assert_eq!(starts.turn().await.unwrap().comes().await, Duration::from_secs(1));
+        assert_eq!(came(&starts).await, Duration::ZERO);
+        assert_eq!(came(&starts).await, Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_wanted_any_more_when_its_turn_comes_takes_none() {
+        let starts = Starts::new(4, 1, 1);
+        came(&starts).await;
+        let unwanted = async || starts.turn().await.unwrap().comes(|| false).await;
+        let (first, second, last) = tokio::join!(unwanted(), unwanted(), came(&starts));
+        assert_eq!((first, second, last), (None, None, Duration::from_secs(1)));
     }
 
     #[tokio::test(start_paused = true)]

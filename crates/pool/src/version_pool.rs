@@ -113,11 +113,11 @@ impl VersionPool {
             return Asked::Closed;
         }
         if state.line.is_empty()
-            && let Some((index, place)) = state.find_place(self.plan.spec.concurrency)
+            && let Some((index, place)) = state.find_place(self.plan.spec.concurrency, now)
         {
             let entry = &mut state.entries[index];
             let is_after_pause = entry.taken == 0 && now.duration_since(entry.idle_since) >= PAUSE_MIN;
-            let instance = entry.take();
+            let instance = entry.take(now);
             if is_after_pause {
                 state.woken(now);
             }
@@ -145,8 +145,8 @@ impl VersionPool {
         if state.is_closed {
             return Asked::Closed;
         }
-        if let Some((index, Place::Slot)) = state.find_place(self.plan.spec.concurrency) {
-            let instance = state.entries[index].take();
+        if let Some((index, Place::Slot)) = state.find_place(self.plan.spec.concurrency, now) {
+            let instance = state.entries[index].take(now);
             drop(state);
             let waited = now.saturating_duration_since(since);
             return Asked::Granted(Box::new(self.lease(instance, Place::Slot, waited, now, None)));
@@ -187,10 +187,10 @@ impl VersionPool {
         }
         entry.taken -= 1;
         let mut released = Released::Idle;
-        while let Some(place) = state.place_in(index, self.plan.spec.concurrency)
+        while let Some(place) = state.place_in(index, self.plan.spec.concurrency, now)
             && let Some(waiter) = state.line.pop_front()
         {
-            let instance = state.entries[index].take();
+            let instance = state.entries[index].take(now);
             instance.hint_waiting(state.line.len());
             let waited = now.saturating_duration_since(waiter.since);
             let lease = self.lease(instance, place, waited, now, None);
@@ -240,7 +240,7 @@ impl VersionPool {
 
     /// How long a start is expected to take.
     pub(crate) fn start_estimate(&self) -> Duration {
-        self.state().observed.start_estimate(self.start_estimate)
+        self.state().start_estimate(self)
     }
 
     /// Whether any instance is there.

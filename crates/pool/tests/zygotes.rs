@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, FunctionSpec, Name, Tier, VersionKey};
 use alula_pool::{Ceiling, Ceilings, InstanceState, Lease, Pool, PoolOptions};
-use alula_runtime::fake::{Breeds, FakeBackend, Script};
+use alula_runtime::fake::{Breeds, FORK, FakeBackend, Script};
 use alula_runtime::{Usage, VersionPlan};
 use tokio::time::{Instant, sleep};
 
@@ -70,6 +70,52 @@ async fn from_the_third_instance_on_a_version_that_loads_long_is_forked() {
     let words = words(&pool, &plan);
     assert!(words.contains("made a zygote: loading the code takes 1000 ms"), "{words}");
     drop(leases);
+}
+
+/// Answers in a millisecond and gives the slot back.
+async fn short_call(pool: &Pool, plan: &Arc<VersionPlan>) {
+    let lease = lease(pool, plan).await;
+    sleep(Duration::from_millis(1)).await;
+    lease.release();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_behind_a_long_one_gets_an_instance_from_the_zygote_at_once() {
+    let (pool, _backend) = pool(Breeds::Zygote(None), PoolOptions::default());
+    let plan = plan_of("slow", 1);
+    drop(starts(&pool, &plan, 2).await);
+    for _ in 0..300 {
+        short_call(&pool, &plan).await;
+    }
+    // Calls were short until now, and starts without a zygote take a second: neither keeps a call waiting.
+    let mut long = vec![lease(&pool, &plan).await, lease(&pool, &plan).await];
+    sleep(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        let began = Instant::now();
+        long.push(lease(&pool, &plan).await);
+        assert_eq!(long.last().unwrap().tier, Tier::Zygote);
+        assert!(began.elapsed() <= FORK, "{:?}", began.elapsed());
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_when_the_zygote_gets_ready_is_served_from_it() {
+    let (pool, _backend) = pool(Breeds::Zygote(None), PoolOptions::default());
+    let plan = plan_of("slow", 1);
+    short_call(&pool, &plan).await;
+    let _first = lease(&pool, &plan).await;
+    let _second = lease(&pool, &plan).await;
+    // The zygote is there in a second; starts took that long until now, and calls a millisecond.
+    let began = Instant::now();
+    let early = tokio::time::timeout(Duration::from_millis(1_010), lease(&pool, &plan));
+    let late = async {
+        sleep(Duration::from_millis(999)).await;
+        lease(&pool, &plan).await
+    };
+    let (early, late) = tokio::join!(early, late);
+    assert_eq!((early.unwrap().tier, late.tier), (Tier::Zygote, Tier::Zygote));
+    assert!(began.elapsed() < Duration::from_millis(1_020), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,10 +74,13 @@ pub struct Script {
     pub breeds: Breeds,
 }
 
+/// What a start from a fake zygote takes.
+pub const FORK: Duration = Duration::from_millis(3);
+
 /// What comes of making a zygote.
 #[derive(Debug, Clone)]
 pub enum Breeds {
-    /// A zygote, whose forks take no time; they fail with what is here.
+    /// A zygote, whose forks take [`FORK`]; they fail with what is here.
     Zygote(Option<Fault>),
     /// None, because the version cannot be forked.
     Unfit,
@@ -284,9 +287,10 @@ impl Zygote for FakeZygote {
 
     fn start(&self, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
         Box::pin(async move {
+            tokio::time::sleep(FORK).await;
             match &self.fault {
                 Some(fault) => Err(fault.clone()),
-                None => Ok(self.backend.ready(id, Tier::Zygote, Duration::ZERO, Duration::ZERO)),
+                None => Ok(self.backend.ready(id, Tier::Zygote, FORK, Duration::ZERO)),
             }
         })
     }

@@ -36,6 +36,13 @@ pub(super) enum Breeding {
     Ready(Bred),
 }
 
+impl Breeding {
+    /// Whether the next start comes from a zygote.
+    pub(super) fn has_zygote(&self) -> bool {
+        matches!(self, Self::Ready(bred) if !bred.zygote.is_gone())
+    }
+}
+
 /// A zygote and what it takes.
 #[derive(Debug)]
 pub(super) struct Bred {

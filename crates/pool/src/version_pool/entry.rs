@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) taken: u32,
     pub(super) calls: u64,
     pub(super) ready_at: Instant,
+    /// When it got a call while it had none.
+    pub(super) busy_since: Instant,
     /// When its last call ended.
     pub(super) idle_since: Instant,
     /// Whether a call that was sent ahead came back, and no other has ended since.
@@ -54,10 +56,10 @@ impl State {
     /// The instance that takes the next call, and where. A free slot is better than a place behind a call. Calls are kept
     /// together, so that what is not needed becomes idle and can go, but for instances under load: they get one only
     /// where the others have no slot, and among them the one with the fewest calls does.
-    pub(super) fn find_place(&self, concurrency: u32) -> Option<(usize, Place)> {
+    pub(super) fn find_place(&self, concurrency: u32, now: Instant) -> Option<(usize, Place)> {
         let (mut loaded, mut ahead): (Option<(u32, usize)>, _) = (None, None);
         for (index, entry) in self.entries.iter().enumerate() {
-            match self.place_in(index, concurrency) {
+            match self.place_in(index, concurrency, now) {
                 Some(Place::Slot) if entry.is_loaded && entry.taken > 0 => {
                     let this = (entry.taken, index);
                     loaded = Some(loaded.map_or(this, |best| this.min(best)));
@@ -71,7 +73,7 @@ impl State {
     }
 
     /// What the instance has room for.
-    pub(super) fn place_in(&self, index: usize, concurrency: u32) -> Option<Place> {
+    pub(super) fn place_in(&self, index: usize, concurrency: u32, now: Instant) -> Option<Place> {
         let entry = &self.entries[index];
         if entry.instance.is_gone() {
             None
@@ -80,6 +82,7 @@ impl State {
         } else {
             let takes_another = entry.taken - concurrency < self.observed.ahead_max()
                 && !entry.is_held_up
+                && !self.observed.is_unusually_long(entry.running_for(now))
                 && entry.instance.takes_ahead();
             takes_another.then_some(Place::Ahead)
         }
@@ -87,11 +90,22 @@ impl State {
 }
 
 impl Entry {
-    pub(super) fn take(&mut self) -> Arc<dyn Instance> {
+    pub(super) fn take(&mut self, now: Instant) -> Arc<dyn Instance> {
+        if self.taken == 0 {
+            self.busy_since = now;
+        }
         self.taken += 1;
         self.is_resting = false;
         self.calls += 1;
         Arc::clone(&self.instance)
+    }
+
+    /// How long the calls have been running, at least, that it runs: since it was idle, or since another one ended.
+    pub(super) fn running_for(&self, now: Instant) -> Duration {
+        match self.taken {
+            0 => Duration::ZERO,
+            _ => now.saturating_duration_since(self.busy_since.max(self.idle_since)),
+        }
     }
 
     /// Whether to ask the kernel again what it uses: what has had no call since the last time is left alone for a while.

@@ -76,7 +76,7 @@ impl VersionPool {
         let mut state = self.state();
         state.starting -= 1;
         state.failure = None;
-        state.observed.start_took(started.start + started.init);
+        state.observed.start_took(started.tier, started.start + started.init);
         let instance = Arc::clone(&started.instance);
         if state.is_closed {
             return Some(instance);
@@ -89,6 +89,7 @@ impl VersionPool {
             taken: u32::try_from(served).unwrap_or(u32::MAX),
             calls: served as u64,
             ready_at: now,
+            busy_since: now,
             idle_since: now,
             is_resting: false,
             is_held_up: false,
@@ -176,6 +177,15 @@ impl State {
         !pausing && !self.is_closed && self.entries.len() + starting < pool.plan.spec.max_instances as usize
     }
 
+    /// What a start is expected to take, from what it would be made from now.
+    pub(super) fn start_estimate(&self, pool: &VersionPool) -> Duration {
+        if self.breeding.has_zygote() {
+            self.observed.fork_estimate()
+        } else {
+            self.observed.start_estimate(pool.start_estimate)
+        }
+    }
+
     /// Whether one more instance than `starting - own_claims` is wanted.
     fn wants_instance(&self, pool: &VersionPool, own_claims: usize, now: Instant) -> bool {
         let starting = self.starting - own_claims;
@@ -187,7 +197,9 @@ impl State {
             longest_wait: self.line.front().map_or(Duration::ZERO, |first| now.duration_since(first.since)),
             slots: self.entries.len() * pool.concurrency(),
             slots_starting: starting * pool.concurrency(),
+            running_for: self.entries.iter().map(|entry| entry.running_for(now)).min().unwrap_or_default(),
+            start: self.start_estimate(pool),
         };
-        self.observed.wants_instance(situation, pool.start_estimate)
+        self.observed.wants_instance(situation)
     }
 }
