@@ -1,5 +1,6 @@
 """Calls that find no instance, or one that sleeps."""
 
+import contextlib
 import tempfile
 import time
 
@@ -20,8 +21,8 @@ IMPORT_VERSIONS = 3
 IMPORT_STARTS = 5
 HOLD_SECONDS = 60
 SLOT_FREE_SECONDS = 0.1
-# A version's zygote is made when its first instance is there, and runs the imports once more.
-ZYGOTE_SECONDS = 3
+# A version's zygote is made when its second instance is there, and runs the imports once more.
+STATE_SECONDS_MAX = 15
 
 
 def cold(options):
@@ -61,39 +62,54 @@ def first_calls(platform, runtime):
 
 
 def imports(options):
-    """A version with a second of imports: its first instance, and further ones while the earlier ones are busy."""
+    """A version with a second of imports: the two instances that load its code, and further ones from its zygote, each
+    while all that are there are busy."""
     first, further = [], []
     with Platform() as platform, tempfile.TemporaryDirectory() as folder:
         for version in range(IMPORT_VERSIONS):
             name = f"imports-{version}"
             platform.deploy(sources.variant(folder, "python-imports", name))
             first.append(load.once(platform.call(name, b"first"))[0])
-            time.sleep(ZYGOTE_SECONDS)
-            further += while_busy(platform, name)
-    return [{"instance": "first", **load.spread(first)}, {"instance": "further", **load.spread(further)}]
+            with busy(platform, name) as hold:
+                hold()
+                first.append(load.once(platform.call(name, b"first"))[0])
+                until_states(platform, name, lambda states: "zygote" in states)
+                for _ in range(IMPORT_STARTS):
+                    hold()
+                    further.append(load.once(platform.call(name, b"first"))[0])
+    return [{"instance": "first two", **load.spread(first)}, {"instance": "further", **load.spread(further)}]
 
 
-def while_busy(platform, name):
-    """Keeps every instance busy, then calls: the call needs a new instance. A caller that goes away ends its call."""
-    samples, held = [], []
-    for _ in range(IMPORT_STARTS):
+@contextlib.contextmanager
+def busy(platform, name):
+    """Gives what keeps one more instance busy, so that the next call needs a new one. A caller that goes away ends its
+    call."""
+    held = []
+
+    def hold():
         # An answer comes before its slot is free.
         time.sleep(SLOT_FREE_SECONDS)
         held.append(load.connect(platform.url(name)))
         held[-1].request("GET", f"/function/{name}?hold={HOLD_SECONDS}")
-        until_busy(platform, name)
-        samples.append(load.once(platform.call(name, b"first"))[0])
-    for connection in held:
-        connection.close()
-    return samples
+        until_states(platform, name, lambda states: states <= {"busy", "zygote"})
+
+    try:
+        yield hold
+    finally:
+        for connection in held:
+            connection.close()
 
 
-def until_busy(platform, name):
-    while True:
-        states = [one["state"] for one in platform.api("/v1/instances")["instances"] if one["function"] == name]
-        if set(states) == {"busy"}:
+def until_states(platform, name, are_reached):
+    """Waits until the states of a function's instances are these."""
+    until = time.monotonic() + STATE_SECONDS_MAX
+    while time.monotonic() < until:
+        instances = platform.api("/v1/instances")["instances"]
+        states = {one["state"] for one in instances if one["function"] == name}
+        if are_reached(states):
             return
         time.sleep(0.005)
+    raise SystemExit(f"the instances of {name} are {', '.join(sorted(states)) or 'none'} still")
 
 
 def frozen(options):
