@@ -92,6 +92,8 @@ def busy(platform, name):
         held.append(load.connect(platform.url(name)))
         held[-1].request("GET", f"/function/{name}?hold={HOLD_SECONDS}")
         until_states(platform, name, lambda states: states <= {"busy", "zygote"})
+        # Long enough that a call is not expected to find it free again in a moment.
+        time.sleep(SLOT_FREE_SECONDS)
 
     try:
         yield hold

@@ -113,16 +113,22 @@ pub enum What {
     },
 }
 
+/// How many there are of what, in words.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StartedForCalls { waiting, slots: 0 } => {
-                write!(f, "started an instance: {waiting} waiting, none was there")
+                write!(f, "started an instance: none was there for {}", counted(*waiting, "call"))
             }
             Self::StartedForCalls { waiting, slots } => {
+                let (calls, slots) = (counted(*waiting, "call"), counted(*slots, "slot"));
                 write!(
                     f,
-                    "started an instance: {waiting} waiting for {slots} slots, which would take longer than a start"
+                    "started an instance: {calls} in line for {slots}, which would take longer than a start"
                 )
             }
             Self::StartedAhead { idle } => {

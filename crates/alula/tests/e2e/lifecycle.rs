@@ -81,6 +81,49 @@ fn a_kill_loses_nothing_and_leaves_nothing() {
     eventually("the groups are gone", || (groups().len() < mine || mine == 0).then_some(()));
 }
 
+/// Loads for long enough to get a zygote; a call with a query stays.
+const FORKED: &str = "import time\n\ntime.sleep(0.2)\n\ndef handler(event, context):\n    \
+                      time.sleep(60 if event.get('rawQueryString') else 0)\n    return 'hello'\n";
+
+/// Sends a call that stays until its connection is closed.
+fn call_that_stays(platform: &Platform) -> std::net::TcpStream {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", platform.port)).unwrap();
+    write!(stream, "GET /function/forked?stay HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    stream
+}
+
+/// The platform's own groups, by what its processes say of theirs.
+fn group_name(processes: &[u32]) -> Option<String> {
+    let said = processes.iter().filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok());
+    let parts = |text: String| text.split(['/', '\n']).map(ToOwned::to_owned).collect::<Vec<_>>();
+    said.flat_map(parts).find(|part| part.starts_with("alula-"))
+}
+
+#[test]
+fn a_kill_leaves_nothing_of_a_zygote_and_what_was_forked_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let mut first = Platform::start_in(&data_dir);
+    deploy(&first, "forked.py", FORKED);
+    let instances = || first.alula_ok(&["instances", "--json"]);
+    let _two: Vec<_> = (0..2).map(|_| call_that_stays(&first)).collect();
+    eventually("there is a zygote", || instances().contains(r#""state":"zygote""#).then_some(()));
+    let _third = call_that_stays(&first);
+    eventually("it was forked", || instances().contains(r#""tier":"zygote""#).then_some(()));
+    let processes = descendants(first.pid());
+    let group = group_name(&processes);
+
+    first.kill();
+    eventually("every process is gone", || processes.iter().all(|pid| !is_alive(*pid)).then_some(()));
+    if let Some(group) = group {
+        let is_gone = || !groups().iter().any(|path| path.ends_with(&group));
+        eventually("every group is gone", || is_gone().then_some(()));
+    }
+    let second = Platform::start_in(&data_dir);
+    let (status, answer) = get(&second, "/function/forked");
+    assert_eq!(status, 200, "{answer}");
+}
+
 #[test]
 fn without_its_spawner_the_platform_ends_with_an_error_and_the_next_start_serves() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,12 +1,13 @@
 //! Zygotes of versions: a process that has loaded one version's code, and the instances that are forked from it.
 //!
 //! It is made like an instance, in a cell with the version's limits, network and environment, but told to serve nothing.
-//! When its code is loaded it looks whether it can be forked and is frozen; for each start it is thawed for the moment of
-//! one fork. An instance gets a cell of its own, one of which is prepared ahead.
+//! When its code is loaded it looks whether it can be forked and is frozen; for each fork it is thawed for that moment. An
+//! instance gets a cell of its own. One is forked ahead into its cell, where it waits to be told which instance it is, so
+//! that a start is that one message; only starts that follow each other at once wait for their fork.
 //!
 //! Which versions get one, and for how long, is the pool's business.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, InstanceId, Tier};
@@ -48,11 +49,10 @@ pub(super) async fn breed(
         Err(reason) => return Ok(Bred::Unfit { reason }),
     };
     timeout(FORK_WAIT, cell.breed(connection)).await.map_err(|_| stuck())??;
-    let spare = Mutex::new(cell.prepare_within(spec.clone()).await.ok());
-    cell.freeze();
-    let shared =
-        Shared { backend, plan, language, spec, room, cell, spare, turn: tokio::sync::Mutex::default() };
-    Ok(Bred::Zygote(Arc::new(VersionZygote(Arc::new(shared)))))
+    let (spare, refilling, turn) = Default::default();
+    let shared = Arc::new(Shared { backend, plan, language, spec, room, cell, spare, refilling, turn });
+    shared.refill().await?;
+    Ok(Bred::Zygote(Arc::new(VersionZygote(shared))))
 }
 
 #[derive(Debug)]
@@ -67,10 +67,19 @@ struct Shared {
     spec: CellSpec,
     room: Arc<Room>,
     cell: Arc<dyn BreedingCell>,
-    /// The cell of the next instance.
-    spare: Mutex<Option<Box<dyn Cell>>>,
-    /// Held by the start that has it thawed.
+    /// The next instance.
+    spare: Mutex<Option<Spare>>,
+    /// Held by what makes that.
+    refilling: tokio::sync::Mutex<()>,
+    /// Held by the fork that has it thawed.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// A process that was forked and waits to be told which instance it is.
+#[derive(Debug)]
+struct Spare {
+    cell: Arc<dyn Cell>,
+    waiting: Waiting,
 }
 
 impl Zygote for VersionZygote {
@@ -83,7 +92,9 @@ impl Zygote for VersionZygote {
     }
 
     fn usage(&self) -> Usage {
-        self.0.cell.usage()
+        let own = self.0.cell.usage();
+        let spare = self.0.spare().as_ref().map(|spare| spare.cell.usage()).unwrap_or_default();
+        Usage { memory_bytes: own.memory_bytes + spare.memory_bytes, ..own }
     }
 
     fn is_gone(&self) -> bool {
@@ -94,51 +105,65 @@ impl Zygote for VersionZygote {
 impl Shared {
     async fn start(self: &Arc<Self>, id: InstanceId) -> Result<Started, Fault> {
         let began = Instant::now();
-        let _spare = RefillAfter(Arc::clone(self));
-        let spare = self.take_spare();
-        let cell: Arc<dyn Cell> = Arc::from(match spare {
-            Some(cell) => cell,
-            None => self.cell.prepare_within(self.spec.clone()).await?,
-        });
-        let waiting = self.fork(&*cell).await?;
+        let _refill = RefillAfter(Arc::clone(self));
+        let spare = self.spare().take();
+        let Spare { cell, waiting } = match spare {
+            Some(spare) => spare,
+            None => self.make().await?,
+        };
         let found = Found { cell, waiting: Some(waiting), tier: Tier::Zygote };
         let (plan, language) = (Arc::clone(&self.plan), Arc::clone(&self.language));
         finish_start(Room::of(&self.backend, plan, language, id, found), began).await
     }
 
-    async fn fork(&self, cell: &dyn Cell) -> Result<Waiting, Fault> {
+    /// Has an instance forked into a cell of its own.
+    async fn make(&self) -> Result<Spare, Fault> {
+        let cell: Arc<dyn Cell> = Arc::from(self.cell.prepare_within(self.spec.clone()).await?);
         let _turn = self.turn.lock().await;
-        self.cell.thaw();
-        let forked = timeout(FORK_WAIT, stems::fork(cell, Parent::Version, None)).await;
-        let forked = forked.map_err(|_| stuck()).flatten();
-        match &forked {
-            Ok(_) => drop(self.cell.freeze()),
-            // It did something else, ended for one, and is of no use any more.
-            Err(_) => self.room.retire(),
+        let forking = timeout(FORK_WAIT, stems::fork(&*cell, Parent::Version, None));
+        // It thaws while the spawner gets ready to ask it.
+        let (forked, ()) = tokio::join!(forking, async { self.cell.thaw() });
+        match forked.map_err(|_| stuck()).flatten() {
+            Ok(waiting) => {
+                self.cell.freeze();
+                Ok(Spare { cell, waiting })
+            }
+            Err(fault) => {
+                // It did something else, ended for one, and is of no use any more.
+                self.room.retire();
+                Err(fault)
+            }
         }
-        forked
     }
 
-    fn take_spare(&self) -> Option<Box<dyn Cell>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn spare(&self) -> MutexGuard<'_, Option<Spare>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn refill(self: Arc<Self>) {
-        let is_missing = self.spare.lock().unwrap_or_else(PoisonError::into_inner).is_none();
-        if is_missing && let Ok(cell) = self.cell.prepare_within(self.spec.clone()).await {
-            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(cell);
+    /// Has the next instance forked, where none waits and nobody else is at it.
+    async fn refill(&self) -> Result<(), Fault> {
+        let Ok(_refilling) = self.refilling.try_lock() else { return Ok(()) };
+        if self.spare().is_none() && !self.room.is_gone() {
+            let spare = self.make().await?;
+            *self.spare() = Some(spare);
         }
+        Ok(())
     }
 }
 
-/// Held by a start until it is over: the next spare cell takes no time from it.
+/// Held by a start until it is over: making the next spare one takes no time from it, nor from its first call.
 struct RefillAfter(Arc<Shared>);
 
 impl Drop for RefillAfter {
     fn drop(&mut self) {
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(Arc::clone(&self.0).refill());
-        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let shared = Arc::clone(&self.0);
+        runtime.spawn(async move {
+            tokio::time::sleep(stems::REPLACE_PAUSE).await;
+            if let Err(fault) = shared.refill().await {
+                tracing::debug!(%fault, version = %shared.plan.key, "nothing was forked ahead");
+            }
+        });
     }
 }
 

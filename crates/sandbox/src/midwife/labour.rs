@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::fs::MetadataExt;
 
 use super::registers;
-use super::tracee::{self, Tracee};
+use super::tracee::{self, Near, Tracee};
 use crate::protocol::ForkOrder;
 use crate::sys;
 
@@ -67,8 +67,9 @@ pub(super) fn pid_inside(pid: i32) -> io::Result<i32> {
 /// Moves the child into the cell and lets the process run there that has come of it; its number inside. `numbers` are
 /// those that the zygote has the namespaces and the ruleset under, as it says.
 pub(super) fn settle(child: Tracee, place: &Place<'_>, numbers: &[u64]) -> io::Result<i32> {
+    let near = Near::bring(child.pid);
     let mut line = vec![child];
-    let born = enter(&line[0], place.order, numbers).and_then(|()| descend(&mut line, place));
+    let born = enter(&line[0], place.order, numbers).and_then(|()| descend(&mut line, place, &near));
     born.inspect_err(|_| line.iter().rev().for_each(|left| tracee::kill(left.pid)))
 }
 
@@ -108,7 +109,7 @@ fn give_rights_away(child: &Tracee, order: &ForkOrder, ruleset: Option<u64>) -> 
 }
 
 /// Makes the process that stays and ends those between it and the zygote.
-fn descend(line: &mut Vec<Tracee>, place: &Place<'_>) -> io::Result<i32> {
+fn descend(line: &mut Vec<Tracee>, place: &Place<'_>, near: &Near) -> io::Result<i32> {
     let child = &line[0];
     let origin = child.origin;
     // What a process that shares memory with its parent does not get from it, though a forked one would.
@@ -141,6 +142,7 @@ fn descend(line: &mut Vec<Tracee>, place: &Place<'_>) -> io::Result<i32> {
         // A library that has none, or a kernel that does not tell, does without.
         let _ = last.call(libc::SYS_rseq, &[address, size, 0, signature]);
     }
+    near.send_back(last.pid)?;
     let last = line.pop();
     while line.len() > 1 {
         line.pop().map_or(Ok(()), Tracee::exit)?;

@@ -39,10 +39,10 @@ use crate::sys;
 const LINK: i32 = 3;
 const ZYGOTE: i32 = 4;
 
-/// What the zygote is asked over the connection; each is answered, and nothing is asked before the last is.
+/// What the zygote is asked over the connection. It answers the first with the same; to the second it says under which
+/// numbers it has what came with it, and forks.
 const HELLO: &[u8] = b"H";
 const FORK: &[u8] = b"F";
-const GO: &[u8] = b"G";
 /// Longest answer of a zygote: numbers of descriptors.
 const WORD_BYTES_MAX: usize = 1024;
 
@@ -124,15 +124,12 @@ impl Midwife {
         // The zygote knows those for the new process by their place at the end.
         let others = ruleset.iter().chain(groups).chain(standard).map(AsFd::as_fd);
         let given: Vec<_> = spaces.fds().chain(others).collect();
-        let numbers: Vec<u64> = serde_json::from_slice(&self.ask(FORK, &given)?)?;
-        if numbers.len() != given.len() {
-            return Err(io::Error::other("the zygote did not take what it was given"));
-        }
         self.check_alive()?;
         tracee::seize(self.zygote_pid)?;
-        say(&self.zygote, GO, &[])?;
+        say(&self.zygote, FORK, &given)?;
         // A zygote that does something else than to fork is of no use any more.
         let child = tracee::await_fork(self.zygote_pid).inspect_err(|_| tracee::kill(self.zygote_pid))?;
+        let numbers = self.numbers(given.len()).inspect_err(|_| tracee::kill(child.pid))?;
         let first_group = given.len() - standard.len() - groups.len();
         let place = labour::Place {
             order,
@@ -150,16 +147,15 @@ impl Midwife {
         if ended == 0 { Ok(()) } else { Err(io::Error::other("the zygote has ended")) }
     }
 
-    /// Asks and waits for the answer.
-    fn ask(&self, what: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<Vec<u8>> {
-        say(&self.zygote, what, fds)?;
+    /// The numbers under which it has the descriptors that it was given: said before it forked.
+    fn numbers(&self, given: usize) -> io::Result<Vec<u64>> {
         let mut word = vec![0; WORD_BYTES_MAX];
-        let (bytes, _) = retry_on_intr(|| rustix::net::recv(&self.zygote, &mut word, RecvFlags::empty()))?;
-        if bytes == 0 {
-            return Err(io::Error::other("the zygote has ended"));
+        let (bytes, _) = retry_on_intr(|| rustix::net::recv(&self.zygote, &mut word, RecvFlags::DONTWAIT))?;
+        let numbers: Vec<u64> = serde_json::from_slice(word.get(..bytes).unwrap_or_default())?;
+        if numbers.len() != given {
+            return Err(io::Error::other("the zygote did not take what it was given"));
         }
-        word.truncate(bytes);
-        Ok(word)
+        Ok(numbers)
     }
 }
 

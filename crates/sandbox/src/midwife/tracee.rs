@@ -8,6 +8,9 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
 use super::registers::{self, Registers};
 
 /// Stops of other kinds that are passed over while one is waited for: signals that happened to come.
@@ -32,6 +35,42 @@ enum Stop {
     Child(i32),
     /// Something else: a signal is to be delivered.
     Signal(c_int),
+}
+
+/// A process that stands still, on the processor on which its tracer runs: each of many steps changes over between the two,
+/// and waking another processor takes longer than a step. Without the right to this they are only slower.
+#[derive(Debug)]
+pub(super) struct Near {
+    own: Option<CpuSet>,
+    its: Option<CpuSet>,
+}
+
+impl Near {
+    /// Brings a process here, and keeps it and what it makes until it is sent back.
+    pub(super) fn bring(pid: i32) -> Self {
+        let near =
+            Self { own: sched_getaffinity(None).ok(), its: sched_getaffinity(Pid::from_raw(pid)).ok() };
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu());
+        let _ = sched_setaffinity(None, &here).and_then(|()| sched_setaffinity(Pid::from_raw(pid), &here));
+        near
+    }
+
+    /// Lets a process that came of it run where the first one could.
+    pub(super) fn send_back(&self, pid: i32) -> io::Result<()> {
+        match &self.its {
+            Some(its) => Ok(sched_setaffinity(Pid::from_raw(pid), its)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        if let Some(own) = &self.own {
+            let _ = sched_setaffinity(None, own);
+        }
+    }
 }
 
 /// Traces a running process, which goes on. It and what it makes dies should this thread end.

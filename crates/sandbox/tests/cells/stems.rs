@@ -38,7 +38,7 @@ out = {'env': dict(os.environ), 'cwd': os.getcwd(), 'fds': sorted(os.listdir('/p
        'processes': sorted(p for p in os.listdir('/proc') if p.isdigit() and p != str(os.getpid())),
        'limits': sorted(open('/proc/self/limits').read().splitlines()),
        'status': [l for l in open('/proc/self/status').read().splitlines()
-                  if l.startswith(('Cap', 'NoNewPrivs', 'Seccomp', 'Uid', 'Gid', 'Groups'))],
+                  if l.startswith(('Cap', 'Cpus_allowed', 'NoNewPrivs', 'Seccomp', 'Uid', 'Gid', 'Groups'))],
        'mounts': [l.split(' ')[4:6] for l in open('/proc/self/mountinfo').read().splitlines()],
        'path': __import__('sys').path}
 ";

@@ -292,10 +292,18 @@ os.register_at_fork(after_in_child=lambda: hooks.append('in child'))
 
 async fn a_zygote_that_ends_or_hangs_is_given_up(sandbox: &Sandbox) -> Outcome {
     for before in ["os._exit(3)", "__import__('time').sleep(99)", "os.kill(os.getpid(), 9)"] {
-        let bench = Bench::new(sandbox, &format!("import os\nos.register_at_fork(before=lambda: {before})"));
+        // The first fork is made with the zygote, and serves the first start.
+        let begin = format!(
+            "import os, itertools\nforks = itertools.count()\n\
+             os.register_at_fork(before=lambda: next(forks) and {before})"
+        );
+        let bench = Bench::new(sandbox, &begin);
         let Some(zygote) = bench.breed().await else { return no_zygotes() };
         let zygote = zygote.unwrap();
-        assert!(zygote.start(InstanceId::new("one")).await.is_err(), "{before}");
+        let one = start(&zygote, "one").await;
+        assert!(zygote.start(InstanceId::new("two")).await.is_err(), "{before}");
+        assert_eq!(run(&one, "out = 1").await, 1, "what was forked before goes on");
+        stop([one]).await;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
         while !zygote.is_gone() {
             assert!(tokio::time::Instant::now() < deadline, "{before}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use alula_pool::keep_alive::KeepAliveOptions;
 use alula_pool::simulate::{self, Inputs, Mix, Recipe, Step, Trace};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::{Failure, Result, chain};
@@ -19,6 +19,7 @@ use crate::session::Session;
 
 /// What `alula simulate` takes.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["trace", "generate"])))]
 #[command(after_help = "\
 The trace files have the shape of the public Azure Functions traces of 2019: a row for each function with its
 calls in every minute of a day. Several --trace files are several days in a row.
@@ -33,7 +34,7 @@ Examples:
   alula simulate --generate --budget-gb 4 --json")]
 pub(crate) struct Arguments {
     /// CSV file of calls; may be given several times
-    #[arg(long, value_name = "FILE", required_unless_present = "generate", conflicts_with = "generate")]
+    #[arg(long, value_name = "FILE")]
     trace: Vec<PathBuf>,
     /// CSV file of how long calls take
     #[arg(long, value_name = "FILE", requires = "trace")]

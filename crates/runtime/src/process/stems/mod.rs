@@ -30,7 +30,7 @@ use shelf::Shelf;
 /// First pause after a stem could not be made; doubled with every further failure.
 const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// Pause before a stem is made: enough for the call that took its predecessor to be answered first.
-const REPLACE_PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const REPLACE_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause after failures.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
