@@ -24,6 +24,18 @@ pub enum Error {
     /// The content's digest is not the one that was announced.
     #[error("the content does not match its digest")]
     DigestMismatch,
+    /// A message with an ordering key was to be moved out of its lane, where others may wait behind it.
+    #[error("message {id} has an ordering key and keeps its lane")]
+    KeepsLane {
+        /// The message.
+        id: String,
+    },
+    /// A key, an id or a lane is empty or holds a zero character, which not every back end can keep.
+    #[error("{text:?} is empty or holds a zero character")]
+    Malformed {
+        /// The key, id or lane.
+        text: String,
+    },
     /// Over a limit of the store.
     #[error("{what} is {value}, at most {limit} are allowed")]
     TooLarge {

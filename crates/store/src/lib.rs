@@ -3,7 +3,7 @@
 //! The ports say what callers may rely on. The memory implementation is their executable specification; every
 //! other back end passes the same conformance suite and nobody outside the assembly knows which one is in use.
 //!
-//! Read the ports first (`records`, `queue`, `history`, `packages`), then `memory`, then `sqlite`.
+//! Read the ports first (`records`, `queue` with `message`, `history`, `packages`), then `memory`, then `sqlite`.
 //!
 //! Deliberately absent: what the records mean (that is `control`'s), any clock (the present is passed in), and
 //! any HTTP.
@@ -15,11 +15,14 @@ mod disk_packages;
 mod error;
 mod history;
 mod memory;
+mod message;
 mod packages;
 mod queue;
 mod records;
 mod sqlite;
 
+#[cfg(test)]
+mod agreement;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
@@ -28,16 +31,22 @@ pub use disk_packages::DiskPackages;
 pub use error::Error;
 pub use history::{History, PAGE_LEN_MAX, RunFilter, RunPage};
 pub use memory::{MemoryPackages, MemoryStore};
-pub use packages::{OpenPackage, PackageInfo, Packages};
-pub use queue::{
-    CLAIM_LEN_MAX, Claim, DeadLetter, LaneStats, MESSAGE_BYTES_MAX, MessageId, NewMessage, Queue, Receipt,
-    Settlement,
+pub use message::{
+    Claim, Claims, DeadLetter, Found, MESSAGE_BYTES_MAX, MessageId, MessageState, NewDeadLetter, NewMessage,
+    REASON_BYTES_MAX, Receipt, Settlement, TRAIL_BYTES_MAX,
 };
+pub use packages::{OpenPackage, PackageInfo, Packages};
+pub use queue::{CLAIM_LEN_MAX, DeadLetters, LaneHead, LaneStats, Queue, QueueCounts, Totals};
 pub use records::{
-    BATCH_LEN_MAX, Batch, Committed, Expect, KEY_BYTES_MAX, Key, Record, Records, Revision, SCAN_LEN_MAX,
-    VALUE_BYTES_MAX, Write,
+    BATCH_LEN_MAX, Batch, Committed, EXPIRE_LEN_MAX, Expect, KEY_BYTES_MAX, Key, Record, Records, Revision,
+    SCAN_LEN_MAX, VALUE_BYTES_MAX, Write,
 };
 pub use sqlite::{SqliteOptions, SqliteStore, open_sqlite};
+
+/// Everything that a back end keeps in a database, for the assembly: it hands each component the port that it needs.
+pub trait Store: Records + Queue + DeadLetters + QueueCounts + History {}
+
+impl<T: Records + Queue + DeadLetters + QueueCounts + History> Store for T {}
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -1,111 +1,38 @@
-//! The port for the queue: messages that are done at least once, taken by one worker at a time.
+//! The ports for the queue: messages that are done at least once, taken by one worker at a time.
 //!
 //! Contract:
 //! - A message is enqueued by a [`Batch`], so that it and the record of its call are one transaction.
 //! - A claim holds a message until its lease runs out; renewing moves the end. After that anybody may claim it.
 //! - Settling and renewing take the receipt of the claim, not the message's id: a worker whose lease ran out
-//!   cannot settle what somebody else has claimed since ([`Error::ClaimLost`](crate::Error::ClaimLost)).
+//!   cannot settle what somebody else has claimed or cancelled since ([`Error::ClaimLost`](crate::Error::ClaimLost)).
 //! - Within a lane, messages become available at `available_at` and are claimed in that order.
 //! - Messages of a lane with the same ordering key are claimed one after another in the order in which they were
-//!   enqueued: one that is claimed, delayed or waits for its retry holds back all behind it until it is done or dead.
-//! - Dead messages are kept until they are purged or redriven. Nothing disappears.
+//!   enqueued: one that is claimed, delayed or waits for its retry holds back all behind it until it is done, dead or
+//!   cancelled.
+//! - Dead messages are kept until they are purged or redriven. Nothing disappears: at every moment, whatever crashed
+//!   before, all that was ever accepted is waiting, claimed or dead, or was counted as done, cancelled or purged.
+//! - Lanes are texts that the store compares and orders by bytes.
+//!
+//! Three traits by who calls them: workers the [`Queue`], people the [`DeadLetters`], watchers the [`QueueCounts`].
 
 use std::fmt;
 
 use alula_model::Timestamp;
 use bytes::Bytes;
 
+use crate::message::{Claims, DeadLetter, Found, MessageId, Receipt, Settlement};
 use crate::{Batch, BoxFuture, Result};
 
-/// Largest message, in bytes: what is larger is put into the packages and referred to.
-pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Messages that one claim takes at the most.
+/// Messages that one claim takes, and dead letters that one page holds, at the most.
 pub const CLAIM_LEN_MAX: usize = 1_000;
 
-/// Identifies a message. Chosen by the producer and unique: enqueuing an id that the queue holds, alive or dead, is
-/// a conflict.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageId(pub String);
-
-/// A message to enqueue.
+/// When the first message of a lane may be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewMessage {
-    /// Its id.
-    pub id: MessageId,
-    /// The lane: messages of different lanes do not wait for each other.
+pub struct LaneHead {
+    /// The lane.
     pub lane: String,
-    /// Messages with the same ordering key run one after another.
-    pub ordering_key: Option<String>,
-    /// When it is enqueued, by the producer's clock.
-    pub enqueued_at: Timestamp,
-    /// From when on it may be claimed.
-    pub available_at: Timestamp,
-    /// The content.
-    pub body: Bytes,
-}
-
-/// Proves the right to settle a claimed message.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Receipt {
-    /// The message.
-    pub id: MessageId,
-    /// Which claim of it this is; every claim has a number that was never given before.
-    pub claim: u64,
-}
-
-/// A message taken for a while.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Proves this claim.
-    pub receipt: Receipt,
-    /// The lane it came from.
-    pub lane: String,
-    /// Its ordering key.
-    pub ordering_key: Option<String>,
-    /// How often it has been claimed, this one included.
-    pub attempt: u32,
-    /// When it was enqueued.
-    pub enqueued_at: Timestamp,
-    /// When the lease runs out.
-    pub lease_until: Timestamp,
-    /// The content.
-    pub body: Bytes,
-}
-
-/// What becomes of a claimed message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settlement {
-    /// It is done and goes.
-    Done,
-    /// It is to be claimed again, from this moment on.
-    Retry {
-        /// When.
-        available_at: Timestamp,
-    },
-    /// It is kept as a dead letter.
-    Dead {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// A message that was given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The message.
-    pub id: MessageId,
-    /// Its lane.
-    pub lane: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it was enqueued first.
-    pub enqueued_at: Timestamp,
-    /// When it was given up.
-    pub dead_at: Timestamp,
-    /// Why.
-    pub reason: String,
-    /// The content.
-    pub body: Bytes,
+    /// The moment; it may be past. A claimed message counts with the end of its lease.
+    pub ready_at: Timestamp,
 }
 
 /// What is in one lane.
@@ -127,16 +54,41 @@ pub struct LaneStats {
     pub oldest_at: Option<Timestamp>,
 }
 
-/// Messages, claims and dead letters.
+/// What ever went in and what became of it, read at one moment. What was enqueued or buried counts as accepted; a redrive
+/// makes a dead message a waiting one and counts nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Messages and dead letters that came in, since the store was made.
+    pub accepted: u64,
+    /// Messages that were settled as done.
+    pub done: u64,
+    /// Messages that were cancelled.
+    pub cancelled: u64,
+    /// Dead letters that were purged.
+    pub purged: u64,
+    /// Messages that are here and that nobody holds, counted.
+    pub waiting: u64,
+    /// Messages that are claimed, counted.
+    pub claimed: u64,
+    /// Dead letters that are here, counted.
+    pub dead: u64,
+}
+
+impl Totals {
+    /// What was accepted and is neither here nor accounted for: zero, always.
+    #[must_use]
+    pub fn imbalance(&self) -> i64 {
+        let here = self.waiting + self.claimed + self.dead;
+        let gone = self.done + self.cancelled + self.purged;
+        self.accepted.wrapping_sub(here + gone).cast_signed()
+    }
+}
+
+/// Messages and claims, for those who work on them.
 pub trait Queue: Send + Sync + fmt::Debug {
     /// Takes up to `limit` messages of `lane` until `now + lease_ms`, the longest available first.
-    fn claim(
-        &self,
-        lane: &str,
-        limit: usize,
-        now: Timestamp,
-        lease_ms: i64,
-    ) -> BoxFuture<'_, Result<Vec<Claim>>>;
+    fn claim(&self, lane: &str, limit: usize, now: Timestamp, lease_ms: i64)
+    -> BoxFuture<'_, Result<Claims>>;
 
     /// Moves the end of a claim's lease to `now + lease_ms`.
     fn renew(&self, receipt: &Receipt, now: Timestamp, lease_ms: i64) -> BoxFuture<'_, Result<()>>;
@@ -150,20 +102,82 @@ pub trait Queue: Send + Sync + fmt::Debug {
         with: Batch,
     ) -> BoxFuture<'_, Result<()>>;
 
-    /// Every lane that holds messages.
-    fn stats(&self, now: Timestamp) -> BoxFuture<'_, Result<Vec<LaneStats>>>;
+    /// Looks a message up, alive or dead.
+    fn find(&self, id: &MessageId, now: Timestamp) -> BoxFuture<'_, Result<Option<Found>>>;
 
-    /// Dead letters of a lane after `after`, in the order of their ids.
+    /// Removes a message that nobody has claimed (a lease that ran out counts as nobody), together with a batch of other
+    /// changes. `false`: it is claimed now, and nothing was changed.
+    ///
+    /// Fails with [`Error::NotFound`](crate::Error::NotFound) where there is no such message, or it is dead.
+    fn cancel(&self, id: &MessageId, now: Timestamp, with: Batch) -> BoxFuture<'_, Result<bool>>;
+
+    /// Every lane that has messages that can become claimable, with the moment, in the order of their names. The work is
+    /// by the lane, not by the message.
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<LaneHead>>>;
+
+    /// Resolves when another process may have enqueued or released something since the last call resolved; never, where
+    /// only this process can. For one caller at a time.
+    fn arrivals(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Messages that were given up, for those who look after them.
+pub trait DeadLetters: Send + Sync + fmt::Debug {
+    /// Dead letters whose lane begins with `lane_prefix`, by lane and id, from behind `after`; `limit` at the most (itself
+    /// at most [`CLAIM_LEN_MAX`]).
     fn dead_letters(
         &self,
-        lane: &str,
-        after: Option<&MessageId>,
+        lane_prefix: &str,
+        after: Option<(&str, &MessageId)>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<DeadLetter>>>;
 
-    /// Makes a dead letter available again, with its attempts counted from zero.
-    fn redrive(&self, id: &MessageId, now: Timestamp) -> BoxFuture<'_, Result<()>>;
+    /// Makes a dead letter claimable again in `lane`, behind those that wait there with its ordering key, with its attempts
+    /// counted from zero and `trail` in place of its own.
+    fn redrive(&self, id: &MessageId, lane: &str, now: Timestamp, trail: Bytes) -> BoxFuture<'_, Result<()>>;
 
     /// Forgets a dead letter.
     fn purge(&self, id: &MessageId) -> BoxFuture<'_, Result<()>>;
+}
+
+/// What is in the queue, for those who watch it.
+pub trait QueueCounts: Send + Sync + fmt::Debug {
+    /// Every lane that holds messages, in the order of their names. Reads every message.
+    fn stats(&self, now: Timestamp) -> BoxFuture<'_, Result<Vec<LaneStats>>>;
+
+    /// All lanes together, and what has gone.
+    fn totals(&self, now: Timestamp) -> BoxFuture<'_, Result<Totals>>;
+}
+
+/// The smallest text that is behind every text that begins with `prefix`, by bytes; `None` where there is none.
+pub(crate) fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut end: Vec<char> = prefix.chars().collect();
+    while let Some(last) = end.pop() {
+        // The next character; a range of them steps over the gap of the surrogates.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            return Some(end.into_iter().chain([next]).collect());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_behind_all_that_begins_with_it() {
+        assert_eq!(end_of_prefix("a/b").as_deref(), Some("a/c"));
+        assert_eq!(end_of_prefix("a\u{10ffff}\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(end_of_prefix("\u{d7ff}").as_deref(), Some("\u{e000}"));
+        assert_eq!((end_of_prefix(""), end_of_prefix("\u{10ffff}")), (None, None));
+    }
+
+    #[test]
+    fn totals_that_do_not_balance_say_by_how_much() {
+        let totals =
+            Totals { accepted: 5, done: 1, cancelled: 1, purged: 1, waiting: 1, claimed: 0, dead: 1 };
+        assert_eq!(totals.imbalance(), 0);
+        assert_eq!(Totals { accepted: 7, ..totals }.imbalance(), 2);
+        assert_eq!(Totals { accepted: 4, ..totals }.imbalance(), -1);
+    }
 }

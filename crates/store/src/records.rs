@@ -4,23 +4,28 @@
 //! - A commit is all or nothing, durable when it returns, and visible to every later read.
 //! - Every change of a record gives it a revision that is higher than any before in the whole store.
 //! - `expect` is checked for every write of a batch before any is applied.
-//! - Messages of a batch are enqueued in the same transaction as its writes.
+//! - Messages and dead letters of a batch come into the queue in the same transaction as its writes.
+//! - A record may have a time at which it goes. It is there until it is swept ([`Records::expire`]); a put gives it a new
+//!   time, or none.
 
 use std::fmt;
 
+use alula_model::Timestamp;
 use bytes::Bytes;
 
-use crate::queue::{MESSAGE_BYTES_MAX, NewMessage};
+use crate::message::{NewDeadLetter, NewMessage};
 use crate::{BoxFuture, Error, Result};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Largest value, in bytes: records are small, bodies go to the packages.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// Writes and messages in one batch.
+/// Writes, messages and dead letters in one batch.
 pub const BATCH_LEN_MAX: usize = 1_000;
 /// Records that one scan returns at the most.
 pub const SCAN_LEN_MAX: usize = 1_000;
+/// Records that one sweep removes at the most, so that it delays nobody for long.
+pub const EXPIRE_LEN_MAX: usize = 1_000;
 
 /// A record's key: segments joined by `/`, ordered by bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +104,8 @@ pub struct Write {
     pub value: Option<Bytes>,
     /// The state that is required.
     pub expect: Expect,
+    /// When it goes by itself; never, if `None`.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Changes that happen together or not at all.
@@ -108,20 +115,35 @@ pub struct Batch {
     pub writes: Vec<Write>,
     /// Messages to enqueue.
     pub messages: Vec<NewMessage>,
+    /// Messages that are dead from the start.
+    pub dead_letters: Vec<NewDeadLetter>,
 }
 
 impl Batch {
-    /// Adds a put.
+    /// Adds a put of a record that stays.
     #[must_use]
     pub fn put(mut self, key: Key, value: impl Into<Bytes>, expect: Expect) -> Self {
-        self.writes.push(Write { key, value: Some(value.into()), expect });
+        self.writes.push(Write { key, value: Some(value.into()), expect, expires_at: None });
+        self
+    }
+
+    /// Adds a put of a record that goes at `expires_at`.
+    #[must_use]
+    pub fn put_until(
+        mut self,
+        key: Key,
+        value: impl Into<Bytes>,
+        expect: Expect,
+        expires_at: Timestamp,
+    ) -> Self {
+        self.writes.push(Write { key, value: Some(value.into()), expect, expires_at: Some(expires_at) });
         self
     }
 
     /// Adds a delete.
     #[must_use]
     pub fn delete(mut self, key: Key, expect: Expect) -> Self {
-        self.writes.push(Write { key, value: None, expect });
+        self.writes.push(Write { key, value: None, expect, expires_at: None });
         self
     }
 
@@ -132,25 +154,35 @@ impl Batch {
         self
     }
 
+    /// Adds a message that is dead from the start.
+    #[must_use]
+    pub fn bury(mut self, letter: NewDeadLetter) -> Self {
+        self.dead_letters.push(letter);
+        self
+    }
+
     /// Refuses a batch that is over a limit of the port: every back end asks this first.
     pub(crate) fn check_limits(&self) -> Result<()> {
-        within("the number of changes in one batch", self.writes.len() + self.messages.len(), BATCH_LEN_MAX)?;
+        let length = self.writes.len() + self.messages.len() + self.dead_letters.len();
+        within("the number of changes in one batch", length, BATCH_LEN_MAX)?;
         for write in &self.writes {
-            within("the length of a key", write.key.0.len(), KEY_BYTES_MAX)?;
+            check_text("the length of a key", write.key.as_str())?;
             within("the size of a value", write.value.as_ref().map_or(0, Bytes::len), VALUE_BYTES_MAX)?;
         }
-        for message in &self.messages {
-            within("the length of a message id", message.id.0.len(), KEY_BYTES_MAX)?;
-            within("the length of a lane", message.lane.len(), KEY_BYTES_MAX)?;
-            let ordering_key = message.ordering_key.as_ref().map_or(0, String::len);
-            within("the length of an ordering key", ordering_key, KEY_BYTES_MAX)?;
-            within("the size of a message", message.body.len(), MESSAGE_BYTES_MAX)?;
-        }
-        Ok(())
+        self.messages.iter().try_for_each(NewMessage::check_limits)?;
+        self.dead_letters.iter().try_for_each(NewDeadLetter::check_limits)
     }
 }
 
-fn within(what: &'static str, value: usize, limit: usize) -> Result<()> {
+/// Refuses a key, an id or a lane that a back end could not hold.
+pub(crate) fn check_text(what: &'static str, text: &str) -> Result<()> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Error::Malformed { text: text.to_owned() });
+    }
+    within(what, text.len(), KEY_BYTES_MAX)
+}
+
+pub(crate) fn within(what: &'static str, value: usize, limit: usize) -> Result<()> {
     if value <= limit {
         return Ok(());
     }
@@ -175,4 +207,8 @@ pub trait Records: Send + Sync + fmt::Debug {
 
     /// Applies a batch.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed>>;
+
+    /// Removes records whose time has come by `now`, those first whose time came first, `limit` at the most (itself at
+    /// most [`EXPIRE_LEN_MAX`]). Returns how many.
+    fn expire(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64>>;
 }

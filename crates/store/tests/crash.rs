@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use alula_model::Timestamp;
 use alula_store::{
-    Batch, DataDir, Expect, Key, MessageId, NewMessage, Queue, Records, SqliteOptions, SqliteStore,
+    Batch, DataDir, Expect, Key, MessageId, NewMessage, QueueCounts, Records, SqliteOptions, SqliteStore,
 };
 
 const PRODUCERS: usize = 8;

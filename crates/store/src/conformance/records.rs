@@ -1,8 +1,9 @@
 //! What every implementation of `Records` must do.
 
+use alula_model::Timestamp;
 use bytes::Bytes;
 
-use crate::records::{BATCH_LEN_MAX, KEY_BYTES_MAX, SCAN_LEN_MAX, VALUE_BYTES_MAX};
+use crate::records::{BATCH_LEN_MAX, EXPIRE_LEN_MAX, KEY_BYTES_MAX, SCAN_LEN_MAX, VALUE_BYTES_MAX};
 use crate::{Batch, Error, Expect, Key, Records, Revision};
 
 /// Runs the suite on an empty store.
@@ -11,6 +12,7 @@ pub async fn records(store: &dyn Records) {
     expectations(store).await;
     batches_are_atomic(store).await;
     scans(store).await;
+    expiry(store).await;
     limits(store).await;
 }
 
@@ -107,6 +109,43 @@ async fn scans(store: &dyn Records) {
     assert_eq!(scan("many", None, usize::MAX).await.len(), SCAN_LEN_MAX);
 }
 
+async fn expiry(store: &dyn Records) {
+    let until = |text: &str, at| Batch::default().put_until(key(text), "x", Expect::Any, Timestamp(at));
+    for (text, at) in [("x/c", 30), ("x/a", 20), ("x/b", 10), ("x/stays", 10), ("x/later", 10)] {
+        store.commit(until(text, at)).await.unwrap();
+    }
+    put(store, "x/stays", "for ever").await;
+    store.commit(until("x/later", 40)).await.unwrap();
+    let left = async || {
+        let found = store.scan(&key("x"), None, 100).await.unwrap();
+        found.into_iter().map(|record| record.key.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(store.expire(Timestamp(9), 100).await, Ok(0));
+    assert_eq!(left().await.len(), 5, "a record is there until it is swept");
+    assert_eq!(store.expire(Timestamp(35), 2).await, Ok(2), "as many as asked, the first to go first");
+    assert_eq!(left().await, ["x/c", "x/later", "x/stays"]);
+    assert_eq!(store.expire(Timestamp(35), 0).await, Ok(0));
+    assert_eq!(store.expire(Timestamp(35), usize::MAX).await, Ok(1));
+    store.commit(Batch::default().delete(key("x/later"), Expect::Any)).await.unwrap();
+    assert_eq!(store.expire(Timestamp(i64::MAX), 100).await, Ok(0));
+    assert_eq!(left().await, ["x/stays"]);
+    store
+        .commit(Batch::default().put_until(key("x/again"), "x", Expect::Absent, Timestamp(0)))
+        .await
+        .unwrap();
+    assert_eq!(store.expire(Timestamp(0), 100).await, Ok(1), "its moment is when it goes");
+    let many = (0..=EXPIRE_LEN_MAX).map(|number| format!("x/many/{number}"));
+    let many: Vec<_> = many.collect();
+    for part in many.chunks(BATCH_LEN_MAX) {
+        let batch = part.iter().fold(Batch::default(), |batch, text| {
+            batch.put_until(key(text), "", Expect::Absent, Timestamp(50))
+        });
+        store.commit(batch).await.unwrap();
+    }
+    assert_eq!(store.expire(Timestamp(50), usize::MAX).await, Ok(EXPIRE_LEN_MAX as u64));
+    assert_eq!(store.expire(Timestamp(50), usize::MAX).await, Ok(1));
+}
+
 async fn limits(store: &dyn Records) {
     let at_most =
         Batch::default().put(key(&"k".repeat(KEY_BYTES_MAX)), vec![0; VALUE_BYTES_MAX], Expect::Any);
@@ -119,5 +158,9 @@ async fn limits(store: &dyn Records) {
     for batch in batches {
         let refused = store.commit(batch).await.unwrap_err();
         assert!(matches!(refused, Error::TooLarge { value, limit, .. } if value == limit + 1), "{refused}");
+    }
+    for text in ["", "a\0b"] {
+        let refused = store.commit(Batch::default().put(key(text), "", Expect::Any)).await;
+        assert_eq!(refused, Err(Error::Malformed { text: text.to_owned() }));
     }
 }

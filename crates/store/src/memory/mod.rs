@@ -1,24 +1,28 @@
 //! The memory back end: the executable specification of the ports.
 //!
 //! Every rule of the ports is written here in the most direct way, without regard to speed, so that it can be read
-//! as the definition and other back ends can be tested against it. Nothing survives the process. Used by tests
+//! as the definition and other back ends can be tested against it; only what tests do
+//! with many messages and records avoids to look at all of them. Nothing survives the process. Used by tests
 //! and by platforms that are thrown away.
 
 mod history;
+mod messages;
 mod packages;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alula_model::{InvocationId, Run};
-use bytes::Bytes;
+use alula_model::{InvocationId, Run, Timestamp};
 
 pub use packages::MemoryPackages;
 
-use crate::queue::MessageId;
-use crate::records::SCAN_LEN_MAX;
-use crate::{Batch, BoxFuture, Committed, Error, Expect, Key, Record, Records, Result, Revision, Write};
+use crate::records::{EXPIRE_LEN_MAX, SCAN_LEN_MAX};
+use crate::{
+    Batch, BoxFuture, Committed, DeadLetter, Error, Expect, Key, MessageId, Record, Records, Result,
+    Revision, Totals, Write,
+};
 
 /// Records, queue and history in memory. Clones share their content.
 #[derive(Debug, Clone, Default)]
@@ -30,10 +34,13 @@ pub struct MemoryStore {
 struct State {
     records: BTreeMap<Key, Record>,
     last_revision: u64,
-    /// Messages that are not dead, by the order in which they were enqueued.
-    messages: BTreeMap<u64, queue::Message>,
-    dead: BTreeMap<MessageId, queue::DeadMessage>,
-    last_sequence: u64,
+    /// When records go, for those that do.
+    expiries: BTreeMap<Key, Timestamp>,
+    /// Messages that are not dead.
+    messages: messages::Messages,
+    dead: BTreeMap<MessageId, DeadLetter>,
+    /// What came in and what has gone; what is here is counted.
+    gone: Totals,
     last_claim: u64,
     runs: BTreeMap<history::Place, Run>,
     /// Where each attempt of an invocation is among the runs.
@@ -62,10 +69,16 @@ impl Records for MemoryStore {
 
     fn scan(&self, prefix: &Key, after: Option<&Key>, limit: usize) -> BoxFuture<'_, Result<Vec<Record>>> {
         let state = self.state();
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
         let found = state
             .records
-            .values()
-            .filter(|record| record.key.begins_with(prefix) && after.is_none_or(|after| record.key > *after))
+            .range((start, Bound::Unbounded))
+            .map(|(_, record)| record)
+            .take_while(|record| record.key.as_str().starts_with(prefix.as_str()))
+            .filter(|record| record.key.begins_with(prefix))
             .take(limit.min(SCAN_LEN_MAX))
             .cloned()
             .collect();
@@ -76,6 +89,11 @@ impl Records for MemoryStore {
         let committed = self.state().commit(batch);
         Box::pin(async move { committed })
     }
+
+    fn expire(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64>> {
+        let expired = self.state().expire(now, limit.min(EXPIRE_LEN_MAX));
+        Box::pin(async move { Ok(expired) })
+    }
 }
 
 impl State {
@@ -84,17 +102,17 @@ impl State {
         for write in &batch.writes {
             self.check_expectation(write)?;
         }
-        self.check_ids(&batch.messages)?;
+        self.check_ids(&batch)?;
         self.last_revision += 1;
         let revision = Revision(self.last_revision);
-        for Write { key, value, .. } in batch.writes {
-            match value {
-                Some(value) => self.put(key, value, revision),
-                None => drop(self.records.remove(&key)),
-            }
+        for write in batch.writes {
+            self.write(write, revision);
         }
         for message in batch.messages {
             self.enqueue(message);
+        }
+        for letter in batch.dead_letters {
+            self.bury(letter);
         }
         Ok(Committed { revision })
     }
@@ -109,8 +127,25 @@ impl State {
         if is_met { Ok(()) } else { Err(Error::Conflict { key: write.key.clone() }) }
     }
 
-    fn put(&mut self, key: Key, value: Bytes, revision: Revision) {
-        self.records.insert(key.clone(), Record { key, value, revision });
+    fn write(&mut self, Write { key, value, expires_at, .. }: Write, revision: Revision) {
+        self.records.remove(&key);
+        self.expiries.remove(&key);
+        if let Some(value) = value {
+            self.expiries.extend(expires_at.map(|at| (key.clone(), at)));
+            self.records.insert(key.clone(), Record { key, value, revision });
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp, limit: usize) -> u64 {
+        let due = self.expiries.iter().filter(|(_, at)| **at <= now);
+        let mut due: Vec<_> = due.map(|(key, at)| (*at, key.clone())).collect();
+        due.sort_unstable();
+        due.truncate(limit);
+        for (_, key) in &due {
+            self.records.remove(key);
+            self.expiries.remove(key);
+        }
+        due.len() as u64
     }
 }
 

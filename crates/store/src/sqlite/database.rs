@@ -8,14 +8,14 @@ use rusqlite::{Connection, OpenFlags};
 use super::SqliteOptions;
 use super::migrations::Migrations;
 use super::readers::Readers;
-use super::writer::Writer;
+use super::writer::{Carried, Writer};
 use crate::Result;
 
-/// One file with its writer and its readers.
+/// One file with its writer, which carries a `C`, and its readers.
 #[derive(Debug)]
-pub(super) struct Database {
+pub(super) struct Database<C> {
     readers: Readers,
-    writer: Writer,
+    writer: Writer<C>,
 }
 
 /// Larger than the default because records and messages are often a few kilobytes.
@@ -38,7 +38,7 @@ pub(super) enum Survives {
     ProcessEnd,
 }
 
-impl Database {
+impl<C: Carried> Database<C> {
     /// Opens or makes the file at `path` and brings its tables to the newest version.
     pub(super) fn open(
         path: &Path,
@@ -67,7 +67,7 @@ impl Database {
     /// Runs `work` inside the next group commit; durable when this returns. All of `work` happens or nothing.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut C) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.writer.submit(work).await
     }

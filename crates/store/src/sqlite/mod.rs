@@ -7,11 +7,14 @@
 //!
 //! Read `writer` for the group commit, `database` for what a file is opened with, then the ports' SQL.
 
+mod counters;
 mod database;
+mod dead_letters;
 mod failure;
 mod history;
 mod migrations;
 mod queue;
+mod queue_counts;
 mod readers;
 mod records;
 mod writer;
@@ -21,6 +24,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use counters::Counters;
 use database::{Database, Survives};
 use migrations::{Migrations, Step};
 
@@ -48,14 +52,16 @@ impl Default for SqliteOptions {
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     /// Records and queue.
-    main: Arc<Database>,
-    history: Arc<Database>,
+    main: Arc<Database<Counters>>,
+    history: Arc<Database<()>>,
     /// Keeps other processes out for as long as the files are open; last, so that it is dropped last.
     _dir: DataDir,
 }
 
-const RECORDS_MIGRATIONS: Migrations =
-    Migrations(&[Step::Script(include_str!("migrations/records/0001.sql"))]);
+const RECORDS_MIGRATIONS: Migrations = Migrations(&[
+    Step::Script(include_str!("migrations/records/0001.sql")),
+    Step::Script(include_str!("migrations/records/0002.sql")),
+]);
 
 /// Opens the store of a data directory, making or upgrading its files as needed. Blocks while it does.
 ///

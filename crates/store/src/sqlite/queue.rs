@@ -2,14 +2,41 @@
 
 use alula_model::Timestamp;
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, named_params, params};
 
-use super::{SqliteStore, records};
+use super::counters::Counters;
+use super::{SqliteStore, dead_letters, records};
 use crate::queue::CLAIM_LEN_MAX;
 use crate::{
-    Batch, BoxFuture, Claim, DeadLetter, Error, Key, LaneStats, MessageId, NewMessage, Queue, Receipt,
-    Result, Settlement,
+    Batch, BoxFuture, Claim, Claims, Error, Found, Key, LaneHead, MessageId, MessageState, NewMessage, Queue,
+    Receipt, Result, Settlement,
 };
+
+const INSERT: &str = "
+    INSERT INTO messages (id, lane, ordering_key, is_held_back, enqueued_at, ready_at, attempts, body)
+    VALUES (:id, :lane, :ordering_key,
+            EXISTS (SELECT 1 FROM messages WHERE lane = :lane AND ordering_key = :ordering_key),
+            :enqueued_at, :ready_at, 0, :body)
+    ON CONFLICT (id) DO NOTHING";
+
+const FIND: &str = "
+    SELECT lane, ordering_key, attempts, enqueued_at, trail, body, NULL AS reason, is_held_back,
+           claim IS NOT NULL AND ready_at > :now, ready_at
+    FROM messages WHERE id = :id
+    UNION ALL
+    SELECT lane, ordering_key, attempts, enqueued_at, trail, body, reason, 0, 0, dead_at
+    FROM dead_letters WHERE id = :id";
+
+/// Steps along the index from lane to lane, whatever is between.
+const HEADS: &str = "
+    WITH RECURSIVE lanes (lane) AS (
+        SELECT min(lane) FROM messages WHERE is_held_back = 0
+        UNION ALL
+        SELECT (SELECT min(lane) FROM messages WHERE is_held_back = 0 AND messages.lane > lanes.lane)
+        FROM lanes WHERE lane IS NOT NULL
+    )
+    SELECT lane, (SELECT min(ready_at) FROM messages WHERE is_held_back = 0 AND messages.lane = lanes.lane)
+    FROM lanes WHERE lane IS NOT NULL";
 
 impl Queue for SqliteStore {
     fn claim(
@@ -18,18 +45,18 @@ impl Queue for SqliteStore {
         limit: usize,
         now: Timestamp,
         lease_ms: i64,
-    ) -> BoxFuture<'_, Result<Vec<Claim>>> {
+    ) -> BoxFuture<'_, Result<Claims>> {
         let lane = lane.to_owned();
         let limit = limit.min(CLAIM_LEN_MAX);
-        Box::pin(
-            self.main
-                .write(move |connection| claim(connection, &lane, limit, now, now.plus_millis(lease_ms))),
-        )
+        Box::pin(self.main.write(move |connection, counters| {
+            let claims = claim(connection, counters, &lane, limit, now, now.plus_millis(lease_ms))?;
+            Ok(Claims { claims, next_ready_at: next_ready_at(connection, &lane)? })
+        }))
     }
 
     fn renew(&self, receipt: &Receipt, now: Timestamp, lease_ms: i64) -> BoxFuture<'_, Result<()>> {
         let receipt = receipt.clone();
-        Box::pin(self.main.write(move |connection| {
+        Box::pin(self.main.write(move |connection, _| {
             let mut renew = connection
                 .prepare_cached("UPDATE messages SET ready_at = ?3 WHERE id = ?1 AND claim = ?2")?;
             match renew.execute(params![receipt.id.0, receipt.claim, now.plus_millis(lease_ms).0])? {
@@ -47,70 +74,49 @@ impl Queue for SqliteStore {
         with: Batch,
     ) -> BoxFuture<'_, Result<()>> {
         let receipt = receipt.clone();
-        Box::pin(self.main.write(move |connection| settle(connection, &receipt, now, &settlement, with)))
+        Box::pin(async move {
+            settlement.check_limits()?;
+            with.check_limits()?;
+            let settle = move |connection: &Connection, counters: &mut Counters| {
+                settle(connection, counters, &receipt, now, settlement, with)
+            };
+            self.main.write(settle).await
+        })
     }
 
-    fn stats(&self, now: Timestamp) -> BoxFuture<'_, Result<Vec<LaneStats>>> {
+    fn find(&self, id: &MessageId, now: Timestamp) -> BoxFuture<'_, Result<Option<Found>>> {
+        let id = id.clone();
         Box::pin(self.main.read(move |connection| {
-            let mut stats = connection.prepare_cached(STATS)?;
-            Ok(stats.query_map([now.0], lane_stats)?.collect::<rusqlite::Result<_>>()?)
+            let mut find = connection.prepare_cached(FIND)?;
+            Ok(find.query_row(named_params! { ":id": id.0, ":now": now.0 }, found).optional()?)
         }))
     }
 
-    fn dead_letters(
-        &self,
-        lane: &str,
-        after: Option<&MessageId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<DeadLetter>>> {
-        let lane = lane.to_owned();
-        let after = after.map(|id| id.0.clone());
-        let limit = limit.min(CLAIM_LEN_MAX);
-        Box::pin(self.main.read(move |connection| {
-            let mut list = connection.prepare_cached(
-                "SELECT id, lane, attempts, enqueued_at, dead_at, reason, body FROM dead_letters
-                 WHERE lane = ?1 AND (?2 IS NULL OR id > ?2) ORDER BY id LIMIT ?3",
-            )?;
-            Ok(list.query_map(params![lane, after, limit], dead_letter)?.collect::<rusqlite::Result<_>>()?)
-        }))
+    fn cancel(&self, id: &MessageId, now: Timestamp, with: Batch) -> BoxFuture<'_, Result<bool>> {
+        let id = id.clone();
+        Box::pin(async move {
+            with.check_limits()?;
+            let cancel = move |connection: &Connection, counters: &mut Counters| {
+                cancel(connection, counters, &id, now, with)
+            };
+            self.main.write(cancel).await
+        })
     }
 
-    fn redrive(&self, id: &MessageId, now: Timestamp) -> BoxFuture<'_, Result<()>> {
-        let id = id.clone();
-        Box::pin(self.main.write(move |connection| redrive(connection, &id, now)))
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<LaneHead>>> {
+        Box::pin(self.main.read(move |connection| Ok(heads(&mut connection.prepare_cached(HEADS)?)?)))
     }
 
-    fn purge(&self, id: &MessageId) -> BoxFuture<'_, Result<()>> {
-        let id = id.clone();
-        Box::pin(self.main.write(move |connection| remove_dead(connection, &id)))
+    fn arrivals(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
     }
 }
-
-const INSERT: &str = "
-    INSERT INTO messages (id, lane, ordering_key, is_held_back, enqueued_at, ready_at, attempts, body)
-    VALUES (:id, :lane, :ordering_key,
-            EXISTS (SELECT 1 FROM messages WHERE lane = :lane AND ordering_key = :ordering_key),
-            :enqueued_at, :ready_at, 0, :body)
-    ON CONFLICT (id) DO NOTHING";
-
-const STATS: &str = "
-    SELECT lane, sum(available), sum(delayed), sum(held_back), sum(claimed), sum(dead), min(oldest_at) FROM (
-        SELECT lane,
-               ready_at <= ?1 AND NOT is_held_back AS available,
-               ready_at > ?1 AND claim IS NULL AS delayed,
-               ready_at <= ?1 AND is_held_back AS held_back,
-               ready_at > ?1 AND claim IS NOT NULL AS claimed,
-               0 AS dead,
-               enqueued_at AS oldest_at
-        FROM messages
-        UNION ALL SELECT lane, 0, 0, 0, 0, 1, NULL FROM dead_letters
-    ) GROUP BY lane ORDER BY lane";
 
 /// Adds a message inside the caller's transaction.
 pub(super) fn enqueue(connection: &Connection, message: &NewMessage) -> Result<()> {
     let mut find_dead = connection.prepare_cached("SELECT 1 FROM dead_letters WHERE id = ?1")?;
     if find_dead.exists([&message.id.0])? || insert(connection, message)? == 0 {
-        return Err(Error::Conflict { key: Key::from_stored(message.id.0.clone()) });
+        return Err(is_taken(&message.id));
     }
     Ok(())
 }
@@ -126,8 +132,21 @@ fn insert(connection: &Connection, message: &NewMessage) -> Result<usize> {
     })?)
 }
 
+/// Refuses an id that the queue holds, alive or dead.
+pub(super) fn check_is_new(connection: &Connection, id: &MessageId) -> Result<()> {
+    let mut find = connection.prepare_cached(
+        "SELECT 1 FROM messages WHERE id = ?1 UNION ALL SELECT 1 FROM dead_letters WHERE id = ?1",
+    )?;
+    if find.exists([&id.0])? { Err(is_taken(id)) } else { Ok(()) }
+}
+
+fn is_taken(id: &MessageId) -> Error {
+    Error::Conflict { key: Key::from_stored(id.0.clone()) }
+}
+
 fn claim(
     connection: &Connection,
+    counters: &mut Counters,
     lane: &str,
     limit: usize,
     now: Timestamp,
@@ -139,90 +158,124 @@ fn claim(
     )?;
     let found: Vec<i64> =
         find.query_map(params![lane, now.0, limit], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    let number = records::next_number(connection, "claim")?;
+    counters.claim += u64::from(!found.is_empty());
+    let number = counters.claim;
     let mut take = connection.prepare_cached(
         "UPDATE messages SET claim = ?2, attempts = attempts + 1, ready_at = ?3 WHERE sequence = ?1
-         RETURNING id, claim, lane, ordering_key, attempts, enqueued_at, ready_at, body",
+         RETURNING id, claim, lane, ordering_key, attempts, enqueued_at, ready_at, trail, body",
     )?;
     let claims =
         found.iter().map(|sequence| take.query_row(params![sequence, number, lease_until.0], claimed));
     Ok(claims.collect::<rusqlite::Result<_>>()?)
 }
 
+fn next_ready_at(connection: &Connection, lane: &str) -> Result<Option<Timestamp>> {
+    let mut next = connection
+        .prepare_cached("SELECT min(ready_at) FROM messages WHERE lane = ?1 AND is_held_back = 0")?;
+    Ok(next.query_row([lane], |row| row.get::<_, Option<i64>>(0))?.map(Timestamp))
+}
+
+/// Where a message is, and who waits behind it.
+struct Place {
+    sequence: i64,
+    lane: String,
+    ordering_key: Option<String>,
+}
+
+impl Place {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { sequence: row.get(0)?, lane: row.get(1)?, ordering_key: row.get(2)? })
+    }
+
+    /// Removes the message and lets the next one with its ordering key come forward.
+    fn clear(&self, connection: &Connection) -> Result<()> {
+        connection.prepare_cached("DELETE FROM messages WHERE sequence = ?1")?.execute([self.sequence])?;
+        if let Some(ordering_key) = &self.ordering_key {
+            let mut next = connection.prepare_cached(
+                "UPDATE messages SET is_held_back = 0 WHERE sequence =
+                     (SELECT min(sequence) FROM messages WHERE lane = ?1 AND ordering_key = ?2)",
+            )?;
+            next.execute([&self.lane, ordering_key])?;
+        }
+        Ok(())
+    }
+}
+
 fn settle(
     connection: &Connection,
+    counters: &mut Counters,
     receipt: &Receipt,
     now: Timestamp,
-    settlement: &Settlement,
+    settlement: Settlement,
     with: Batch,
 ) -> Result<()> {
-    let mut find = connection.prepare_cached("SELECT sequence FROM messages WHERE id = ?1 AND claim = ?2")?;
-    let found = find.query_row(params![receipt.id.0, receipt.claim], |row| row.get(0)).optional()?;
-    let sequence: i64 = found.ok_or(Error::ClaimLost)?;
-    with.check_limits()?;
-    records::apply(connection, with)?;
-    match settlement {
-        Settlement::Retry { available_at } => {
-            let mut release = connection
-                .prepare_cached("UPDATE messages SET claim = NULL, ready_at = ?2 WHERE sequence = ?1")?;
-            release.execute(params![sequence, available_at.0])?;
-        }
-        Settlement::Done => remove(connection, sequence)?,
-        Settlement::Dead { reason } => {
-            let mut bury = connection.prepare_cached(
-                "INSERT INTO dead_letters (id, lane, ordering_key, enqueued_at, attempts, dead_at, reason, body)
-                 SELECT id, lane, ordering_key, enqueued_at, attempts, ?2, ?3, body FROM messages WHERE sequence = ?1",
-            )?;
-            bury.execute(params![sequence, now.0, reason])?;
-            remove(connection, sequence)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes a message and lets the next one with its ordering key come forward.
-fn remove(connection: &Connection, sequence: i64) -> Result<()> {
-    let mut delete =
-        connection.prepare_cached("DELETE FROM messages WHERE sequence = ?1 RETURNING lane, ordering_key")?;
-    let (lane, ordering_key): (String, Option<String>) =
-        delete.query_row([sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if let Some(ordering_key) = ordering_key {
-        let mut next = connection.prepare_cached(
-            "UPDATE messages SET is_held_back = 0 WHERE sequence =
-                 (SELECT min(sequence) FROM messages WHERE lane = ?1 AND ordering_key = ?2)",
-        )?;
-        next.execute([lane, ordering_key])?;
-    }
-    Ok(())
-}
-
-fn redrive(connection: &Connection, id: &MessageId, now: Timestamp) -> Result<()> {
     let mut find = connection
-        .prepare_cached("SELECT id, lane, ordering_key, enqueued_at, body FROM dead_letters WHERE id = ?1")?;
-    let message = find.query_row([&id.0], |row| {
-        Ok(NewMessage {
-            id: MessageId(row.get(0)?),
-            lane: row.get(1)?,
-            ordering_key: row.get(2)?,
-            enqueued_at: Timestamp(row.get(3)?),
-            available_at: now,
-            body: body(row, 4)?,
-        })
-    });
-    if let Some(message) = message.optional()? {
-        insert(connection, &message)?;
+        .prepare_cached("SELECT sequence, lane, ordering_key FROM messages WHERE id = ?1 AND claim = ?2")?;
+    let found = find.query_row(params![receipt.id.0, receipt.claim], Place::read).optional()?;
+    let place = found.ok_or(Error::ClaimLost)?;
+    settlement.check_move(&receipt.id, &place.lane, place.ordering_key.as_deref())?;
+    records::apply(connection, counters, with)?;
+    match settlement {
+        Settlement::Done => {
+            counters.done += 1;
+            place.clear(connection)
+        }
+        Settlement::Retry { available_at, lane, trail } => {
+            let lane = lane.unwrap_or(place.lane);
+            give_back(connection, place.sequence, &lane, available_at, &trail, 0)
+        }
+        Settlement::Release { available_at, trail } => {
+            give_back(connection, place.sequence, &place.lane, available_at, &trail, 1)
+        }
+        Settlement::Dead { reason, trail } => {
+            dead_letters::copy(connection, place.sequence, now, &reason, &trail)?;
+            place.clear(connection)
+        }
     }
-    remove_dead(connection, id)
 }
 
-fn remove_dead(connection: &Connection, id: &MessageId) -> Result<()> {
-    match connection.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?.execute([&id.0])? {
-        0 => Err(Error::NotFound { what: format!("dead letter {}", id.0) }),
-        _ => Ok(()),
+fn give_back(
+    connection: &Connection,
+    sequence: i64,
+    lane: &str,
+    available_at: Timestamp,
+    trail: &[u8],
+    attempts_undone: u32,
+) -> Result<()> {
+    let mut give_back = connection.prepare_cached(
+        "UPDATE messages SET claim = NULL, lane = ?2, ready_at = ?3, trail = ?4, attempts = attempts - ?5
+         WHERE sequence = ?1",
+    )?;
+    give_back.execute(params![sequence, lane, available_at.0, trail, attempts_undone])?;
+    Ok(())
+}
+
+fn cancel(
+    connection: &Connection,
+    counters: &mut Counters,
+    id: &MessageId,
+    now: Timestamp,
+    with: Batch,
+) -> Result<bool> {
+    let mut find = connection.prepare_cached(
+        "SELECT sequence, lane, ordering_key, claim IS NOT NULL AND ready_at > ?2
+         FROM messages WHERE id = ?1",
+    )?;
+    let found =
+        find.query_row(params![id.0, now.0], |row| Ok((Place::read(row)?, row.get(3)?))).optional()?;
+    let (place, is_claimed) = found.ok_or_else(|| Error::NotFound { what: format!("message {}", id.0) })?;
+    if is_claimed {
+        return Ok(false);
     }
+    records::apply(connection, counters, with)?;
+    place.clear(connection)?;
+    counters.cancelled += 1;
+    Ok(true)
+}
+
+fn heads(statement: &mut CachedStatement<'_>) -> rusqlite::Result<Vec<LaneHead>> {
+    let head = |row: &Row<'_>| Ok(LaneHead { lane: row.get(0)?, ready_at: Timestamp(row.get(1)?) });
+    statement.query_map([], head)?.collect()
 }
 
 fn claimed(row: &Row<'_>) -> rusqlite::Result<Claim> {
@@ -233,34 +286,68 @@ fn claimed(row: &Row<'_>) -> rusqlite::Result<Claim> {
         attempt: row.get(4)?,
         enqueued_at: Timestamp(row.get(5)?),
         lease_until: Timestamp(row.get(6)?),
-        body: body(row, 7)?,
+        trail: bytes(row, 7)?,
+        body: bytes(row, 8)?,
     })
 }
 
-fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
-    Ok(DeadLetter {
-        id: MessageId(row.get(0)?),
-        lane: row.get(1)?,
+fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
+    let at = Timestamp(row.get(9)?);
+    let state = match (row.get(6)?, row.get(7)?, row.get(8)?) {
+        (Some(reason), ..) => MessageState::Dead { at, reason },
+        (None, true, _) => MessageState::HeldBack,
+        (None, false, true) => MessageState::Claimed { lease_until: at },
+        (None, false, false) => MessageState::Waiting { available_at: at },
+    };
+    Ok(Found {
+        lane: row.get(0)?,
+        ordering_key: row.get(1)?,
+        state,
         attempts: row.get(2)?,
         enqueued_at: Timestamp(row.get(3)?),
-        dead_at: Timestamp(row.get(4)?),
-        reason: row.get(5)?,
-        body: body(row, 6)?,
+        trail: bytes(row, 4)?,
+        body: bytes(row, 5)?,
     })
 }
 
-fn lane_stats(row: &Row<'_>) -> rusqlite::Result<LaneStats> {
-    Ok(LaneStats {
-        lane: row.get(0)?,
-        available: row.get(1)?,
-        delayed: row.get(2)?,
-        held_back: row.get(3)?,
-        claimed: row.get(4)?,
-        dead: row.get(5)?,
-        oldest_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
-    })
-}
-
-fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+pub(super) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(Bytes::from(row.get::<_, Vec<u8>>(column)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::sqlite::RECORDS_MIGRATIONS;
+
+    fn steps_of_heads(connection: &Connection, lanes: usize) -> i32 {
+        let mut statement = connection.prepare_cached(HEADS).unwrap();
+        statement.reset_status(StatementStatus::VmStep);
+        assert_eq!(heads(&mut statement).unwrap().len(), lanes);
+        statement.get_status(StatementStatus::VmStep)
+    }
+
+    #[test]
+    fn heads_cost_by_the_lane_and_not_by_the_message() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        RECORDS_MIGRATIONS.apply(&mut connection).unwrap();
+        let fill = |lane: &str, from: usize, to: usize| {
+            for number in from..to {
+                let message = NewMessage {
+                    id: MessageId(format!("{lane}-{number}")),
+                    lane: lane.to_owned(),
+                    ordering_key: None,
+                    enqueued_at: Timestamp(0),
+                    available_at: Timestamp(number as i64),
+                    body: Bytes::new(),
+                };
+                enqueue(&connection, &message).unwrap();
+            }
+        };
+        ["a", "b", "c"].iter().for_each(|lane| fill(lane, 0, 1));
+        let few = steps_of_heads(&connection, 3);
+        ["a", "b", "c"].iter().for_each(|lane| fill(lane, 1, 2_000));
+        assert_eq!(steps_of_heads(&connection, 3), few);
+    }
 }

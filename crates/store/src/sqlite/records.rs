@@ -1,11 +1,13 @@
 //! Records in SQLite, and the batch commit that queue and records share.
 
+use alula_model::Timestamp;
 use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{SqliteStore, queue};
-use crate::records::SCAN_LEN_MAX;
+use super::counters::Counters;
+use super::{SqliteStore, dead_letters, queue};
+use crate::records::{EXPIRE_LEN_MAX, SCAN_LEN_MAX};
 use crate::{Batch, BoxFuture, Committed, Error, Expect, Key, Record, Records, Result, Revision, Write};
 
 impl Records for SqliteStore {
@@ -34,8 +36,18 @@ impl Records for SqliteStore {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed>> {
         Box::pin(async move {
             batch.check_limits()?;
-            self.main.write(move |connection| apply(connection, batch)).await
+            self.main.write(move |connection, counters| apply(connection, counters, batch)).await
         })
+    }
+
+    fn expire(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.main.write(move |connection, _| {
+            let mut expire = connection.prepare_cached(
+                "DELETE FROM records WHERE rowid IN
+                     (SELECT rowid FROM records WHERE expires_at <= ?1 ORDER BY expires_at, key LIMIT ?2)",
+            )?;
+            Ok(expire.execute(params![now.0, limit.min(EXPIRE_LEN_MAX)])? as u64)
+        }))
     }
 }
 
@@ -61,33 +73,37 @@ impl Range {
 }
 
 /// Applies a batch that is within the limits, inside the caller's transaction.
-pub(super) fn apply(connection: &Connection, batch: Batch) -> Result<Committed> {
+pub(super) fn apply(connection: &Connection, counters: &mut Counters, batch: Batch) -> Result<Committed> {
     for write in &batch.writes {
         check_expectation(connection, write)?;
     }
-    let revision = next_number(connection, "revision")?;
-    let mut put = connection.prepare_cached(
-        "INSERT INTO records (key, revision, value) VALUES (?1, ?2, ?3)
-         ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
-    )?;
-    let mut delete = connection.prepare_cached("DELETE FROM records WHERE key = ?1")?;
-    for Write { key, value, .. } in &batch.writes {
-        match value {
-            Some(value) => put.execute(params![key.as_str(), revision, value.as_ref()])?,
-            None => delete.execute([key.as_str()])?,
-        };
+    counters.revision += 1;
+    for write in &batch.writes {
+        apply_write(connection, write, counters.revision)?;
     }
     for message in &batch.messages {
         queue::enqueue(connection, message)?;
     }
-    Ok(Committed { revision: Revision(revision) })
+    for letter in &batch.dead_letters {
+        dead_letters::bury(connection, letter)?;
+    }
+    counters.accepted += (batch.messages.len() + batch.dead_letters.len()) as u64;
+    Ok(Committed { revision: Revision(counters.revision) })
 }
 
-/// Counts up one of the numbers that are never given twice.
-pub(super) fn next_number(connection: &Connection, counter: &str) -> Result<u64> {
-    let mut count =
-        connection.prepare_cached("UPDATE counters SET value = value + 1 WHERE name = ?1 RETURNING value")?;
-    Ok(count.query_row([counter], |row| row.get(0))?)
+fn apply_write(connection: &Connection, write: &Write, revision: u64) -> Result<()> {
+    let Write { key, value, expires_at, .. } = write;
+    match value {
+        Some(value) => connection
+            .prepare_cached(
+                "INSERT INTO records (key, revision, value, expires_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, value = excluded.value,
+                                                 expires_at = excluded.expires_at",
+            )?
+            .execute(params![key.as_str(), revision, value.as_ref(), expires_at.map(|at| at.0)])?,
+        None => connection.prepare_cached("DELETE FROM records WHERE key = ?1")?.execute([key.as_str()])?,
+    };
+    Ok(())
 }
 
 fn check_expectation(connection: &Connection, write: &Write) -> Result<()> {

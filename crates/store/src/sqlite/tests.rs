@@ -1,13 +1,13 @@
 //! What only a back end with files can be asked: conformance, agreement with the memory back end under random
-//! operations, reopening, a full disk, newer and damaged files.
+//! operations, reopening, older files, a full disk, newer and damaged files.
 
 use alula_model::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Batch, Error, Expect, Key, MemoryStore, MessageId, NewMessage, Queue, Receipt, Records, Settlement,
-    conformance,
+    Batch, DeadLetters, Error, Expect, Key, MessageId, NewMessage, Queue, QueueCounts, Records, Settlement,
+    Totals, agreement, conformance,
 };
 
 struct Opened {
@@ -22,6 +22,17 @@ fn open_at(root: &tempfile::TempDir, options: &SqliteOptions) -> Result<SqliteSt
 fn opened() -> Opened {
     let root = tempfile::tempdir().unwrap();
     Opened { store: open_at(&root, &SqliteOptions::default()).unwrap(), root }
+}
+
+fn message(id: &str) -> NewMessage {
+    NewMessage {
+        id: MessageId(id.to_owned()),
+        lane: "lane".to_owned(),
+        ordering_key: None,
+        enqueued_at: Timestamp(0),
+        available_at: Timestamp(0),
+        body: bytes::Bytes::from_static(b"body"),
+    }
 }
 
 impl Opened {
@@ -43,14 +54,42 @@ async fn conforms() {
 async fn everything_is_there_after_reopening() {
     let key = Key::new(&["a", "b"]);
     let opened = opened();
-    let batch = Batch::default().put(key.clone(), "value", Expect::Absent).enqueue(message(1, 0, None, 0));
+    let batch = Batch::default().put(key.clone(), "value", Expect::Absent).enqueue(message("m"));
     let first = opened.store.commit(batch).await.unwrap();
-    let claims = opened.store.claim("lane-0", 9, Timestamp(0), 10).await.unwrap();
+    let claims = opened.store.claim("lane", 9, Timestamp(0), 10).await.unwrap().claims;
     let opened = opened.reopen();
     assert_eq!(opened.store.get(&key).await.unwrap().unwrap().revision, first.revision);
     opened.store.settle(&claims[0].receipt, Timestamp(5), Settlement::Done, Batch::default()).await.unwrap();
     let second = opened.store.commit(Batch::default().delete(key, Expect::At(first.revision))).await.unwrap();
     assert!(second.revision > first.revision, "revisions go on where they were");
+    let totals = opened.store.totals(Timestamp(9)).await.unwrap();
+    assert_eq!(totals, Totals { accepted: 1, done: 1, ..Totals::default() });
+    opened.store.commit(Batch::default().enqueue(message("m"))).await.unwrap();
+    let again = opened.store.claim("lane", 9, Timestamp(9), 10).await.unwrap().claims;
+    assert_ne!(again[0].receipt, claims[0].receipt, "no receipt is given twice");
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_opens() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(&root.path().join("data")).unwrap();
+    let mut connection = rusqlite::Connection::open(dir.path().join("alula.db")).unwrap();
+    Migrations(&RECORDS_MIGRATIONS.0[..1]).apply(&mut connection).unwrap();
+    connection.execute_batch(include_str!("tests/first_version.sql")).unwrap();
+    drop(connection);
+    let store = open_sqlite(&dir, &SqliteOptions::default()).unwrap();
+    let now = Timestamp(50);
+    let totals = store.totals(now).await.unwrap();
+    assert_eq!(totals, Totals { accepted: 4, waiting: 2, claimed: 1, dead: 1, ..Totals::default() });
+    assert_eq!(store.get(&Key::new(&["a"])).await.unwrap().unwrap().revision, crate::Revision(7));
+    let claimed = crate::Receipt { id: MessageId("claimed".to_owned()), claim: 3 };
+    store.settle(&claimed, now, Settlement::Done, Batch::default()).await.unwrap();
+    let claims = store.claim("lane", 9, now, 10).await.unwrap().claims;
+    assert_eq!((claims[0].receipt.id.0.as_str(), claims[0].receipt.claim), ("first", 4));
+    assert!(claims.len() == 1 && claims[0].trail.is_empty());
+    store.redrive(&MessageId("dead".to_owned()), "lane", now, bytes::Bytes::new()).await.unwrap();
+    assert!(store.commit(Batch::default().enqueue(message("x"))).await.unwrap().revision.0 > 7);
+    assert_eq!(store.totals(now).await.unwrap().imbalance(), 0);
 }
 
 #[tokio::test]
@@ -129,117 +168,23 @@ fn newer_and_damaged_files_are_refused() {
     connection.execute("UPDATE schema_version SET version = 99", []).unwrap();
     drop(connection);
     let refused = open_at(&root, &SqliteOptions::default()).unwrap_err();
-    assert_eq!(refused, Error::TooNew { found: 99, known: 1 });
+    assert_eq!(refused, Error::TooNew { found: 99, known: 2 });
     std::fs::write(&file, vec![b'x'; 10_000]).unwrap();
     let refused = open_at(&root, &SqliteOptions::default()).unwrap_err();
     assert!(matches!(refused, Error::Damaged { .. }), "{refused:?}");
 }
 
-/// One random operation; receipts are named by the place of their claim among all claims so far.
-#[derive(Debug, Clone)]
-enum Operation {
-    Enqueue { id: u8, lane: u8, ordering_key: Option<u8>, delay: i64 },
-    Claim { lane: u8, limit: usize },
-    Renew { claim: usize },
-    Done { claim: usize },
-    Retry { claim: usize, delay: i64 },
-    Bury { claim: usize },
-    Redrive { id: u8 },
-    Purge { id: u8 },
-    Put { key: u8, revision: Option<u64> },
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let enqueue = (0..40u8, 0..2u8, proptest::option::of(0..2u8), 0..30i64);
-    prop_oneof![
-        6 => enqueue.prop_map(|(id, lane, ordering_key, delay)| Operation::Enqueue { id, lane, ordering_key, delay }),
-        6 => (0..2u8, 0..4usize).prop_map(|(lane, limit)| Operation::Claim { lane, limit }),
-        1 => (0..9usize).prop_map(|claim| Operation::Renew { claim }),
-        3 => (0..9usize).prop_map(|claim| Operation::Done { claim }),
-        2 => (0..9usize, 0..30i64).prop_map(|(claim, delay)| Operation::Retry { claim, delay }),
-        2 => (0..9usize).prop_map(|claim| Operation::Bury { claim }),
-        1 => (0..40u8).prop_map(|id| Operation::Redrive { id }),
-        1 => (0..40u8).prop_map(|id| Operation::Purge { id }),
-        2 => (0..4u8, proptest::option::of(0..20u64)).prop_map(|(key, revision)| Operation::Put { key, revision }),
-    ]
-}
-
-fn message(id: u8, lane: u8, ordering_key: Option<u8>, available_at: i64) -> NewMessage {
-    NewMessage {
-        id: MessageId(format!("m{id}")),
-        lane: format!("lane-{lane}"),
-        ordering_key: ordering_key.map(|key| key.to_string()),
-        enqueued_at: Timestamp(available_at),
-        available_at: Timestamp(available_at),
-        body: bytes::Bytes::from(vec![id]),
-    }
-}
-
-/// Does one operation and says everything about its outcome that a caller can see.
-async fn perform<S: Queue + Records>(
-    store: &S,
-    operation: &Operation,
-    now: i64,
-    receipts: &mut Vec<Receipt>,
-) -> String {
-    let at = Timestamp(now);
-    let receipt = |back: usize| {
-        let unknown = Receipt { id: MessageId("m0".to_owned()), claim: 0 };
-        receipts.iter().rev().nth(back).cloned().unwrap_or(unknown)
-    };
-    let settle = |claim: usize, settlement| store.settle(&receipt(claim), at, settlement, Batch::default());
-    match operation.clone() {
-        Operation::Enqueue { id, lane, ordering_key, delay } => {
-            let batch = Batch::default().enqueue(message(id, lane, ordering_key, now + delay));
-            format!("{:?}", store.commit(batch).await)
-        }
-        Operation::Claim { lane, limit } => {
-            let claims = store.claim(&format!("lane-{lane}"), limit, at, 15).await.unwrap();
-            receipts.extend(claims.iter().map(|claim| claim.receipt.clone()));
-            format!("{claims:?}")
-        }
-        Operation::Renew { claim } => format!("{:?}", store.renew(&receipt(claim), at, 15).await),
-        Operation::Done { claim } => format!("{:?}", settle(claim, Settlement::Done).await),
-        Operation::Retry { claim, delay } => {
-            format!("{:?}", settle(claim, Settlement::Retry { available_at: at.plus_millis(delay) }).await)
-        }
-        Operation::Bury { claim } => {
-            format!("{:?}", settle(claim, Settlement::Dead { reason: "no".to_owned() }).await)
-        }
-        Operation::Redrive { id } => format!("{:?}", store.redrive(&MessageId(format!("m{id}")), at).await),
-        Operation::Purge { id } => format!("{:?}", store.purge(&MessageId(format!("m{id}"))).await),
-        Operation::Put { key, revision } => {
-            let expect = revision.map_or(Expect::Any, |revision| Expect::At(crate::Revision(revision)));
-            format!(
-                "{:?}",
-                store.commit(Batch::default().put(Key::new(&[&key.to_string()]), "x", expect)).await
-            )
-        }
-    }
-}
-
-async fn agree(operations: Vec<Operation>) {
-    let Opened { store, root: _root } = opened();
-    let model = MemoryStore::new();
-    let (mut receipts, mut model_receipts) = (Vec::new(), Vec::new());
-    for (step, operation) in operations.iter().enumerate() {
-        let now = step as i64 * 3;
-        let got = perform(&store, operation, now, &mut receipts).await;
-        let expected = perform(&model, operation, now, &mut model_receipts).await;
-        assert_eq!(got, expected, "{operation:?} at {now}");
-        assert_eq!(
-            store.stats(Timestamp(now)).await,
-            model.stats(Timestamp(now)).await,
-            "after {operation:?} at {now}"
-        );
-    }
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_the_memory_back_end(operations in proptest::collection::vec(operation(), 1..120)) {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(agree(operations));
+    fn agrees_with_the_memory_back_end(steps in agreement::steps(120)) {
+        let root = tempfile::tempdir().unwrap();
+        let open = || open_at(&root, &SqliteOptions::default()).unwrap();
+        let agree = agreement::agree(open(), &steps, async |store| {
+            drop(store);
+            open()
+        });
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(agree);
     }
 }

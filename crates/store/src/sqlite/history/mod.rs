@@ -43,13 +43,13 @@ const NUMBER_BITS: u32 = 20;
 const NUMBER_MAX: i64 = (1 << NUMBER_BITS) - 1;
 const BUCKET_MAX: i64 = i64::MAX >> NUMBER_BITS;
 
-pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Database> {
+pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Database<()>> {
     Database::open(path, MIGRATIONS, Survives::ProcessEnd, options)
 }
 
 impl History for SqliteStore {
     fn append(&self, runs: Arc<[Run]>) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.history.write(move |connection| append::append(connection, &runs)))
+        Box::pin(self.history.write(move |connection, ()| append::append(connection, &runs)))
     }
 
     fn get(&self, id: &InvocationId) -> BoxFuture<'_, Result<Vec<Run>>> {
@@ -65,7 +65,8 @@ impl History for SqliteStore {
         Box::pin(async move {
             let mut pruned = 0;
             loop {
-                let some = self.history.write(move |connection| prune::some(connection, before, keep_max));
+                let some =
+                    self.history.write(move |connection, ()| prune::some(connection, before, keep_max));
                 let some = some.await?;
                 pruned += some;
                 if some < prune::LEN_MAX {
