@@ -92,7 +92,9 @@ fn invocation(
     Invocation {
         id,
         target,
+        version: None,
         trigger: TriggerKind::Api,
+        attempt: 1,
         method,
         uri: Uri::from_static("/"),
         is_event: is_json(&parts.headers),
@@ -102,6 +104,7 @@ fn invocation(
         parameters: Vec::new(),
         received: Instant::now(),
         received_at: api.parts.clock.now(),
+        began: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use alula_control::Control;
 use alula_invoke::Invoker;
+use alula_invoke::later::Calls;
 use alula_model::{Clock, ErrorCode, Fault, InvocationId, Timestamp};
 use alula_pool::Pool;
 use alula_runtime::Launcher;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub control: Control,
     /// Runs calls.
     pub invoker: Invoker,
+    /// Knows the calls that nobody waits for.
+    pub calls: Calls,
     /// Knows the instances.
     pub pool: Pool,
     /// Log lines.

@@ -27,6 +27,7 @@ mod connection;
 mod explain;
 mod headers;
 mod ids;
+mod later;
 mod options;
 mod overload;
 mod peer;
@@ -40,6 +41,6 @@ mod upgrade;
 
 pub use options::{Options, TlsOptions};
 pub use peer::{AddressBlock, AddressBlockError};
-pub use ports::{Invoke, Observe, Parts, RandomSource, Routes, Unobserved};
+pub use ports::{Invoke, Later, Observe, Parts, RandomSource, Routes, Unobserved};
 pub use service::{Error, Service};
 pub use tls::TlsError;

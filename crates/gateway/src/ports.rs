@@ -7,8 +7,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use alula_control::{Catalog, RouteMatch};
+use alula_invoke::later::{Accepted, Acceptor, BoxFuture, Deferred};
 use alula_invoke::{Failure, Invocation, Invoker, Outcome};
-use alula_model::Clock;
+use alula_model::{Clock, Fault};
 
 /// Runs invocations. Dropping the future cancels the invocation.
 pub trait Invoke: Send + Sync + 'static {
@@ -19,6 +20,25 @@ pub trait Invoke: Send + Sync + 'static {
 impl Invoke for Invoker {
     fn invoke(&self, invocation: Invocation) -> impl Future<Output = Result<Outcome, Failure>> + Send {
         Self::invoke(self, invocation)
+    }
+}
+
+/// Accepts calls that nobody waits for. What it does takes a write to the disk, so a boxed future costs nothing.
+pub trait Later: Send + Sync + std::fmt::Debug {
+    /// Accepts `deferred`; it is durable when this returns.
+    fn accept(&self, deferred: Deferred) -> BoxFuture<'_, Result<Accepted, Fault>>;
+
+    /// Largest content that is accepted, in bytes.
+    fn body_bytes_max(&self) -> u64;
+}
+
+impl Later for Acceptor {
+    fn accept(&self, deferred: Deferred) -> BoxFuture<'_, Result<Accepted, Fault>> {
+        Box::pin(Self::accept(self, deferred))
+    }
+
+    fn body_bytes_max(&self) -> u64 {
+        Self::body_bytes_max(self)
     }
 }
 
@@ -66,6 +86,8 @@ pub type RandomSource = Arc<dyn Fn() -> u128 + Send + Sync>;
 pub struct Parts<I, R> {
     /// Runs the invocations.
     pub invoke: I,
+    /// Accepts calls that nobody waits for.
+    pub later: Arc<dyn Later>,
     /// Knows the routes.
     pub routes: R,
     /// Tells when requests arrived.

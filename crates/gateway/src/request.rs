@@ -18,16 +18,16 @@ use crate::body::Download;
 use crate::connection::Connection;
 use crate::ports::{Invoke, Routes};
 use crate::respond::refused;
-use crate::target::Target;
+use crate::target::{Target, When};
 use crate::upgrade::Upgrade;
-use crate::{answer, body, explain, headers, ids, respond, target, upgrade};
+use crate::{answer, body, explain, headers, ids, later, respond, target, upgrade};
 
 /// When a request came and what it is called.
 #[derive(Debug)]
-struct Arrival {
-    id: InvocationId,
+pub(crate) struct Arrival {
+    pub(crate) id: InvocationId,
     received: Instant,
-    received_at: Timestamp,
+    pub(crate) received_at: Timestamp,
 }
 
 /// Answers `request`, whatever it is. Dropping the future cancels what it started.
@@ -67,9 +67,12 @@ async fn serve<I: Invoke, R: Routes>(
     }
     let shared = &connection.shared;
     match target::find(&shared.parts.routes, request.method(), request.uri()).map_err(refused)? {
-        Target::Function { target, uri, parameters } => {
+        Target::Function { target, uri, parameters, when } => {
             let call = Called { target, uri, parameters };
-            invoke(connection, request, arrival, call, upgrade).await
+            match when == When::Later || later::is_asked_for(request.headers()) {
+                true => later::accept(connection, request, arrival, call).await,
+                false => invoke(connection, request, arrival, call, upgrade).await,
+            }
         }
         Target::Livez => health(request.method(), arrival),
         Target::Readyz if shared.stopping.is_cancelled() => {
@@ -111,10 +114,10 @@ fn health(method: &Method, arrival: &Arrival) -> Result<Response<Body>, Failure>
 }
 
 /// What is called, as the path said.
-struct Called {
-    target: FunctionRef,
-    uri: Uri,
-    parameters: Vec<(String, String)>,
+pub(crate) struct Called {
+    pub(crate) target: FunctionRef,
+    pub(crate) uri: Uri,
+    pub(crate) parameters: Vec<(String, String)>,
 }
 
 async fn invoke<I: Invoke, R: Routes>(
@@ -131,7 +134,9 @@ async fn invoke<I: Invoke, R: Routes>(
     let invocation = Invocation {
         id: arrival.id.clone(),
         target: called.target,
+        version: None,
         trigger: TriggerKind::Http,
+        attempt: 1,
         method: head.method,
         uri: called.uri,
         headers: head.headers,
@@ -141,6 +146,7 @@ async fn invoke<I: Invoke, R: Routes>(
         is_event: false,
         received: arrival.received,
         received_at: arrival.received_at,
+        began: None,
     };
     let outcome = connection.shared.parts.invoke.invoke(invocation).await?;
     let (mut answer, served) = (outcome.answer, outcome.served);
@@ -162,7 +168,7 @@ fn unasked_upgrade(key: alula_model::VersionKey) -> Failure {
 }
 
 /// Leaves what the function should see, and adds what the platform knows; tells where the request came from.
-fn prepare_headers<I: Invoke, R: Routes>(
+pub(crate) fn prepare_headers<I: Invoke, R: Routes>(
     connection: &Connection<I, R>,
     uri: &Uri,
     headers: &mut HeaderMap,

@@ -1,7 +1,7 @@
 //! From a request's path to what it asks for.
 //!
-//! `/function/NAME[.NAMESPACE][:QUALIFIER][/rest]` reaches a function by name, `/_alula/` is the platform's own,
-//! every other path is looked up among the routes. Only the part with the name is decoded; the rest and the query
+//! `/function/NAME[.NAMESPACE][:QUALIFIER][/rest]` reaches a function by name, `/async-function/` in the same form has it
+//! run later, `/_alula/` is the platform's own, every other path is looked up among the routes. Only the part with the name is decoded; the rest and the query
 //! go to the function as they were sent.
 
 use alula_model::{ErrorCode, Fault, FunctionRef};
@@ -12,6 +12,8 @@ use crate::ports::Routes;
 
 /// Paths below it name a function.
 const FUNCTIONS: &str = "/function/";
+/// Paths below it name a function that is to run later.
+const ASYNC_FUNCTIONS: &str = "/async-function/";
 /// Paths below it are answered by the gateway itself.
 const PLATFORM: &str = "/_alula/";
 
@@ -25,6 +27,8 @@ pub(crate) enum Target {
         uri: Uri,
         /// Values of the route's parameters.
         parameters: Vec<(String, String)>,
+        /// Whether the path asks for the call to be made now.
+        when: When,
     },
     /// Whether the gateway runs.
     Livez,
@@ -32,12 +36,23 @@ pub(crate) enum Target {
     Readyz,
 }
 
+/// Whether somebody waits for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// The caller waits for the answer.
+    Now,
+    /// The caller waits until the call is durable.
+    Later,
+}
+
 /// Finds what `uri` asks for.
 pub(crate) fn find(routes: &impl Routes, method: &Method, uri: &Uri) -> Result<Target, Fault> {
     let path = uri.path();
     if let Some(below) = path.strip_prefix(FUNCTIONS) {
-        let name = below.split('/').next().unwrap_or_default();
-        return by_name(name, uri);
+        return by_name(FUNCTIONS, below, uri, When::Now);
+    }
+    if let Some(below) = path.strip_prefix(ASYNC_FUNCTIONS) {
+        return by_name(ASYNC_FUNCTIONS, below, uri, When::Later);
     }
     if let Some(below) = path.strip_prefix(PLATFORM) {
         return match below {
@@ -48,10 +63,11 @@ pub(crate) fn find(routes: &impl Routes, method: &Method, uri: &Uri) -> Result<T
     }
     let found = routes.route(method.as_str(), path).ok_or_else(|| nothing_at(path))?;
     let uri = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
-    Ok(Target::Function { target: found.target, uri, parameters: found.parameters })
+    Ok(Target::Function { target: found.target, uri, parameters: found.parameters, when: When::Now })
 }
 
-fn by_name(name: &str, uri: &Uri) -> Result<Target, Fault> {
+fn by_name(prefix: &str, below: &str, uri: &Uri, when: When) -> Result<Target, Fault> {
+    let name = below.split('/').next().unwrap_or_default();
     if name.is_empty() {
         return Err(nothing_at(uri.path()));
     }
@@ -61,8 +77,8 @@ fn by_name(name: &str, uri: &Uri) -> Result<Target, Fault> {
         true => decode(name).ok_or_else(|| invalid(format!("{name:?} is not percent-encoded text")))?.parse(),
     };
     let target = target.map_err(|error| invalid(error.to_string()))?;
-    let uri = rest_of(uri, FUNCTIONS.len() + name.len()).map_err(|error| invalid(error.to_string()))?;
-    Ok(Target::Function { target, uri, parameters: Vec::new() })
+    let uri = rest_of(uri, prefix.len() + name.len()).map_err(|error| invalid(error.to_string()))?;
+    Ok(Target::Function { target, uri, parameters: Vec::new(), when })
 }
 
 /// Path and query without the first `prefix_bytes` of the path.
@@ -119,7 +135,10 @@ mod tests {
 
     fn check(uri: &str) -> Result<String, ErrorCode> {
         match find(&OneRoute, &Method::GET, &uri.parse().unwrap()) {
-            Ok(Target::Function { target, uri, parameters }) => Ok(format!("{target} {uri} {parameters:?}")),
+            Ok(Target::Function { target, uri, parameters, when }) => {
+                let later = if when == When::Later { " later" } else { "" };
+                Ok(format!("{target} {uri} {parameters:?}{later}"))
+            }
             Ok(other) => Ok(format!("{other:?}")),
             Err(fault) => Err(fault.code),
         }
@@ -135,6 +154,7 @@ mod tests {
         ok("/function/hello%3Alive//x", "hello.default:live //x []");
         ok("http://example.test/function/hello/x", "hello.default:latest /x []");
         ok("/users/7?x=1", "users.default:latest /users/7?x=1 [(\"id\", \"7\")]");
+        ok("/async-function/hello.shop:3/a?q", "hello.shop:3 /a?q [] later");
         ok("/_alula/livez", "Livez");
     }
 

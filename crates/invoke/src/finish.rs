@@ -45,7 +45,7 @@ impl Finisher {
             key: key.clone(),
             qualifier: invocation.target.qualifier.to_string(),
             trigger: invocation.trigger,
-            attempt: 1,
+            attempt: invocation.attempt,
             status: RunStatus::Cancelled,
             http_status: None,
             error: None,

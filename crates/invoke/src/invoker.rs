@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alula_control::Catalog;
-use alula_model::{Clock, Fault};
+use alula_model::{Clock, Fault, FunctionRef, Qualifier};
 use alula_pool::{Lease, Place, Pool, Released};
 use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, next_turn};
 use tokio::time::Instant;
@@ -41,16 +41,24 @@ impl Invoker {
 
     /// Runs one call. Dropping the future cancels it and records it as cancelled.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Failure> {
-        let plan = self.catalog.load().resolve(&invocation.target).map_err(|fault| Failure {
-            fault,
-            key: None,
-            retry_after_ms: None,
-        })?;
+        let refused = |fault| Failure { fault, key: None, retry_after_ms: None };
+        let plan = self.plan(&invocation).map_err(refused)?;
         let finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, &plan.key);
         self.run(&plan, invocation, finisher).await.map_err(|fault| {
             let retry_after_ms = fault.is_retryable().then_some(RETRY_AFTER_MS);
             Failure { fault, key: Some(plan.key.clone()), retry_after_ms }
         })
+    }
+
+    fn plan(&self, invocation: &Invocation) -> Result<Arc<VersionPlan>, Fault> {
+        let catalog = self.catalog.load();
+        match invocation.version {
+            None => catalog.resolve(&invocation.target),
+            Some(version) => {
+                let qualifier = Qualifier::Version(version);
+                catalog.resolve(&FunctionRef { qualifier, ..invocation.target.clone() })
+            }
+        }
     }
 
     async fn run(
@@ -105,7 +113,7 @@ impl Invoker {
             is_event: invocation.is_event,
             deadline: invocation.received,
             deadline_at: invocation.received_at,
-            events: CallEvents::default(),
+            events: CallEvents { started: invocation.began },
         }
     }
 

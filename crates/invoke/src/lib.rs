@@ -11,8 +11,11 @@
 
 mod finish;
 mod invoker;
+pub mod later;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use alula_model::{
     Fault, FunctionRef, InstanceId, InvocationId, Phases, Run, Tier, Timestamp, TriggerKind, VersionKey,
@@ -28,10 +31,14 @@ pub use invoker::Invoker;
 pub struct Invocation {
     /// Its id, stable over retries.
     pub id: InvocationId,
-    /// What is called.
+    /// What is called, as the caller said it.
     pub target: FunctionRef,
+    /// The version that it is to run on, where that was decided before; the one that the qualifier means now, otherwise.
+    pub version: Option<u64>,
     /// What caused it.
     pub trigger: TriggerKind,
+    /// Which attempt of the call this is, from 1.
+    pub attempt: u32,
     /// The method; `POST` where the call did not come over HTTP.
     pub method: Method,
     /// Path and query below the function's own prefix; begins with `/`.
@@ -50,6 +57,8 @@ pub struct Invocation {
     pub received: Instant,
     /// When it arrived, by the wall clock.
     pub received_at: Timestamp,
+    /// Set once the function's code has begun to run, for who must know whether a retry may run something twice.
+    pub began: Option<Arc<AtomicBool>>,
 }
 
 /// Who served a call and where the time went until the head of the answer.

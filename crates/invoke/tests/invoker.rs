@@ -110,7 +110,9 @@ fn invocation(target: &str) -> Invocation {
     Invocation {
         id: InvocationId::new("call-1").unwrap(),
         target: target.parse().unwrap(),
+        version: None,
         trigger: TriggerKind::Http,
+        attempt: 1,
         method: Method::POST,
         uri: "/".parse().unwrap(),
         headers: HeaderMap::new(),
@@ -120,6 +122,7 @@ fn invocation(target: &str) -> Invocation {
         is_event: false,
         received: Instant::now(),
         received_at: Timestamp(5),
+        began: None,
     }
 }
 

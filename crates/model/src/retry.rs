@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 
 /// Longest wait that a curve may reach, in milliseconds: a day.
-pub const RETRY_WAIT_MS_MAX: u64 = 86_400_000;
+const RETRY_WAIT_MS_MAX: u64 = 86_400_000;
 /// Longest time that a message may be tried, in milliseconds: two weeks.
-pub const MAX_AGE_MS_MAX: u64 = 14 * 86_400_000;
+const MAX_AGE_MS_MAX: u64 = 14 * 86_400_000;
 /// Most attempts of one call.
-pub const ATTEMPTS_MAX: u32 = 1_000;
+const ATTEMPTS_MAX: u32 = 1_000;
 /// First wait after an attempt that was refused for want of capacity or failed through the platform (the queue of Lambda
 /// begins with this as well).
 const THROTTLED_FIRST_MS: u64 = 1_000;

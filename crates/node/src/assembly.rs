@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
 use alula_invoke::Invoker;
+use alula_invoke::later::Calls;
 use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
@@ -22,6 +23,7 @@ use crate::backends::Backends;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
+use crate::later;
 use crate::limits;
 use crate::token::AdminToken;
 use crate::up::Error;
@@ -57,6 +59,7 @@ pub(crate) struct Platform {
     pub(crate) spawner: SpawnerWatch,
     pub(crate) languages: Arc<Languages>,
     pub(crate) stems: Stems,
+    pub(crate) queue_worker: alula_invoke::later::Service,
     pub(crate) log_service: LogService,
     pub(crate) run_service: RunService,
     pub(crate) metrics: Metrics,
@@ -92,7 +95,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
     };
     let stems = processes.stems.clone();
-    let backends = Backends::open(processes, policy, program, &data_dir)?;
+    let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &backends).await?;
     let unpacking = UnpackFirst { control: control.clone(), inner: backends };
@@ -100,12 +103,23 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
-    let gateway = gateway_parts(&invoker, &control, &clock, &telemetry.metrics);
+    let (calls, queue_worker) = later::assemble(later::Base {
+        options: config.asynchronous.clone(),
+        data_dir: &data_dir,
+        store: store.clone(),
+        catalog: control.catalog().clone(),
+        invoker: invoker.clone(),
+        clock: Arc::clone(&clock),
+        policy,
+        data_plane: data_plane.clone(),
+    })?;
+    let gateway = gateway_parts(&invoker, &calls, &control, &clock, &telemetry.metrics);
     let api = Api::new(
         api_options(&config, &data_dir, &clock),
         alula_api::Parts {
             control: control.clone(),
             invoker,
+            calls,
             pool: pool.clone(),
             logs: telemetry.logs,
             history: store,
@@ -132,6 +146,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         spawner,
         languages,
         stems,
+        queue_worker,
         log_service: telemetry.log_service,
         run_service: telemetry.run_service,
         metrics: telemetry.metrics,
@@ -142,12 +157,14 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
 /// What the public data plane works with.
 fn gateway_parts(
     invoker: &Invoker,
+    calls: &Calls,
     control: &Control,
     clock: &Arc<dyn alula_model::Clock>,
     metrics: &Metrics,
 ) -> alula_gateway::Parts<Invoker, Catalog> {
     alula_gateway::Parts {
         invoke: invoker.clone(),
+        later: Arc::new(calls.acceptor().clone()),
         routes: control.catalog().clone(),
         clock: Arc::clone(clock),
         random: Arc::new(random),

@@ -18,6 +18,7 @@ mod backends;
 mod clock;
 mod config;
 mod histories;
+mod later;
 mod limits;
 mod machine;
 mod serve;

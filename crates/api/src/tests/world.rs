@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use alula_control::Control;
+use alula_invoke::later::{
+    Acceptor, AcceptorParts, BoxFuture, Calls, Courier, CourierError, Delivery, NoTopics, Unobserved,
+    WorkerParts,
+};
 use alula_invoke::{Invoker, OpenRun, RunSink};
 use alula_model::{Clock, InvocationId, Timestamp, VersionKey};
 use alula_pool::{Pool, PoolOptions};
@@ -105,6 +109,7 @@ impl World {
         let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".into());
         let sink = Arc::new(Recorder(recorder.clone()));
         let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink);
+        let calls = calls(&control, &invoker, &clock);
         let draining = CancellationToken::new();
         let mut options = Options {
             data_dir: dir.path().to_owned(),
@@ -121,6 +126,7 @@ impl World {
         let parts = Parts {
             control,
             invoker,
+            calls,
             pool,
             logs: logs.clone(),
             history,
@@ -192,4 +198,38 @@ fn telemetry(dir: &Path, clock: &Arc<dyn Clock>) -> (LogHandle, RunRecorder, Arc
 fn languages(dir: &Path) -> Languages {
     let host = Host { resolve: &|_| None, run: &|_| None };
     Languages::load(&dir.join("guest"), &[], &host).unwrap()
+}
+
+/// Calls that wait in memory, and a worker that runs them.
+fn calls(control: &Control, invoker: &Invoker, clock: &Arc<dyn Clock>) -> Calls {
+    let queue = Arc::new(MemoryStore::new());
+    let parts = AcceptorParts {
+        catalog: control.catalog().clone(),
+        records: queue.clone(),
+        blobs: Arc::new(MemoryPackages::default()),
+        clock: Arc::clone(clock),
+        observe: Arc::new(Unobserved),
+    };
+    let (calls, worker) = Calls::with_worker(WorkerParts {
+        acceptor: Acceptor::new(alula_invoke::later::Options::default(), parts),
+        queue,
+        invoker: invoker.clone(),
+        courier: Arc::new(NoCourier),
+        topics: Arc::new(NoTopics),
+        random: || 0,
+        data_plane: tokio::runtime::Handle::current(),
+    });
+    tokio::spawn(worker.run(CancellationToken::new()));
+    calls
+}
+
+/// Sends nothing.
+#[derive(Debug)]
+struct NoCourier;
+
+impl Courier for NoCourier {
+    fn send<'a>(&'a self, delivery: &'a Delivery, _body: Bytes) -> BoxFuture<'a, Result<(), CourierError>> {
+        let refusal = CourierError::Final(format!("{} is not reached from here", delivery.url));
+        Box::pin(async move { Err(refusal) })
+    }
 }

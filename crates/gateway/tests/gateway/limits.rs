@@ -113,6 +113,7 @@ async fn a_caller_that_does_not_read_is_given_up() {
 async fn options_out_of_bounds_are_refused_by_name() {
     let parts = || alula_gateway::Parts {
         invoke: Never,
+        later: std::sync::Arc::new(crate::support::Accepting::default()) as _,
         routes: crate::support::Users,
         clock: std::sync::Arc::new(NoClock) as _,
         random: std::sync::Arc::new(|| 0),

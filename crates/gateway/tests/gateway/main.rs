@@ -9,6 +9,7 @@ mod calls;
 mod hostile;
 #[allow(unreachable_pub, reason = "one module of a test binary")]
 mod http2;
+mod later;
 mod limits;
 mod shutdown;
 #[allow(unreachable_pub, reason = "one module of a test binary")]

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alula_control::RouteMatch;
-use alula_gateway::{Invoke, Observe, Options, Parts, Routes, Service};
+use alula_gateway::{Invoke, Later, Observe, Options, Parts, Routes, Service};
+use alula_invoke::later::{Accepted, Deferred, Repeat};
 use alula_invoke::{Failure, Invocation, Outcome, Served};
-use alula_model::{Clock, InstanceId, Name, Phases, Tier, Timestamp, VersionKey};
+use alula_model::{Clock, ErrorCode, Fault, InstanceId, Name, Phases, Tier, Timestamp, VersionKey};
 use alula_runtime::{Answer, Body, BoxFuture};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -77,8 +78,31 @@ impl Observe for Counts {
     }
 }
 
+/// Accepts everything but what is for `nobody`, and keeps it.
+#[derive(Debug, Default)]
+pub struct Accepting(pub Mutex<Vec<Deferred>>);
+
+/// Largest content that it takes, in bytes.
+pub const LATER_BODY_BYTES_MAX: u64 = 1_000;
+
+impl Later for Accepting {
+    fn accept(&self, deferred: Deferred) -> BoxFuture<'_, std::result::Result<Accepted, Fault>> {
+        let accepted = match deferred.target.name.as_str() {
+            "nobody" => Err(Fault::new(ErrorCode::FunctionNotFound, "no function nobody")),
+            _ => Ok(Accepted { id: deferred.id.clone(), repeat: Repeat::First }),
+        };
+        self.0.lock().unwrap().push(deferred);
+        Box::pin(async move { accepted })
+    }
+
+    fn body_bytes_max(&self) -> u64 {
+        LATER_BODY_BYTES_MAX
+    }
+}
+
 pub struct Gateway {
     pub address: SocketAddr,
+    pub later: Arc<Accepting>,
     pub counts: Arc<Counts>,
     pub shutdown: CancellationToken,
     pub running: JoinHandle<()>,
@@ -93,7 +117,9 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let counts = Arc::new(Counts::default());
         let serial = AtomicU64::new(1);
+        let later = Arc::new(Accepting::default());
         let parts = Parts {
+            later: Arc::clone(&later) as Arc<dyn Later>,
             invoke: Scripted(Arc::new(move |invocation| Box::pin(script(invocation)))),
             routes: Users,
             clock: Arc::new(FixedClock),
@@ -104,7 +130,7 @@ impl Gateway {
         let service = Service::new(options, parts).unwrap();
         let token = shutdown.clone();
         let running = tokio::spawn(async move { service.run(listener, token).await.unwrap() });
-        Self { address, counts, shutdown, running }
+        Self { address, later, counts, shutdown, running }
     }
 
     /// A gateway whose function answers `method uri body`.
@@ -248,4 +274,12 @@ pub fn get(path: &str) -> String {
 /// The same with `Connection: close`.
 pub fn get_once(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: alula.test\r\nConnection: close\r\n\r\n")
+}
+
+/// A request with a body and more header lines, each ended by CR LF, on a connection of its own.
+pub fn post(path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: alula.test\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
 }

@@ -30,6 +30,9 @@ pub struct Config {
     pub control: Control,
     /// Instances.
     pub pool: Pool,
+    /// Calls that nobody waits for.
+    #[serde(rename = "async")]
+    pub asynchronous: alula_invoke::later::Options,
     /// Sandboxes that are prepared ahead.
     pub stems: Stems,
     /// Isolation.

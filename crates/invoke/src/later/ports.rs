@@ -1,0 +1,93 @@
+//! What the asynchronous part needs from others.
+
+use alula_model::{ErrorCode, Fault, Name, VersionKey};
+use alula_store::{Batch, DeadLetters, Queue, QueueCounts};
+use bytes::Bytes;
+
+use super::{Delivery, LaneClass};
+
+/// A boxed future that may cross threads.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
+
+/// The queue with all of its sides.
+pub trait WholeQueue: Queue + DeadLetters + QueueCounts {}
+
+impl<T: Queue + DeadLetters + QueueCounts> WholeQueue for T {}
+
+/// Takes what leaves the platform: results to callbacks and destinations, notices to owners.
+pub trait Courier: Send + Sync + std::fmt::Debug {
+    /// Sends `body` where `delivery` says, once.
+    fn send<'a>(&'a self, delivery: &'a Delivery, body: Bytes) -> BoxFuture<'a, Result<(), CourierError>>;
+}
+
+/// Turns an event of a topic into messages for its subscribers.
+pub trait Topics: Send + Sync + std::fmt::Debug {
+    /// What is to be committed to publish `event` as `id` to a topic.
+    fn publish<'a>(
+        &'a self,
+        namespace: &'a Name,
+        topic: &'a Name,
+        id: &'a str,
+        event: Bytes,
+    ) -> BoxFuture<'a, Result<Batch, Fault>>;
+}
+
+/// A platform without topics.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoTopics;
+
+impl Topics for NoTopics {
+    fn publish<'a>(
+        &'a self,
+        _namespace: &'a Name,
+        topic: &'a Name,
+        _id: &'a str,
+        _event: Bytes,
+    ) -> BoxFuture<'a, Result<Batch, Fault>> {
+        let fault =
+            Fault::new(ErrorCode::NotFound, format!("there is no topic {topic}: topics are not served"));
+        Box::pin(async move { Err(fault) })
+    }
+}
+
+/// Why something did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CourierError {
+    /// It may arrive later.
+    #[error("{0}")]
+    Passing(String),
+    /// It never will.
+    #[error("{0}")]
+    Final(String),
+}
+
+/// Is told what happens to calls. Must not block.
+pub trait Observe: Send + Sync + std::fmt::Debug {
+    /// A call was accepted.
+    fn accepted(&self, _class: LaneClass) {}
+
+    /// A call was refused before it was accepted.
+    fn refused(&self) {}
+
+    /// A call was claimed `waited_ms` after it could first have been.
+    fn claimed(&self, _class: LaneClass, _waited_ms: u64) {}
+
+    /// A call ended.
+    fn ended(&self, _key: &VersionKey) {}
+
+    /// A call is to be tried again.
+    fn retried(&self, _class: LaneClass) {}
+
+    /// A call was given up.
+    fn died(&self, _key: &VersionKey) {}
+
+    /// The books of the queue were checked: accepted less what is there and what became of the rest. Zero, or there
+    /// is a defect.
+    fn imbalance(&self, _messages: i64) {}
+}
+
+/// Observes nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observe for Unobserved {}

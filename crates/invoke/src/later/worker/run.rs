@@ -1,0 +1,328 @@
+//! One claimed message, from the claim to its settlement.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alula_model::{Clock, FunctionRef, InvocationId, Qualifier};
+use alula_runtime::{Body, VersionPlan};
+use alula_store::{Batch, Claim, Settlement};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::ends::Ends;
+use super::load::Went;
+use super::streaks::Streaks;
+use super::{WorkerParts, settle};
+use crate::later::budget::RetryBudgets;
+use crate::later::envelope::{CallHead, Content, Envelope, Head};
+use crate::later::options::RENEW_MS;
+use crate::later::trail::{AttemptEnd, Trail};
+use crate::later::verdict::{Hope, Miss};
+use crate::later::{Acceptor, CourierError, Delivery, Lane, Observe, WholeQueue};
+use crate::{Failure, Invocation};
+
+/// Runs messages. Shared by all attempts of one worker.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) parts: WorkerParts,
+    pub(super) ends: Ends,
+    pub(super) budgets: RetryBudgets,
+    pub(super) streaks: Streaks,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// The call was answered, and well.
+    Answer(Reply),
+    /// It was not.
+    Missed(Miss),
+    /// Somebody cancelled it.
+    Stopped,
+    /// The claim was lost: whatever this attempt did, another one decides.
+    ClaimLost,
+}
+
+/// A function's whole answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Runner {
+    pub(super) fn new(parts: WorkerParts, ends: Ends) -> Self {
+        let streaks = Streaks::new(Arc::clone(&parts.acceptor.parts().records));
+        Self { parts, ends, budgets: RetryBudgets::default(), streaks }
+    }
+
+    pub(super) fn acceptor(&self) -> &Acceptor {
+        &self.parts.acceptor
+    }
+
+    pub(super) fn queue(&self) -> &dyn WholeQueue {
+        &*self.parts.queue
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.acceptor().parts().clock
+    }
+
+    pub(super) fn observe(&self) -> &dyn Observe {
+        &*self.acceptor().parts().observe
+    }
+
+    /// Runs what `claim` holds and settles it.
+    pub(super) async fn run(&self, lane: &Lane, claim: Claim) -> Went {
+        let mut trail = Trail::read(&claim.trail);
+        trail.note_lost(claim.attempt, claim.enqueued_at);
+        let at = self.clock().now();
+        let job = settle::Job { lane, claim: &claim, at };
+        let envelope = match Envelope::read(&claim.body) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                tracing::error!(%error, message = %claim.receipt.id.0, "a message cannot be read");
+                return self.bury(&job, format!("it cannot be read: {error}"), &trail).await;
+            }
+        };
+        match envelope.head {
+            Head::Deliver(delivery) => self.run_delivery(job, &delivery, envelope.content, trail).await,
+            Head::Call(head) => self.run_call(job, &head, &envelope.content, trail).await,
+        }
+    }
+
+    async fn run_call(
+        &self,
+        job: settle::Job<'_>,
+        head: &CallHead,
+        content: &Content,
+        mut trail: Trail,
+    ) -> Went {
+        let Some(id) = InvocationId::new(&job.claim.receipt.id.0) else {
+            return self.bury(&job, "its id is not one of an invocation".to_owned(), &trail).await;
+        };
+        let plan = match self.plan_of(head, &trail) {
+            Ok(plan) => plan,
+            Err(failure) => return self.bury(&job, failure.fault.message, &trail).await,
+        };
+        self.observe().claimed(job.lane.class, job.at.millis_since(job.claim.enqueued_at));
+        if job.claim.attempt == 1 {
+            self.budgets.first_attempt(job.lane);
+        }
+        let came = self.attempt(&job, &id, head, content, &plan).await;
+        let call = settle::Call { id: &id, head, plan: &plan };
+        match came {
+            Came::Answer(reply) => self.settle_done(&job, &call, &reply, content).await,
+            Came::Missed(miss) => return self.settle_missed(&job, &call, &miss, content, &mut trail).await,
+            Came::Stopped => self.settle_stopped(&job, &call, content).await,
+            Came::ClaimLost => tracing::warn!(invocation = %id, "a claim was lost while its call ran"),
+        }
+        self.ends.tell(&id);
+        Went::Through
+    }
+
+    /// The version that the call began on; the one that its qualifier means now where that version is gone, or where
+    /// somebody runs the call again after it was given up, which is done when the function has been mended.
+    fn plan_of(&self, head: &CallHead, trail: &Trail) -> Result<Arc<VersionPlan>, Failure> {
+        let refuse = |fault| Failure { fault, key: None, retry_after_ms: None };
+        let snapshot = self.acceptor().parts().catalog.load();
+        let target = head.target().map_err(|error| {
+            refuse(alula_model::Fault::new(alula_model::ErrorCode::InvalidRequest, error.to_string()))
+        })?;
+        if trail.redriven_at.is_some() {
+            return snapshot.resolve(&target).map_err(refuse);
+        }
+        let pinned = FunctionRef { qualifier: Qualifier::Version(head.version), ..target.clone() };
+        snapshot.resolve(&pinned).or_else(|_| snapshot.resolve(&target)).map_err(refuse)
+    }
+
+    /// Runs one attempt, with its claim renewed for as long as it takes.
+    async fn attempt(
+        &self,
+        job: &settle::Job<'_>,
+        id: &InvocationId,
+        head: &CallHead,
+        content: &Content,
+        plan: &VersionPlan,
+    ) -> Came {
+        let running = self.ends.begin(id);
+        tokio::select! {
+            came = self.call(job, id, head, content, plan) => came,
+            () = running.stop.cancelled() => Came::Stopped,
+            () = self.renew(job.claim) => Came::ClaimLost,
+        }
+    }
+
+    /// Renews the claim; ends only when it is lost.
+    pub(super) async fn renew(&self, claim: &Claim) {
+        use crate::later::options::LEASE_MS;
+        let mut every = tokio::time::interval(Duration::from_millis(RENEW_MS));
+        every.tick().await;
+        loop {
+            every.tick().await;
+            match self.queue().renew(&claim.receipt, self.clock().now(), LEASE_MS).await {
+                Err(alula_store::Error::ClaimLost) => return,
+                Err(error) => tracing::warn!(%error, "a claim could not be renewed; it is tried again"),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        job: &settle::Job<'_>,
+        id: &InvocationId,
+        head: &CallHead,
+        content: &Content,
+        plan: &VersionPlan,
+    ) -> Came {
+        let body = match self.content(content).await {
+            Ok(body) => body,
+            Err(miss) => return Came::Missed(miss),
+        };
+        let recalled = match head.recall() {
+            Ok(recalled) => recalled,
+            Err(error) => return Came::Missed(hopeless(format!("it cannot be read: {error}"))),
+        };
+        let began = Arc::new(AtomicBool::new(false));
+        let invocation = Invocation {
+            id: id.clone(),
+            target: recalled.target,
+            version: Some(plan.key.version),
+            trigger: head.trigger,
+            attempt: job.claim.attempt,
+            method: recalled.method,
+            uri: recalled.uri,
+            headers: recalled.headers,
+            body: Body::full(body),
+            remote: recalled.remote,
+            parameters: recalled.parameters,
+            is_event: head.is_event,
+            received: Instant::now(),
+            received_at: job.at,
+            began: Some(Arc::clone(&began)),
+        };
+        let outcome = match self.parts.invoker.invoke(invocation).await {
+            Ok(outcome) => outcome,
+            Err(failure) => return Came::Missed(Miss::of_failure(&failure, began.load(Ordering::Relaxed))),
+        };
+        let (status, headers) = (outcome.answer.status, outcome.answer.headers);
+        let limit_bytes = plan.spec.response_bytes_max;
+        let body = outcome.answer.body.collect(limit_bytes).await;
+        match (Miss::of_answer(status, &headers), body) {
+            (Some(miss), _) => Came::Missed(miss),
+            (None, Ok(body)) => Came::Answer(Reply { status, headers, body }),
+            (None, Err(error)) => Came::Missed(of_body(&error)),
+        }
+    }
+
+    /// The content of a call, wherever it lies.
+    pub(super) async fn content(&self, content: &Content) -> Result<Bytes, Miss> {
+        match content {
+            Content::Inline(bytes) => Ok(bytes.clone()),
+            Content::Blob(blob) => match self.acceptor().blobs().get(blob).await {
+                Ok(bytes) => Ok(bytes),
+                Err(alula_store::Error::NotFound { .. }) => Err(hopeless("its content is gone".to_owned())),
+                Err(error) => Err(Miss {
+                    end: AttemptEnd::Platform,
+                    hope: Hope::NeverBegan,
+                    message: format!("its content cannot be read: {error}"),
+                    ..hopeless(String::new())
+                }),
+            },
+        }
+    }
+
+    async fn run_delivery(
+        &self,
+        job: settle::Job<'_>,
+        delivery: &Delivery,
+        content: Content,
+        mut trail: Trail,
+    ) -> Went {
+        let Content::Inline(body) = content else {
+            return self.bury(&job, "a delivery has no content".to_owned(), &trail).await;
+        };
+        let sent = tokio::select! {
+            sent = self.parts.courier.send(delivery, body) => sent,
+            () = self.renew(job.claim) => return Went::Through,
+        };
+        let miss = match sent {
+            Ok(()) => {
+                self.settle(job.claim, Settlement::Done, Batch::default()).await;
+                return Went::Through;
+            }
+            Err(CourierError::Final(message)) => hopeless(message),
+            Err(CourierError::Passing(message)) => Miss { hope: Hope::Counts, ..hopeless(message) },
+        };
+        self.settle_undelivered(&job, &miss, &mut trail).await;
+        Went::Through
+    }
+
+    /// Reads what others have set, and makes claims void that an earlier process has left.
+    pub(super) async fn begin(&self) -> alula_store::Result<()> {
+        self.acceptor().flows().load().await?;
+        self.streaks.load().await
+    }
+
+    /// What is to be done now and then: books, sweeping, what other processes have changed.
+    pub(super) async fn keep_house(&self) {
+        let now = self.clock().now();
+        self.budgets.forget_full(Instant::now());
+        let kept: alula_store::Result<()> = async {
+            self.begin().await?;
+            let records = &self.acceptor().parts().records;
+            while records.expire(now, alula_store::SCAN_LEN_MAX).await? as usize >= alula_store::SCAN_LEN_MAX
+            {
+            }
+            self.acceptor().blobs().sweep(now).await?;
+            self.observe().imbalance(self.queue().totals(now).await?.imbalance());
+            Ok(())
+        }
+        .await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the queue's housekeeping was cut short");
+        }
+    }
+
+    /// Gives claims back that have not begun.
+    pub(super) fn give_back(self: &Arc<Self>, claims: Vec<Claim>, tasks: &TaskTracker) {
+        for claim in claims {
+            let runner = Arc::clone(self);
+            tasks.spawn(async move {
+                let available_at = runner.clock().now();
+                let settlement = Settlement::Release { available_at, trail: claim.trail.clone() };
+                runner.settle(&claim, settlement, Batch::default()).await;
+            });
+        }
+    }
+}
+
+fn hopeless(message: String) -> Miss {
+    Miss {
+        end: AttemptEnd::Failed,
+        hope: Hope::None,
+        code: None,
+        http_status: None,
+        message,
+        retry_after_ms: None,
+    }
+}
+
+/// An answer whose body broke off: the function's code has run.
+fn of_body(error: &alula_runtime::BodyError) -> Miss {
+    let hope = match error {
+        alula_runtime::BodyError::TooLarge { .. } => Hope::None,
+        _ => Hope::Counts,
+    };
+    Miss { hope, ..hopeless(format!("the answer broke off: {error}")) }
+}
+
+/// The type that a function said its answer has.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_owned())
+}

@@ -1,0 +1,385 @@
+//! Settling: what became of a call, in one commit with everything that follows from it.
+
+use std::time::Duration;
+
+use alula_model::{Destination, FunctionRef, InvocationId, Qualifier, Timestamp, TriggerKind};
+use alula_runtime::VersionPlan;
+use alula_store::{Batch, Claim, Error, Expect, Settlement};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::load::Went;
+use super::run::{Reply, Runner, content_type};
+use super::streaks::{self, Bad};
+use crate::later::blobs::BlobKind;
+use crate::later::envelope::{CallHead, Content};
+use crate::later::options::INLINE_BYTES_MAX;
+use crate::later::record::{Callback as CallbackRecord, Finished, Verdict};
+use crate::later::trail::Trail;
+use crate::later::verdict::{self, Hope, Miss, Next, Tried};
+use crate::later::{Acceptor, Deferred, Delivery, DeliveryKind, Lane, Outcome, OutcomeStatus};
+
+/// First wait after the store did not take a settlement; doubled up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Longest such wait.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Results that are kept in the outcome's own record, in bytes: larger ones lie in the blobs.
+const RESULT_INLINE_BYTES_MAX: usize = INLINE_BYTES_MAX;
+
+/// The message that an attempt was made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) claim: &'a Claim,
+    /// When the attempt began.
+    pub(super) at: Timestamp,
+}
+
+/// The call that it holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(super) id: &'a InvocationId,
+    pub(super) head: &'a CallHead,
+    pub(super) plan: &'a VersionPlan,
+}
+
+impl Runner {
+    /// Settles a claim, however long the store takes to come back. Answers whether it was still this claim's to settle.
+    pub(super) async fn settle(&self, claim: &Claim, settlement: Settlement, with: Batch) -> bool {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let now = self.clock().now();
+            match self.queue().settle(&claim.receipt, now, settlement.clone(), with.clone()).await {
+                Ok(()) => {
+                    self.announce_all(&with);
+                    return true;
+                }
+                Err(Error::ClaimLost) => {
+                    tracing::warn!(message = %claim.receipt.id.0, "a claim was lost before it was settled");
+                    return false;
+                }
+                // Another replica has told the owner already: the only thing of a settlement that may be in the way.
+                Err(Error::Conflict { .. }) if has_notices(&with) => {
+                    return Box::pin(self.settle(claim, settlement, without_notices(with))).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, message = %claim.receipt.id.0, "a call cannot be settled yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    pub(super) async fn settle_done(&self, job: &Job<'_>, call: &Call<'_>, reply: &Reply, content: &Content) {
+        let mut outcome = self.outcome(job, call, OutcomeStatus::Done);
+        outcome.http_status = Some(reply.status.as_u16());
+        outcome.content_type = content_type(&reply.headers);
+        outcome.result_bytes = reply.body.len() as u64;
+        let mut inline = &reply.body[..];
+        if reply.body.len() > RESULT_INLINE_BYTES_MAX {
+            match self
+                .acceptor()
+                .blobs()
+                .put(call.id, BlobKind::Result, &reply.body, outcome.kept_until)
+                .await
+            {
+                Ok(blob) => outcome.blob = Some(blob),
+                Err(error) => {
+                    tracing::warn!(%error, invocation = %call.id, "a result could not be kept");
+                    outcome.message = Some("its result could not be kept".to_owned());
+                }
+            }
+            inline = &[];
+        }
+        let record = outcome.to_bytes(inline);
+        let batch =
+            Batch::default().put_until(Outcome::key(call.id), record, Expect::Any, outcome.kept_until);
+        let batch = self.streaks.end(job.lane, batch);
+        let finished =
+            Finished { job, call, outcome: &outcome, verdict: Verdict::Success { body: &reply.body } };
+        let batch = self.follow_ups(&finished, content, batch).await;
+        if self.settle(job.claim, Settlement::Done, batch).await {
+            self.observe().ended(&call.plan.key);
+            self.discard(content).await;
+        }
+    }
+
+    pub(super) async fn settle_stopped(&self, job: &Job<'_>, call: &Call<'_>, content: &Content) {
+        let outcome = self.outcome(job, call, OutcomeStatus::Cancelled);
+        let batch = Batch::default().put_until(
+            Outcome::key(call.id),
+            outcome.to_bytes(&[]),
+            Expect::Any,
+            outcome.kept_until,
+        );
+        if self.settle(job.claim, Settlement::Done, batch).await {
+            self.observe().ended(&call.plan.key);
+            self.discard(content).await;
+        }
+    }
+
+    pub(super) async fn settle_missed(
+        &self,
+        job: &Job<'_>,
+        call: &Call<'_>,
+        miss: &Miss,
+        content: &Content,
+        trail: &mut Trail,
+    ) -> Went {
+        let policy = call.plan.spec.asynchronous.retry.policy();
+        let tried = self.tried(job, trail);
+        let mut next = verdict::next(miss, &policy, tried, trail, (self.parts.random)());
+        if let Next::Dead { reason } = &next
+            && self.stops_its_stream(job, call)
+        {
+            tracing::warn!(invocation = %call.id, reason, "an ordered stream is stopped by a call that fails");
+            next = Next::Back { wait_ms: STOPPED_RETRY_MS };
+            let batch =
+                self.tell_owner(job, call, "its stream is stopped until somebody acts", Batch::default());
+            let settlement = next.settlement(tried.now, None, trail);
+            if self.settle(job.claim, settlement.clone(), batch).await {
+                self.announce(&settlement, job.lane, None);
+            }
+            return Went::Through;
+        }
+        let batch = match &mut next {
+            Next::Dead { reason } => {
+                let reason = reason.clone();
+                self.observe().died(&call.plan.key);
+                let mut outcome = self.outcome(job, call, OutcomeStatus::Dead);
+                (outcome.error, outcome.http_status) = (miss.code, miss.http_status);
+                let verdict = Verdict::Failure { reason: &reason };
+                let finished = Finished { job, call, outcome: &outcome, verdict };
+                let batch = self.follow_ups(&finished, content, Batch::default()).await;
+                self.tell_owner(job, call, &reason, batch)
+            }
+            Next::Again { wait_ms } => {
+                self.observe().retried(job.lane.class);
+                let pause = self.budgets.retry(job.lane, Instant::now());
+                *wait_ms += u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                Batch::default()
+            }
+            Next::Back { .. } => Batch::default(),
+        };
+        // What is ordered keeps its place, so that the rest of its key waits for it.
+        let retries = job.claim.ordering_key.is_none().then(|| job.lane.of_retries());
+        let is_dead = matches!(next, Next::Dead { .. });
+        let settlement = next.settlement(tried.now, retries.as_ref().map(Lane::to_string), trail);
+        if self.settle(job.claim, settlement.clone(), batch).await {
+            self.announce(&settlement, job.lane, retries);
+        }
+        if is_dead {
+            self.ends.tell(call.id);
+        }
+        if miss.hope == Hope::NeverBegan { Went::Refused } else { Went::Through }
+    }
+
+    /// Tells the worker of the messages that a commit has brought.
+    fn announce_all(&self, committed: &Batch) {
+        for message in &committed.messages {
+            if let Some(lane) = Lane::parse(&message.lane) {
+                self.observe().accepted(lane.class);
+                self.acceptor().bell().ring(lane, message.available_at);
+            }
+        }
+    }
+
+    /// Tells the worker when and where a message that is not done can be claimed again.
+    fn announce(&self, settlement: &Settlement, lane: &Lane, retries: Option<Lane>) {
+        match settlement {
+            Settlement::Retry { available_at, .. } => {
+                self.acceptor().bell().ring(retries.unwrap_or_else(|| lane.clone()), *available_at);
+            }
+            Settlement::Release { available_at, .. } => {
+                self.acceptor().bell().ring(lane.clone(), *available_at);
+            }
+            Settlement::Done | Settlement::Dead { .. } => {}
+        }
+    }
+
+    fn stops_its_stream(&self, job: &Job<'_>, call: &Call<'_>) -> bool {
+        let poison = call.plan.spec.asynchronous.poison;
+        job.claim.ordering_key.is_some() && poison == alula_model::Poison::Stop
+    }
+
+    fn tried(&self, job: &Job<'_>, trail: &Trail) -> Tried {
+        Tried {
+            number: job.claim.attempt,
+            at: job.at,
+            since: trail.redriven_at.unwrap_or(job.claim.enqueued_at),
+            now: self.clock().now(),
+        }
+    }
+
+    fn tell_owner(&self, job: &Job<'_>, call: &Call<'_>, reason: &str, batch: Batch) -> Batch {
+        let bad = Bad { lane: job.lane, id: call.id, reason, at: self.clock().now() };
+        self.streaks.begin(bad, &call.plan.spec.asynchronous.notify, batch)
+    }
+
+    pub(super) async fn settle_undelivered(&self, job: &Job<'_>, miss: &Miss, trail: &mut Trail) {
+        let policy = alula_model::Retry::default().policy();
+        let tried = self.tried(job, trail);
+        let next = verdict::next(miss, &policy, tried, trail, (self.parts.random)());
+        let settlement = next.settlement(tried.now, None, trail);
+        if self.settle(job.claim, settlement.clone(), Batch::default()).await {
+            self.announce(&settlement, job.lane, None);
+        }
+    }
+
+    /// Gives up what cannot even be tried.
+    pub(super) async fn bury(&self, job: &Job<'_>, reason: String, trail: &Trail) -> Went {
+        let settlement = Settlement::Dead { reason, trail: trail.to_bytes() };
+        self.settle(job.claim, settlement, Batch::default()).await;
+        if let Some(id) = InvocationId::new(&job.claim.receipt.id.0) {
+            self.ends.tell(&id);
+        }
+        Went::Through
+    }
+
+    fn outcome(&self, job: &Job<'_>, call: &Call<'_>, status: OutcomeStatus) -> Outcome {
+        let now = self.clock().now();
+        let keep_ms = i64::try_from(call.plan.spec.asynchronous.result_keep_ms).unwrap_or(i64::MAX);
+        Outcome {
+            id: call.id.clone(),
+            namespace: call.plan.key.namespace.clone(),
+            function: call.plan.key.function.clone(),
+            version: call.plan.key.version,
+            trigger: call.head.trigger,
+            status,
+            attempts: job.claim.attempt,
+            accepted_at: job.claim.enqueued_at,
+            finished_at: now,
+            kept_until: now.plus_millis(keep_ms),
+            http_status: None,
+            content_type: None,
+            error: None,
+            message: None,
+            result_bytes: 0,
+            blob: None,
+        }
+    }
+
+    /// Adds what a finished call leads to: its destinations and its callback.
+    async fn follow_ups(&self, finished: &Finished<'_>, content: &Content, batch: Batch) -> Batch {
+        let Call { id, head, plan } = *finished.call;
+        let asynchronous = &plan.spec.asynchronous;
+        let destinations = match finished.verdict {
+            Verdict::Success { .. } => &asynchronous.on_success,
+            Verdict::Failure { .. } => &asynchronous.on_failure,
+        };
+        let mut batch = batch;
+        if let Some(callback) = &head.callback {
+            let CallbackRecord { headers, body } = finished.callback();
+            let delivery = Delivery {
+                kind: DeliveryKind::Callback,
+                url: callback.url.clone(),
+                headers,
+                about: id.clone(),
+            };
+            let message = Acceptor::delivery(
+                finished.job.lane,
+                follow_up_id(finished, CALLBACK_NUMBER),
+                delivery,
+                body,
+                finished.outcome.finished_at,
+            );
+            batch = batch.enqueue(message);
+        }
+        if destinations.is_empty() {
+            return batch;
+        }
+        let payload = self.content(content).await.unwrap_or_default();
+        let record = finished.destination(&payload);
+        for (number, destination) in destinations.iter().enumerate() {
+            let name = follow_up_id(finished, number);
+            batch = self.to_destination(finished, destination, &name, record.clone(), batch).await;
+        }
+        batch
+    }
+
+    async fn to_destination(
+        &self,
+        finished: &Finished<'_>,
+        destination: &Destination,
+        name: &str,
+        record: Bytes,
+        mut batch: Batch,
+    ) -> Batch {
+        let (lane, about) = (finished.job.lane, finished.call.id.clone());
+        match destination {
+            Destination::Url(url) => {
+                let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+                let url = url.clone();
+                let delivery = Delivery { kind: DeliveryKind::Destination, url, headers, about };
+                let at = finished.outcome.finished_at;
+                batch.enqueue(Acceptor::delivery(lane, name.to_owned(), delivery, record, at))
+            }
+            Destination::Function { name: function, qualifier } => {
+                let qualifier =
+                    qualifier.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Qualifier::Latest);
+                let target =
+                    FunctionRef { namespace: lane.namespace.clone(), name: function.clone(), qualifier };
+                let Some(id) = InvocationId::new(name) else { return batch };
+                let deferred = Deferred::event(id, target, TriggerKind::Destination, record);
+                match self.acceptor().prepare(deferred).await {
+                    Ok(prepared) => {
+                        batch.messages.extend(prepared.batch.messages.iter().cloned());
+                        batch.writes.extend(prepared.batch.writes.iter().cloned());
+                    }
+                    Err(fault) => {
+                        tracing::warn!(%fault, %destination, invocation = %about, "a destination cannot be called")
+                    }
+                }
+                batch
+            }
+            Destination::Topic(topic) => {
+                let published = self.parts.topics.publish(&lane.namespace, topic, name, record).await;
+                match published {
+                    Ok(more) => {
+                        batch.messages.extend(more.messages);
+                        batch.writes.extend(more.writes);
+                    }
+                    Err(fault) => {
+                        tracing::warn!(%fault, %destination, invocation = %about, "a destination cannot be published to")
+                    }
+                }
+                batch
+            }
+        }
+    }
+
+    async fn discard(&self, content: &Content) {
+        if let Content::Blob(blob) = content {
+            self.acceptor().blobs().remove(blob).await;
+        }
+    }
+}
+
+/// The id of what is sent to a destination: the same however often the commit is tried, and never one that was used for
+/// an earlier end of the same call.
+fn follow_up_id(finished: &Finished<'_>, number: usize) -> String {
+    let Outcome { id, finished_at, .. } = finished.outcome;
+    let name = format!("{id} {} {} {number}", finished.verdict.as_str(), finished_at.0);
+    let digest = alula_store::digest_of(name.as_bytes()).to_string();
+    format!("to-{}", &digest[..FOLLOW_UP_ID_CHARS])
+}
+
+/// The number of the callback among what follows from a call: behind every destination.
+const CALLBACK_NUMBER: usize = usize::MAX;
+/// Characters of a digest in such an id: 128 bits.
+const FOLLOW_UP_ID_CHARS: usize = 32;
+
+/// How often a call that stops its stream is tried again, in milliseconds: it may have been mended.
+const STOPPED_RETRY_MS: u64 = 60_000;
+
+fn has_notices(batch: &Batch) -> bool {
+    batch.writes.iter().any(|write| write.expect == Expect::Absent)
+}
+
+/// The batch without what tells the owner.
+fn without_notices(mut batch: Batch) -> Batch {
+    batch.messages.retain(|message| !streaks::is_notice(&message.id));
+    batch.writes.retain(|write| write.expect == Expect::Any);
+    batch
+}

@@ -1,0 +1,133 @@
+//! From acceptance to the end, whatever happens in between.
+
+use std::time::Duration;
+
+use alula_invoke::later::{AttemptEnd, CallState, DeadFilter, OutcomeStatus};
+use alula_model::{ErrorCode, Fault};
+use alula_runtime::fake::Does;
+use serde_json::json;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn an_accepted_call_runs_and_its_result_can_be_looked_up() {
+    let world = World::new(json!({})).await;
+    world.does(|| Does::answers("\"hi\""));
+    let id = world.accept(world.call()).await;
+    let outcome = world.outcome(&id).await;
+    assert_eq!((outcome.status, outcome.http_status, outcome.attempts), (OutcomeStatus::Done, Some(200), 1));
+    let (_, result) = world.calls.result(&id).await.unwrap().unwrap();
+    assert_eq!(&result[..], b"\"hi\"");
+    world.assert_balanced().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_is_tried_again_on_its_curve_and_then_kept_with_every_attempt() {
+    let world = World::new(json!({"retry": {"attempts": 4, "first_ms": 1_000, "jitter_percent": 0}})).await;
+    world.fails();
+    let id = world.accept(world.call()).await;
+    let call = world.ended(&id).await;
+    let CallState::Dead { reason, .. } = &call.state else { panic!("{call:?}") };
+    assert!(reason.starts_with("4 attempts failed"), "{reason}");
+    assert_eq!(world.attempts_ms(&id), [0, 1_000, 3_000, 7_000]);
+    let ends: Vec<_> = call.trail.attempts.iter().map(|attempt| (attempt.number, attempt.end)).collect();
+    assert_eq!(ends, (1..=4).map(|number| (number, AttemptEnd::Failed)).collect::<Vec<_>>());
+    world.assert_balanced().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_runs_again_when_somebody_says_so() {
+    let world = World::new(json!({"retry": "none"})).await;
+    world.fails();
+    let id = world.accept(world.call()).await;
+    world.ended(&id).await;
+    let dead = world.calls.dead(&DeadFilter::default(), None, 10).await.unwrap();
+    assert_eq!(dead.iter().map(|dead| dead.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
+    assert_eq!(dead[0].trail.attempts[0].message, "the handler raised an error");
+
+    world.does(|| Does::answers("ok"));
+    assert_eq!(world.calls.redrive_all(&DeadFilter::default(), 100).await.unwrap(), 1);
+    assert_eq!(world.outcome(&id).await.status, OutcomeStatus::Done);
+    assert!(world.calls.dead(&DeadFilter::default(), None, 10).await.unwrap().is_empty());
+    world.assert_balanced().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_never_began_does_not_count_as_an_attempt() {
+    let world = World::new(json!({"retry": {"attempts": 1, "jitter_percent": 0}})).await;
+    let refusals = std::sync::atomic::AtomicU32::new(0);
+    world.does(move || match refusals.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0..3 => Does::Fails(Fault::new(ErrorCode::ConcurrencyExceeded, "no slot")),
+        _ => Does::answers("ok"),
+    });
+    let id = world.accept(world.call()).await;
+    let outcome = world.outcome(&id).await;
+    assert_eq!((outcome.status, outcome.attempts), (OutcomeStatus::Done, 1));
+    assert_eq!(world.attempts_ms(&id), [0, 1_000, 3_000, 7_000]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_too_old_is_given_up() {
+    let world =
+        World::new(json!({"retry": {"attempts": 100, "first_ms": 1_000, "max_age_ms": 10_000}})).await;
+    world.fails();
+    let id = world.accept(world.call()).await;
+    let call = world.ended(&id).await;
+    let CallState::Dead { reason, .. } = &call.state else { panic!("{call:?}") };
+    assert!(reason.contains("10000 ms"), "{reason}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_can_be_cancelled_and_never_runs() {
+    let world = World::new(json!({})).await;
+    let mut deferred = world.call();
+    deferred.available_at = Some(alula_model::Clock::now(&*world.clock).plus_millis(60_000));
+    let id = world.accept(deferred).await;
+    world.calls.cancel(&id).await.unwrap();
+    assert_eq!(world.outcome(&id).await.status, OutcomeStatus::Cancelled);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(world.attempts_ms(&id).is_empty());
+    assert_eq!(world.calls.cancel(&id).await.unwrap_err().code, ErrorCode::Conflict);
+    world.assert_balanced().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_runs_can_be_stopped() {
+    let world = World::new(json!({})).await;
+    world.does(|| Does::Hangs);
+    let id = world.accept(world.call()).await;
+    while world.calls.find(&id).await.unwrap().unwrap().state != CallState::Running {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.calls.cancel(&id).await.unwrap();
+    assert_eq!(world.outcome(&id).await.status, OutcomeStatus::Cancelled);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_delayed_call_runs_when_its_time_has_come() {
+    let world = World::new(json!({})).await;
+    let mut deferred = world.call();
+    deferred.available_at = Some(alula_model::Clock::now(&*world.clock).plus_millis(90_000));
+    let id = world.accept(deferred).await;
+    world.outcome(&id).await;
+    assert_eq!(world.attempts_ms(&id), [90_000]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_call_keeps_its_claim() {
+    let world = World::new(json!({})).await;
+    world.takes(Duration::from_secs(25));
+    let ids = [world.accept(world.call()).await, world.accept(world.call()).await];
+    for id in ids {
+        assert_eq!(world.outcome(&id).await.attempts, 1);
+    }
+    world.stop().await;
+}
