@@ -54,3 +54,19 @@ async fn work_runs_in_the_order_in_which_it_came() {
     assert_eq!(world.order(), ids.iter().map(ToString::to_string).collect::<Vec<_>>());
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_backlog_is_worked_off_by_all_that_may_run() {
+    let world = World::new(json!({})).await;
+    world.takes(Duration::from_millis(100));
+    let mut last = None;
+    for _ in 0..400 {
+        last = Some(world.accept(world.call()).await);
+    }
+    let before = alula_model::Clock::now(&*world.clock);
+    let outcome = world.outcome(&last.unwrap()).await;
+    let took_ms = outcome.finished_at.millis_since(before);
+    // Twenty instances take two seconds; starting small costs some tenths more.
+    assert!(took_ms <= 3_500, "400 calls of a tenth of a second took {took_ms} ms");
+    world.stop().await;
+}

@@ -1,6 +1,7 @@
 //! How much of a function's work runs at once: its limit, its ramp, its rate.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use alula_model::{FunctionSpec, Name};
 use tokio::time::Instant;
@@ -26,11 +27,18 @@ pub(super) enum Room {
     From(Instant),
 }
 
+/// Calls that may lie claimed before the function's instances beyond what these can run, so that neither waits for the
+/// disk between two calls.
+const AHEAD_MAX: usize = 128;
+/// As long as an attempt, its wait for an instance included, takes less than this, more may lie ahead; what has been claimed
+/// cannot be had by another node.
+const AHEAD_WHILE: Duration = Duration::from_millis(50);
+
 /// How an attempt went, as far as the ramp is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Went {
-    /// There was room for it.
-    Through,
+    /// There was room for it; it took this long.
+    Through(Duration),
     /// There was no room for it.
     Refused,
 }
@@ -60,7 +68,10 @@ struct Load {
 /// What the function's latest version states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stated {
+    /// Calls that can run at once.
     limit: usize,
+    /// Calls that may lie ahead of those.
+    ahead_max: usize,
     rate_per_second: Option<u32>,
     weight: u64,
 }
@@ -69,12 +80,14 @@ impl Stated {
     fn of(spec: Option<&FunctionSpec>) -> Self {
         // A function that is gone has messages that must come to their end.
         let Some(spec) = spec else {
-            return Self { limit: 1, rate_per_second: None, weight: 1 };
+            return Self { limit: 1, ahead_max: 0, rate_per_second: None, weight: 1 };
         };
         let asynchronous = &spec.asynchronous;
         let instances = spec.max_instances.saturating_mul(spec.concurrency);
         Self {
             limit: asynchronous.concurrency.unwrap_or(instances).max(1) as usize,
+            // Who states how many run at once means it; the pool keeps to the number of instances by itself.
+            ahead_max: if asynchronous.concurrency.is_some() { 0 } else { AHEAD_MAX },
             rate_per_second: asynchronous.rate_per_second,
             weight: asynchronous.weight.into(),
         }
@@ -124,7 +137,7 @@ impl Loads {
         let load = self.load(lane, spec, now);
         let room = match lane.class {
             LaneClass::Delivery => DELIVERIES_AT_ONCE.saturating_sub(load.deliveries),
-            _ => load.window.min(load.stated.limit).saturating_sub(load.calls),
+            _ => load.window.min(load.stated.limit + load.stated.ahead_max).saturating_sub(load.calls),
         };
         let mut room = room.min(class_room);
         if let Some(rate) = load.rate.as_mut().filter(|_| lane.class != LaneClass::Delivery) {
@@ -202,9 +215,12 @@ impl Loads {
         if lane.class != LaneClass::Delivery
             && let Some(load) = self.functions.get_mut(&key)
         {
+            let Stated { limit, ahead_max, .. } = load.stated;
             load.window = match went {
-                Went::Through => (load.window + 1).min(load.stated.limit.max(RAMP_FIRST)),
                 Went::Refused => (load.window / 2).max(1),
+                Went::Through(_) if load.window < limit => load.window + 1,
+                Went::Through(took) if took < AHEAD_WHILE => (load.window + 1).min(limit + ahead_max),
+                Went::Through(_) => (load.window - load.window.div_ceil(4)).max(limit),
             };
         }
     }
@@ -238,6 +254,9 @@ mod tests {
         FunctionSpec { max_instances, ..FunctionSpec::new("exec") }
     }
 
+    /// So long that nothing is claimed ahead.
+    const SLOW: Duration = Duration::from_secs(1);
+
     fn take(loads: &mut Loads, lane: &Lane, spec: &FunctionSpec) -> usize {
         match loads.room(lane, Some(spec), Instant::now()) {
             Room::For(room) => {
@@ -254,12 +273,27 @@ mod tests {
         let (lane, spec) = (lane("a/f/general"), spec(20));
         assert_eq!(take(&mut loads, &lane, &spec), RAMP_FIRST);
         assert_eq!(take(&mut loads, &lane, &spec), 0);
-        (0..RAMP_FIRST).for_each(|_| loads.ended(&lane, Went::Through));
+        (0..RAMP_FIRST).for_each(|_| loads.ended(&lane, Went::Through(SLOW)));
         assert_eq!(take(&mut loads, &lane, &spec), 2 * RAMP_FIRST);
-        (0..2 * RAMP_FIRST).for_each(|_| loads.ended(&lane, Went::Through));
+        (0..2 * RAMP_FIRST).for_each(|_| loads.ended(&lane, Went::Through(SLOW)));
         (0..2).for_each(|_| loads.reserve(&lane, 1));
         (0..2).for_each(|_| loads.ended(&lane, Went::Refused));
         assert_eq!(take(&mut loads, &lane, &spec), RAMP_FIRST);
+    }
+
+    #[test]
+    fn short_calls_are_claimed_ahead_until_they_wait_for_long() {
+        let mut loads = Loads::new(Options::default());
+        let (lane, spec) = (lane("a/f/general"), spec(1));
+        let mut at_once = 0;
+        for _ in 0..20 {
+            let taken = take(&mut loads, &lane, &spec);
+            (0..taken).for_each(|_| loads.ended(&lane, Went::Through(Duration::from_millis(2))));
+            at_once = at_once.max(taken);
+        }
+        assert_eq!(at_once, 1 + AHEAD_MAX);
+        (0..40).for_each(|_| loads.ended(&lane, Went::Through(SLOW)));
+        assert_eq!(take(&mut loads, &lane, &spec), 1);
     }
 
     #[test]

@@ -224,6 +224,7 @@ impl Service {
                 return;
             }
         };
+        tracing::trace!(%lane, asked, claimed = claims.claims.len(), "messages are claimed");
         self.loads.give_back(lane, asked - claims.claims.len().min(asked));
         self.lanes.claimed(lane, claims.next_ready_at, now);
         for claim in claims.claims {

@@ -33,6 +33,13 @@ pub(super) struct Runner {
     pub(super) streaks: Streaks,
 }
 
+/// Whether there was room for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    Yes,
+    No,
+}
+
 /// What came of an attempt.
 #[derive(Debug)]
 pub(super) enum Came {
@@ -78,6 +85,14 @@ impl Runner {
 
     /// Runs what `claim` holds and settles it.
     pub(super) async fn run(&self, lane: &Lane, claim: Claim) -> Went {
+        let began = Instant::now();
+        match self.run_to_the_end(lane, claim).await {
+            Fit::Yes => Went::Through(began.elapsed()),
+            Fit::No => Went::Refused,
+        }
+    }
+
+    async fn run_to_the_end(&self, lane: &Lane, claim: Claim) -> Fit {
         let mut trail = Trail::read(&claim.trail);
         trail.note_lost(claim.attempt, claim.enqueued_at);
         let at = self.clock().now();
@@ -101,7 +116,7 @@ impl Runner {
         head: &CallHead,
         content: &Content,
         mut trail: Trail,
-    ) -> Went {
+    ) -> Fit {
         let Some(id) = InvocationId::new(&job.claim.receipt.id.0) else {
             return self.bury(&job, "its id is not one of an invocation".to_owned(), &trail).await;
         };
@@ -122,7 +137,7 @@ impl Runner {
             Came::ClaimLost => tracing::warn!(invocation = %id, "a claim was lost while its call ran"),
         }
         self.ends.tell(&id);
-        Went::Through
+        Fit::Yes
     }
 
     /// The version that the call began on; the one that its qualifier means now where that version is gone, or where
@@ -243,24 +258,24 @@ impl Runner {
         delivery: &Delivery,
         content: Content,
         mut trail: Trail,
-    ) -> Went {
+    ) -> Fit {
         let Content::Inline(body) = content else {
             return self.bury(&job, "a delivery has no content".to_owned(), &trail).await;
         };
         let sent = tokio::select! {
             sent = self.parts.courier.send(delivery, body) => sent,
-            () = self.renew(job.claim) => return Went::Through,
+            () = self.renew(job.claim) => return Fit::Yes,
         };
         let miss = match sent {
             Ok(()) => {
                 self.settle(job.claim, Settlement::Done, Batch::default()).await;
-                return Went::Through;
+                return Fit::Yes;
             }
             Err(CourierError::Final(message)) => hopeless(message),
             Err(CourierError::Passing(message)) => Miss { hope: Hope::Counts, ..hopeless(message) },
         };
         self.settle_undelivered(&job, &miss, &mut trail).await;
-        Went::Through
+        Fit::Yes
     }
 
     /// Reads what others have set, and makes claims void that an earlier process has left.

@@ -8,8 +8,7 @@ use alula_store::{Batch, Claim, Error, Expect, Settlement};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::load::Went;
-use super::run::{Reply, Runner, content_type};
+use super::run::{Fit, Reply, Runner, content_type};
 use super::streaks::{self, Bad};
 use crate::later::blobs::BlobKind;
 use crate::later::envelope::{CallHead, Content};
@@ -126,7 +125,7 @@ impl Runner {
         miss: &Miss,
         content: &Content,
         trail: &mut Trail,
-    ) -> Went {
+    ) -> Fit {
         let policy = call.plan.spec.asynchronous.retry.policy();
         let tried = self.tried(job, trail);
         let mut next = verdict::next(miss, &policy, tried, trail, (self.parts.random)());
@@ -141,7 +140,7 @@ impl Runner {
             if self.settle(job.claim, settlement.clone(), batch).await {
                 self.announce(&settlement, job.lane, None);
             }
-            return Went::Through;
+            return Fit::Yes;
         }
         let batch = match &mut next {
             Next::Dead { reason } => {
@@ -172,7 +171,7 @@ impl Runner {
         if is_dead {
             self.ends.tell(call.id);
         }
-        if miss.hope == Hope::NeverBegan { Went::Refused } else { Went::Through }
+        if miss.hope == Hope::NeverBegan { Fit::No } else { Fit::Yes }
     }
 
     /// Tells the worker of the messages that a commit has brought.
@@ -228,13 +227,13 @@ impl Runner {
     }
 
     /// Gives up what cannot even be tried.
-    pub(super) async fn bury(&self, job: &Job<'_>, reason: String, trail: &Trail) -> Went {
+    pub(super) async fn bury(&self, job: &Job<'_>, reason: String, trail: &Trail) -> Fit {
         let settlement = Settlement::Dead { reason, trail: trail.to_bytes() };
         self.settle(job.claim, settlement, Batch::default()).await;
         if let Some(id) = InvocationId::new(&job.claim.receipt.id.0) {
             self.ends.tell(&id);
         }
-        Went::Through
+        Fit::Yes
     }
 
     fn outcome(&self, job: &Job<'_>, call: &Call<'_>, status: OutcomeStatus) -> Outcome {
