@@ -38,7 +38,12 @@ const CHUNK_BYTES: usize = 128 * 1024;
 impl DiskPackages {
     /// Opens the packages of a data directory and clears away what a crash left unfinished.
     pub fn open(dir: &DataDir) -> Result<Self> {
-        let root = dir.path().join("packages");
+        Self::open_in(dir, "packages")
+    }
+
+    /// The same in a folder of its own, for contents that are not code: what clears one away does not know of the other.
+    pub fn open_in(dir: &DataDir, folder: &str) -> Result<Self> {
+        let root = dir.path().join(folder);
         let opened = make_dir(&root).and_then(|()| remove_unfinished(&root));
         opened.map_err(|error| Error::from_io("opening the packages", &error))?;
         Ok(Self { shared: Arc::new(Shared { root, unfinished: AtomicU64::new(0), _dir: dir.clone() }) })

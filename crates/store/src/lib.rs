@@ -35,7 +35,7 @@ pub use message::{
     Claim, Claims, DeadLetter, Found, MESSAGE_BYTES_MAX, MessageId, MessageState, NewDeadLetter, NewMessage,
     REASON_BYTES_MAX, Receipt, Settlement, TRAIL_BYTES_MAX,
 };
-pub use packages::{OpenPackage, PackageInfo, Packages};
+pub use packages::{OpenPackage, PackageInfo, Packages, digest_of};
 pub use queue::{CLAIM_LEN_MAX, DeadLetters, LaneHead, LaneStats, Queue, QueueCounts, Totals};
 pub use records::{
     BATCH_LEN_MAX, Batch, Committed, EXPIRE_LEN_MAX, Expect, KEY_BYTES_MAX, Key, Record, Records, Revision,

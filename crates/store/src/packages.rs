@@ -72,7 +72,9 @@ pub trait Packages: Send + Sync + std::fmt::Debug {
     fn remove(&self, digest: &Digest) -> BoxFuture<'_, Result<()>>;
 }
 
-pub(crate) fn digest_of(content: &[u8]) -> Digest {
+/// The address that a content has, or would have.
+#[must_use]
+pub fn digest_of(content: &[u8]) -> Digest {
     Digest::from_bytes(Sha256::digest(content).into())
 }
 

@@ -5,7 +5,7 @@ use alula_store::TRAIL_BYTES_MAX;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::options::{ERROR_CHARS_MAX, TRAIL_ATTEMPTS_MAX};
+use super::options::TRAIL_ATTEMPTS_MAX;
 
 /// The attempts so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -90,10 +90,7 @@ impl Trail {
     }
 
     /// Adds an attempt; of many the middle ones go.
-    pub(crate) fn push(&mut self, mut attempt: Attempt) {
-        if let Some((end, _)) = attempt.message.char_indices().nth(ERROR_CHARS_MAX) {
-            attempt.message.truncate(end);
-        }
+    pub(crate) fn push(&mut self, attempt: Attempt) {
         self.attempts.push(attempt);
         if self.attempts.len() > TRAIL_ATTEMPTS_MAX {
             self.attempts.remove(TRAIL_ATTEMPTS_MAX / 2);

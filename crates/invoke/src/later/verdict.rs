@@ -5,6 +5,7 @@ use alula_store::Settlement;
 use http::StatusCode;
 use http::header::{self, HeaderMap};
 
+use super::options::ERROR_CHARS_MAX;
 use super::trail::{Attempt, AttemptEnd, Trail};
 use crate::Failure;
 
@@ -58,7 +59,7 @@ impl Miss {
             hope,
             code: Some(*code),
             http_status: None,
-            message: told(&failure.fault),
+            message: shortened(told(&failure.fault)),
             retry_after_ms: failure.retry_after_ms,
         }
     }
@@ -101,6 +102,14 @@ fn told(fault: &Fault) -> String {
         (None, Some(message)) => message,
         _ => fault.message.clone(),
     }
+}
+
+/// As much of a text as is kept of an attempt.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(ERROR_CHARS_MAX) {
+        text.truncate(end);
+    }
+    text
 }
 
 /// `Retry-After` in seconds (RFC 9110 10.2.3); its form with a date is rare and not needed for anything here.

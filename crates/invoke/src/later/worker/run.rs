@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alula_model::{Clock, FunctionRef, InvocationId, Qualifier};
 use alula_runtime::{Body, VersionPlan};
-use alula_store::{Batch, Claim, Settlement};
+use alula_store::{Batch, Claim, EXPIRE_LEN_MAX, Settlement};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::Instant;
@@ -291,9 +291,7 @@ impl Runner {
         let kept: alula_store::Result<()> = async {
             self.begin().await?;
             let records = &self.acceptor().parts().records;
-            while records.expire(now, alula_store::SCAN_LEN_MAX).await? as usize >= alula_store::SCAN_LEN_MAX
-            {
-            }
+            while records.expire(now, EXPIRE_LEN_MAX).await? == EXPIRE_LEN_MAX as u64 {}
             self.acceptor().blobs().sweep(now).await?;
             self.observe().imbalance(self.queue().totals(now).await?.imbalance());
             Ok(())
