@@ -106,9 +106,10 @@ const fn is_zero(number: &u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::later::options::ERROR_CHARS_MAX;
 
     fn attempt(number: u32) -> Attempt {
-        let message = "\u{1}".repeat(10_000);
+        let message = "\u{1}".repeat(ERROR_CHARS_MAX);
         Attempt { number, at: Timestamp(1), end: AttemptEnd::Failed, code: None, http_status: None, message }
     }
 
