@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{Digest, FunctionRef, InvocationId, TriggerKind};
+use alula_model::{Digest, FunctionRef, InvocationId, Timestamp, TriggerKind};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub(crate) struct CallHead {
     pub(crate) is_event: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) callback: Option<Callback>,
+    /// The moment before which it was not to run: its age counts from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) not_before: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blob: Option<Blob>,
 }
@@ -142,6 +145,7 @@ impl Envelope {
             parameters: deferred.parameters.clone(),
             is_event: deferred.is_event,
             callback: deferred.callback.clone(),
+            not_before: deferred.available_at,
             blob,
         };
         Self { head: Head::Call(head), content }

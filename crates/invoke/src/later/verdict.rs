@@ -86,6 +86,23 @@ impl Miss {
         })
     }
 
+    /// A call whose time was over before it could run.
+    pub(crate) fn too_old(max_age_ms: u64) -> Self {
+        Self::hopeless(format!("{TOO_OLD}: its {max_age_ms} ms were over before it could run"))
+    }
+
+    /// What can only fail again.
+    pub(crate) fn hopeless(message: String) -> Self {
+        Self {
+            end: AttemptEnd::Failed,
+            hope: Hope::None,
+            code: None,
+            http_status: None,
+            message,
+            retry_after_ms: None,
+        }
+    }
+
     fn attempt(&self, number: u32, at: Timestamp) -> Attempt {
         let Self { end, code, http_status, message, .. } = self.clone();
         Attempt { number, at, end, code, http_status, message }
@@ -131,6 +148,9 @@ pub(crate) struct Tried {
     pub(crate) now: Timestamp,
 }
 
+/// What the reason begins with where a call was given up because of its age.
+pub(crate) const TOO_OLD: &str = "too old";
+
 /// What becomes of a call after a miss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -147,7 +167,7 @@ pub(crate) fn next(miss: &Miss, policy: &RetryPolicy, tried: Tried, trail: &mut 
     trail.push(miss.attempt(tried.number, tried.at));
     let age_ms = tried.now.millis_since(tried.since);
     let wait_ms = match miss.hope {
-        Hope::None => return Next::Dead { reason: format!("not worth another attempt: {}", miss.message) },
+        Hope::None => return Next::Dead { reason: miss.message.clone() },
         Hope::Counts if tried.number >= policy.attempts => {
             return Next::Dead {
                 reason: format!("{} attempts failed, the last: {}", tried.number, miss.message),
@@ -164,10 +184,9 @@ pub(crate) fn next(miss: &Miss, policy: &RetryPolicy, tried: Tried, trail: &mut 
     };
     let wait_ms = wait_ms.max(miss.retry_after_ms.unwrap_or(0));
     if age_ms.saturating_add(wait_ms) >= policy.max_age_ms {
-        let reason = format!(
-            "its next attempt would come after its {} ms, the last: {}",
-            policy.max_age_ms, miss.message
-        );
+        let age = policy.max_age_ms;
+        let reason =
+            format!("{TOO_OLD}: its next attempt would come after its {age} ms, the last: {}", miss.message);
         return Next::Dead { reason };
     }
     match miss.hope {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alula_invoke::later::{AttemptEnd, CallState, DeadFilter, OutcomeStatus};
+use alula_invoke::later::{AttemptEnd, CallState, DeadFilter, Flow, FlowKey, OutcomeStatus};
 use alula_model::{ErrorCode, Fault};
 use alula_runtime::fake::Does;
 use serde_json::json;
@@ -79,6 +79,28 @@ async fn a_call_that_is_too_old_is_given_up() {
     let call = world.ended(&id).await;
     let CallState::Dead { reason, .. } = &call.state else { panic!("{call:?}") };
     assert!(reason.contains("10000 ms"), "{reason}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waited_too_long_is_given_up_without_an_attempt() {
+    let world = World::new(json!({"retry": {"max_age_ms": 60_000}})).await;
+    world.calls.set_flow(&FlowKey::All, Flow::Paused).await.unwrap();
+    let old = world.accept(world.call()).await;
+    let mut put_off = world.call();
+    put_off.available_at = Some(alula_model::Clock::now(&*world.clock).plus_millis(90_000));
+    let put_off = world.accept(put_off).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    world.calls.set_flow(&FlowKey::All, Flow::Open).await.unwrap();
+    let call = world.ended(&old).await;
+    let CallState::Dead { reason, .. } = &call.state else { panic!("{call:?}") };
+    assert!(reason.starts_with("too old"), "{reason}");
+    assert!(world.attempts_ms(&old).is_empty());
+    assert_eq!(
+        world.outcome(&put_off).await.status,
+        OutcomeStatus::Done,
+        "its age counts from when it could run"
+    );
     world.stop().await;
 }
 

@@ -128,8 +128,12 @@ impl Runner {
         if job.claim.attempt == 1 {
             self.budgets.first_attempt(job.lane);
         }
-        let came = self.attempt(&job, &id, head, content, &plan).await;
         let call = settle::Call { id: &id, head, plan: &plan };
+        let max_age_ms = plan.spec.asynchronous.retry.policy().max_age_ms;
+        if job.at.millis_since(settle::since(&job, &trail, head)) >= max_age_ms {
+            return self.settle_missed(&job, &call, &Miss::too_old(max_age_ms), content, &mut trail).await;
+        }
+        let came = self.attempt(&job, &id, head, content, &plan).await;
         match came {
             Came::Answer(reply) => self.settle_done(&job, &call, &reply, content).await,
             Came::Missed(miss) => return self.settle_missed(&job, &call, &miss, content, &mut trail).await,
@@ -201,7 +205,7 @@ impl Runner {
         };
         let recalled = match head.recall() {
             Ok(recalled) => recalled,
-            Err(error) => return Came::Missed(hopeless(format!("it cannot be read: {error}"))),
+            Err(error) => return Came::Missed(Miss::hopeless(format!("it cannot be read: {error}"))),
         };
         let began = Arc::new(AtomicBool::new(false));
         let invocation = Invocation {
@@ -241,12 +245,14 @@ impl Runner {
             Content::Inline(bytes) => Ok(bytes.clone()),
             Content::Blob(blob) => match self.acceptor().blobs().get(blob).await {
                 Ok(bytes) => Ok(bytes),
-                Err(alula_store::Error::NotFound { .. }) => Err(hopeless("its content is gone".to_owned())),
+                Err(alula_store::Error::NotFound { .. }) => {
+                    Err(Miss::hopeless("its content is gone".to_owned()))
+                }
                 Err(error) => Err(Miss {
                     end: AttemptEnd::Platform,
                     hope: Hope::NeverBegan,
                     message: format!("its content cannot be read: {error}"),
-                    ..hopeless(String::new())
+                    ..Miss::hopeless(String::new())
                 }),
             },
         }
@@ -271,8 +277,8 @@ impl Runner {
                 self.settle(job.claim, Settlement::Done, Batch::default()).await;
                 return Fit::Yes;
             }
-            Err(CourierError::Final(message)) => hopeless(message),
-            Err(CourierError::Passing(message)) => Miss { hope: Hope::Counts, ..hopeless(message) },
+            Err(CourierError::Final(message)) => Miss::hopeless(message),
+            Err(CourierError::Passing(message)) => Miss { hope: Hope::Counts, ..Miss::hopeless(message) },
         };
         self.settle_undelivered(&job, &miss, &mut trail).await;
         Fit::Yes
@@ -315,24 +321,13 @@ impl Runner {
     }
 }
 
-fn hopeless(message: String) -> Miss {
-    Miss {
-        end: AttemptEnd::Failed,
-        hope: Hope::None,
-        code: None,
-        http_status: None,
-        message,
-        retry_after_ms: None,
-    }
-}
-
 /// An answer whose body broke off: the function's code has run.
 fn of_body(error: &alula_runtime::BodyError) -> Miss {
     let hope = match error {
         alula_runtime::BodyError::TooLarge { .. } => Hope::None,
         _ => Hope::Counts,
     };
-    Miss { hope, ..hopeless(format!("the answer broke off: {error}")) }
+    Miss { hope, ..Miss::hopeless(format!("the answer broke off: {error}")) }
 }
 
 /// The type that a function said its answer has.

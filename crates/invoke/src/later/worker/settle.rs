@@ -127,7 +127,7 @@ impl Runner {
         trail: &mut Trail,
     ) -> Fit {
         let policy = call.plan.spec.asynchronous.retry.policy();
-        let tried = self.tried(job, trail);
+        let tried = self.tried(job, since(job, trail, call.head));
         let mut next = verdict::next(miss, &policy, tried, trail, (self.parts.random)());
         if let Next::Dead { reason } = &next
             && self.stops_its_stream(job, call)
@@ -202,13 +202,8 @@ impl Runner {
         job.claim.ordering_key.is_some() && poison == alula_model::Poison::Stop
     }
 
-    fn tried(&self, job: &Job<'_>, trail: &Trail) -> Tried {
-        Tried {
-            number: job.claim.attempt,
-            at: job.at,
-            since: trail.redriven_at.unwrap_or(job.claim.enqueued_at),
-            now: self.clock().now(),
-        }
+    fn tried(&self, job: &Job<'_>, since: Timestamp) -> Tried {
+        Tried { number: job.claim.attempt, at: job.at, since, now: self.clock().now() }
     }
 
     fn tell_owner(&self, job: &Job<'_>, call: &Call<'_>, reason: &str, batch: Batch) -> Batch {
@@ -218,7 +213,7 @@ impl Runner {
 
     pub(super) async fn settle_undelivered(&self, job: &Job<'_>, miss: &Miss, trail: &mut Trail) {
         let policy = alula_model::Retry::default().policy();
-        let tried = self.tried(job, trail);
+        let tried = self.tried(job, job.claim.enqueued_at);
         let next = verdict::next(miss, &policy, tried, trail, (self.parts.random)());
         let settlement = next.settlement(tried.now, None, trail);
         if self.settle(job.claim, settlement.clone(), Batch::default()).await {
@@ -368,6 +363,13 @@ fn follow_up_id(finished: &Finished<'_>, number: usize) -> String {
 const CALLBACK_NUMBER: usize = usize::MAX;
 /// Characters of a digest in such an id: 128 bits.
 const FOLLOW_UP_ID_CHARS: usize = 32;
+
+/// From when on a call's age counts: when it could first run, or when it was made to run again.
+pub(super) fn since(job: &Job<'_>, trail: &Trail, head: &CallHead) -> Timestamp {
+    let accepted = job.claim.enqueued_at;
+    let could_run = head.not_before.map_or(accepted, |at| at.max(accepted));
+    trail.redriven_at.map_or(could_run, |at| at.max(could_run))
+}
 
 /// How often a call that stops its stream is tried again, in milliseconds: it may have been mended.
 const STOPPED_RETRY_MS: u64 = 60_000;
