@@ -102,6 +102,10 @@ pub trait Queue: Send + Sync + fmt::Debug {
         with: Batch,
     ) -> BoxFuture<'_, Result<()>>;
 
+    /// Ends every claim at once and returns how many there were; the attempts count. For a process that has the store for
+    /// itself, when it starts: whoever held a claim is gone.
+    fn end_claims(&self, now: Timestamp) -> BoxFuture<'_, Result<u64>>;
+
     /// Looks a message up, alive or dead.
     fn find(&self, id: &MessageId, now: Timestamp) -> BoxFuture<'_, Result<Option<Found>>>;
 

@@ -35,6 +35,16 @@ impl Queue for MemoryStore {
         Box::pin(async move { renewed })
     }
 
+    fn end_claims(&self, now: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        let mut state = self.state();
+        let claimed: Vec<_> =
+            state.messages.iter().filter(|message| message.claim.is_some()).cloned().collect();
+        for Message { id, .. } in &claimed {
+            state.messages.change(id, |message| (message.claim, message.ready_at) = (None, now));
+        }
+        Box::pin(async move { Ok(claimed.len() as u64) })
+    }
+
     fn settle(
         &self,
         receipt: &Receipt,

@@ -66,6 +66,14 @@ impl Queue for SqliteStore {
         }))
     }
 
+    fn end_claims(&self, now: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.main.write(move |connection, _| {
+            let mut end = connection
+                .prepare_cached("UPDATE messages SET claim = NULL, ready_at = ?1 WHERE claim IS NOT NULL")?;
+            Ok(end.execute([now.0])? as u64)
+        }))
+    }
+
     fn settle(
         &self,
         receipt: &Receipt,

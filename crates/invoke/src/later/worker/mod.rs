@@ -110,7 +110,10 @@ impl Service {
 
     /// Runs until `shutdown`; then nothing more is claimed, and what runs is let finish.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        self.begin().await;
+        tokio::select! {
+            () = self.begin() => {}
+            () = shutdown.cancelled() => return,
+        }
         let mut look = tokio::time::interval(self.look_every());
         let mut housekeeping = tokio::time::interval(Duration::from_secs(HOUSEKEEPING_S));
         let bell = self.runner.acceptor().bell().clone();
@@ -154,9 +157,16 @@ impl Service {
         }
     }
 
+    /// Nothing is claimed before the claims of an earlier process have ended, for these would end as well.
     async fn begin(&self) {
-        if let Err(error) = self.runner.begin().await {
-            tracing::warn!(%error, "what is paused could not be read; everything runs until it can");
+        while let Err(error) = async {
+            self.runner.take_over().await?;
+            self.runner.refresh().await
+        }
+        .await
+        {
+            tracing::warn!(%error, "the queue is not served yet: the store does not answer");
+            sleep_ms(Some(STORE_PAUSE_MS.unsigned_abs())).await;
         }
     }
 

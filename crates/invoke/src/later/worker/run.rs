@@ -18,7 +18,7 @@ use super::streaks::Streaks;
 use super::{WorkerParts, settle};
 use crate::later::budget::RetryBudgets;
 use crate::later::envelope::{CallHead, Content, Envelope, Head};
-use crate::later::options::RENEW_MS;
+use crate::later::options::{RENEW_MS, StoreUse};
 use crate::later::trail::{AttemptEnd, Trail};
 use crate::later::verdict::{Hope, Miss};
 use crate::later::{Acceptor, CourierError, Delivery, Lane, Observe, WholeQueue};
@@ -284,8 +284,19 @@ impl Runner {
         Fit::Yes
     }
 
-    /// Reads what others have set, and makes claims void that an earlier process has left.
-    pub(super) async fn begin(&self) -> alula_store::Result<()> {
+    /// Ends the claims that an earlier process has left, where none but this one can have any.
+    pub(super) async fn take_over(&self) -> alula_store::Result<()> {
+        if self.acceptor().options().store == StoreUse::Alone {
+            let ended = self.queue().end_claims(self.clock().now()).await?;
+            if ended > 0 {
+                tracing::info!(ended, "calls that were running when the platform ended are tried again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what others have set.
+    pub(super) async fn refresh(&self) -> alula_store::Result<()> {
         self.acceptor().flows().load().await?;
         self.streaks.load().await
     }
@@ -295,7 +306,7 @@ impl Runner {
         let now = self.clock().now();
         self.budgets.forget_full(Instant::now());
         let kept: alula_store::Result<()> = async {
-            self.begin().await?;
+            self.refresh().await?;
             let records = &self.acceptor().parts().records;
             while records.expire(now, EXPIRE_LEN_MAX).await? == EXPIRE_LEN_MAX as u64 {}
             self.acceptor().blobs().sweep(now).await?;

@@ -55,6 +55,19 @@ impl<S: Queue + DeadLetters + QueueCounts + Records> Suite<'_, S> {
         assert_ne!(again[0].receipt, first);
     }
 
+    pub(super) async fn all_claims_end(&self) {
+        let lane = "end";
+        self.enqueue([message("e-claimed", lane, None, 0), message("e-waits", lane, None, 90)]).await;
+        let receipt = self.claim_one(lane, 5).await;
+        assert!(self.0.end_claims(Timestamp(7)).await.unwrap() >= 1);
+        assert_eq!(self.settle(&receipt, 8, Settlement::Done).await, Err(Error::ClaimLost));
+        let again = self.claim(lane, 9, 7).await;
+        assert_eq!((ids(&again).as_slice(), again[0].attempt), (["e-claimed"].as_slice(), 2));
+        self.settle(&again[0].receipt, 8, Settlement::Done).await.unwrap();
+        assert_eq!(self.0.end_claims(Timestamp(9)).await, Ok(0));
+        assert_eq!(self.0.totals(Timestamp(9)).await.unwrap().imbalance(), 0);
+    }
+
     async fn leases_are_renewed(&self) {
         let lane = "renew";
         self.enqueue([message("r", lane, None, 0)]).await;

@@ -23,6 +23,8 @@ pub async fn queue<S: Queue + DeadLetters + QueueCounts + Records>(store: &S) {
     suite.settling().await;
     suite.dead_letters().await;
     suite.counts().await;
+    // Last, since it is about every claim there is.
+    suite.all_claims_end().await;
 }
 
 /// A message with its lane, ordering key and time.
