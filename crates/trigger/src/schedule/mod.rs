@@ -1,0 +1,2 @@
+mod cron;
+pub mod plan;
