@@ -126,9 +126,9 @@ pub fn describe(source: &ScheduleSource) -> Result<String, PlanError> {
     Ok(match Plan::parse(source)?.rule {
         Rule::Cron(cron) => {
             let words = cron.describe();
-            let words = words.strip_prefix("At ").map_or(words.clone(), |rest| format!("at {rest}"));
-            let words = words.trim_end_matches('.');
-            format!("{words}, {}", source.zone.as_deref().unwrap_or("UTC"))
+            let (first, rest) = words.split_at_checked(1).unwrap_or_default();
+            let zone = source.zone.as_deref().unwrap_or("UTC");
+            format!("{}{}, {zone}", first.to_lowercase(), rest.trim_end_matches('.'))
         }
         Rule::Every { distance_ms } => format!("every {}", jiff_span(distance_ms)),
         Rule::At(at) => format!("once at {}", rfc3339(at)),
