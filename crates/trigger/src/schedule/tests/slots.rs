@@ -171,7 +171,7 @@ async fn another_statement_begins_anew_and_the_same_one_goes_on() {
     let replica = world.start();
     pass(150).await;
     assert_eq!(world.slots(), [100]);
-    world.publish(every_with("100s", "overlap", "forbid"));
+    world.publish(every_with("100s", "missed", "skip"));
     pass(49).await;
     assert_eq!(world.slots(), [100, 200], "how slots are treated is no other schedule");
     world.publish(every("7s"));
