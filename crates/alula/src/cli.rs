@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     alias, audit, completions, config, deploy, describe, dev, diff, doctor, explain, instances, invoke, list,
-    logs, new, remove, rollback, runs, simulate, top, up, versions,
+    logs, new, remove, rollback, runs, simulate, top, triggers, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -59,6 +59,8 @@ pub(crate) enum Task {
     Top(top::Arguments),
     /// Tell what was decided about a function's instances, when and why
     Explain(explain::Arguments),
+    /// Show what makes functions run besides callers, what comes next, and pause it
+    Triggers(triggers::Arguments),
     /// Show what functions logged
     Logs(logs::Arguments),
     /// Show what became of calls
@@ -97,6 +99,7 @@ impl Task {
             Self::Instances(arguments) => instances::run(arguments, session).await,
             Self::Top(arguments) => top::run(arguments, session).await,
             Self::Explain(arguments) => explain::run(arguments, session).await,
+            Self::Triggers(arguments) => triggers::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,

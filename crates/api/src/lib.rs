@@ -34,6 +34,7 @@ mod respond;
 mod runs;
 mod state;
 mod system;
+mod triggers;
 mod upload;
 mod versions;
 

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::state::Api;
 use crate::{
     auth, deploy, docs, explain, functions, health, invocations, logs, pointers, respond, runs, system,
-    versions,
+    triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -34,6 +34,7 @@ const TOKEN: &str = "token";
     tags(
         (name = "functions", description = "What is deployed"),
         (name = "versions", description = "Versions and the names that point to them"),
+        (name = "triggers", description = "What makes functions run besides callers"),
         (name = "runs", description = "Calls, what became of them, what they wrote"),
         (name = "platform", description = "The platform itself"),
         (name = "health", description = "For probes, scrapers and tools"),
@@ -78,6 +79,10 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(versions::diff));
     add(routes!(pointers::rollback));
     add(routes!(pointers::set_alias, pointers::remove_alias));
+    add(routes!(triggers::list));
+    add(routes!(triggers::next));
+    add(routes!(triggers::pause));
+    add(routes!(triggers::resume));
     add(routes!(invocations::invoke));
     add(routes!(logs::logs));
     add(routes!(runs::list));

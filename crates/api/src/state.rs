@@ -54,6 +54,8 @@ pub struct Parts {
     pub invoker: Invoker,
     /// Knows the calls that nobody waits for.
     pub calls: Calls,
+    /// Knows the schedules.
+    pub schedules: alula_trigger::schedule::Handle,
     /// Knows the instances.
     pub pool: Pool,
     /// Log lines.

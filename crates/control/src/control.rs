@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 
-use alula_model::{AuditEntry, Clock, Digest, Fault, Name, Qualifier, Version, VersionKey};
+use alula_model::trigger::Trigger;
+use alula_model::{AuditEntry, Clock, Digest, Fault, Name, Qualifier, SpecError, Version, VersionKey};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Launcher, VersionPlan};
 use alula_store::{Error as StoreError, OpenPackage, Packages, Records};
@@ -35,8 +36,16 @@ pub struct Parts {
     pub launcher: Arc<dyn Launcher>,
     /// What can be run on this machine.
     pub languages: Arc<Languages>,
+    /// Knows which triggers can be watched.
+    pub triggers: Arc<dyn CheckTriggers>,
     /// Dates versions and audit entries.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Checks at deploy time what could only fail when a trigger is watched: patterns, zones, addresses.
+pub trait CheckTriggers: Send + Sync + std::fmt::Debug {
+    /// Names the first trigger of a function that is wrong, and the remedy.
+    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError>;
 }
 
 /// Functions, versions, aliases. Cheap to clone.

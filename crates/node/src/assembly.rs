@@ -26,6 +26,7 @@ use crate::histories::Histories;
 use crate::later;
 use crate::limits;
 use crate::token::AdminToken;
+use crate::triggers::{self, KnownTriggers};
 use crate::up::Error;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -60,6 +61,7 @@ pub(crate) struct Platform {
     pub(crate) languages: Arc<Languages>,
     pub(crate) stems: Stems,
     pub(crate) queue_worker: alula_invoke::later::Service,
+    pub(crate) scheduler: alula_trigger::schedule::Service,
     pub(crate) log_service: LogService,
     pub(crate) run_service: RunService,
     pub(crate) metrics: Metrics,
@@ -85,6 +87,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let policy = egress_policy(&config)?;
     let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
     let (spawner, launcher): (_, Arc<dyn Launcher>) = (sandbox.watch(), Arc::new(sandbox));
+    let stems = Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone());
     let processes = ProcessBackend {
         launcher: Arc::clone(&launcher),
         languages: Arc::clone(&languages),
@@ -92,9 +95,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         clock: Arc::clone(&clock),
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
         socket_body_bytes_max: config.sandbox.socket_body_bytes_max,
-        stems: Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone()),
+        stems: stems.clone(),
     };
-    let stems = processes.stems.clone();
     let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
     let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
     let control = open_control(options, &data_dir, store.clone(), &backends).await?;
@@ -113,6 +115,14 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         policy,
         data_plane: data_plane.clone(),
     })?;
+    let (scheduler, schedules) = triggers::assemble(triggers::Base {
+        store: store.clone(),
+        catalog: control.catalog().clone(),
+        calls: calls.clone(),
+        pool: pool.clone(),
+        metrics: &telemetry.metrics,
+        clock: Arc::clone(&clock),
+    });
     let gateway = gateway_parts(&invoker, &calls, &control, &clock, &telemetry.metrics);
     let api = Api::new(
         api_options(&config, &data_dir, &clock),
@@ -120,6 +130,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
             control: control.clone(),
             invoker,
             calls,
+            schedules,
             pool: pool.clone(),
             logs: telemetry.logs,
             history: store,
@@ -147,6 +158,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         languages,
         stems,
         queue_worker,
+        scheduler,
         log_service: telemetry.log_service,
         run_service: telemetry.run_service,
         metrics: telemetry.metrics,
@@ -192,6 +204,7 @@ async fn open_control(
         backend: Arc::new(backends.clone()),
         launcher: Arc::clone(&processes.launcher),
         languages: Arc::clone(&processes.languages),
+        triggers: Arc::new(KnownTriggers),
         clock: Arc::clone(&processes.clock),
     };
     let opening = Control::open(options, parts).await;

@@ -23,6 +23,7 @@ mod limits;
 mod machine;
 mod serve;
 mod token;
+mod triggers;
 mod up;
 
 pub use clock::SystemClock;

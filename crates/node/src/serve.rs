@@ -57,6 +57,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let remembering = tokio::spawn(platform.histories.clone().run(platform.pool.clone()));
     let collecting = tokio::spawn(collect_garbage(platform.control.clone(), platform.pool.clone()));
     let worker = tokio::spawn(platform.queue_worker.run(stop.clone()));
+    let scheduler = tokio::spawn(platform.scheduler.run(stop.clone()));
     let gateway = alula_gateway::Service::new(platform.config.gateway.clone(), platform.gateway)
         .map_err(Error::component("the gateway cannot be set up"))?;
     let gateway = {
@@ -85,6 +86,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let drained = async {
         drop(gateway.await);
         tracing::debug!("the data plane is closed");
+        drop(scheduler.await);
         drop(worker.await);
         tracing::debug!("what ran from the queue has ended");
         drop(control.await);

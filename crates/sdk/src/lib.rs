@@ -22,6 +22,7 @@ mod observe;
 mod platform;
 #[cfg(feature = "script")]
 pub mod script;
+mod triggers;
 
 pub use alula_wire as wire;
 pub use client::Client;

@@ -14,7 +14,8 @@ pub fn check(triggers: &[Trigger]) -> Result<(), SpecError> {
             Source::Schedule(schedule) => Plan::parse(schedule).map(drop).map_err(|error| error.to_string()),
             _ => Ok(()),
         };
-        checked.map_err(|reason| SpecError { field: "triggers", reason: format!("{}: {reason}", trigger.name) })
+        checked
+            .map_err(|reason| SpecError { field: "triggers", reason: format!("{}: {reason}", trigger.name) })
     })
 }
 

@@ -45,8 +45,7 @@ mod tests {
     #[test]
     fn a_key_survives_its_record() {
         let name = |text| Name::new(text).unwrap();
-        let key =
-            TriggerKey { namespace: name("shop"), function: name("report"), trigger: name("nightly") };
+        let key = TriggerKey { namespace: name("shop"), function: name("report"), trigger: name("nightly") };
         let record = key.record("schedule");
         assert_eq!(record.as_str(), "schedule/shop/report/nightly");
         assert_eq!(TriggerKey::of_record(&record), Some(key));

@@ -8,6 +8,7 @@
 //! ```text
 //! key        names a trigger: namespace, function, trigger
 //! pause      an operator's pause of one trigger, whatever its kind; survives restarts
+//! describe   what a trigger watches, in words
 //! check      what a deploy is asked: is every trigger of this spec possible?
 //! schedule   the clock: slots, exactly once each
 //! ```
@@ -21,10 +22,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 pub mod check;
+mod describe;
 mod key;
 mod pause;
 pub mod schedule;
 
+pub use describe::describe;
 pub use key::TriggerKey;
 pub use pause::{Pause, Pauses};
 

@@ -75,7 +75,8 @@ impl Pauses {
         loop {
             let page = self.records.scan(&Key::new(&[KIND]), after.as_ref(), SCAN_LEN_MAX).await?;
             all.extend(
-                page.iter().filter_map(|record| Some((TriggerKey::of_record(&record.key)?, read(&record.value)))),
+                page.iter()
+                    .filter_map(|record| Some((TriggerKey::of_record(&record.key)?, read(&record.value)))),
             );
             match page.into_iter().last() {
                 Some(last) => after = Some(last.key),

@@ -24,6 +24,7 @@ mod platform;
 pub mod query;
 mod run;
 mod spec;
+mod trigger;
 mod version;
 
 pub use deploy::{BuildOverride, DeployEvent, DeployStage, DeployedFunction, Overrides};
@@ -38,4 +39,8 @@ pub use platform::{
 };
 pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};
 pub use spec::{BuildSpec, Class, FunctionSpec, Network};
+pub use trigger::{
+    ScheduleState, SlotReadiness, SlotRun, SlotSkip, TriggerInfo, TriggerPage, TriggerPause, UpcomingSlot,
+    UpcomingSlots,
+};
 pub use version::{FieldChange, FileChange, FileChangeKind, Version, VersionDiff, VersionList};

@@ -20,6 +20,7 @@ pub(crate) mod rollback;
 pub(crate) mod runs;
 pub(crate) mod simulate;
 pub(crate) mod top;
+pub(crate) mod triggers;
 pub(crate) mod up;
 pub(crate) mod versions;
 pub(crate) mod wasm_compile;

@@ -4,5 +4,6 @@ mod deploy;
 mod document;
 mod invoke;
 mod refusals;
+mod triggers;
 mod walk;
 mod world;

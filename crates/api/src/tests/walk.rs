@@ -19,7 +19,14 @@ struct Operation {
 impl Operation {
     /// The path with its parameters filled in.
     fn uri(&self) -> String {
-        let filled = [("{name}", "hello"), ("{version}", "1"), ("{alias}", "live"), ("{id}", "run-1")];
+        let filled = [
+            ("{name}", "hello"),
+            ("{function}", "hello"),
+            ("{trigger}", "tick"),
+            ("{version}", "1"),
+            ("{alias}", "live"),
+            ("{id}", "run-1"),
+        ];
         filled.iter().fold(self.path.clone(), |path, (parameter, value)| path.replace(parameter, value))
     }
 

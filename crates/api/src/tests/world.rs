@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alula_control::Control;
+use alula_control::{CheckTriggers, Control};
 use alula_invoke::later::{
     Acceptor, AcceptorParts, BoxFuture, Calls, Courier, CourierError, Delivery, NoTopics, Unobserved,
     WorkerParts,
 };
 use alula_invoke::{Invoker, OpenRun, RunSink};
-use alula_model::{Clock, InvocationId, Timestamp, VersionKey};
+use alula_model::trigger::Trigger;
+use alula_model::{Clock, InvocationId, SpecError, Timestamp, VersionKey};
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::FakeBackend;
@@ -19,6 +20,7 @@ use alula_store::{MemoryPackages, MemoryStore};
 use alula_telemetry::logs::{self, LogHandle, LogOptions};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunRecorder};
+use alula_trigger::schedule;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -103,6 +105,7 @@ impl World {
             backend: Arc::new(backend.clone()),
             launcher: launcher.clone(),
             languages: Arc::clone(&languages),
+            triggers: Arc::new(KnownTriggers),
             clock: Arc::clone(&clock),
         };
         let control = Control::open(alula_control::Options::new(dir.path()), parts).await.unwrap();
@@ -110,6 +113,7 @@ impl World {
         let sink = Arc::new(Recorder(recorder.clone()));
         let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink);
         let calls = calls(&control, &invoker, &clock);
+        let schedules = schedules(&control, &calls, &pool, &clock);
         let draining = CancellationToken::new();
         let mut options = Options {
             data_dir: dir.path().to_owned(),
@@ -127,6 +131,7 @@ impl World {
             control,
             invoker,
             calls,
+            schedules,
             pool,
             logs: logs.clone(),
             history,
@@ -221,6 +226,33 @@ fn calls(control: &Control, invoker: &Invoker, clock: &Arc<dyn Clock>) -> Calls 
     });
     tokio::spawn(worker.run(CancellationToken::new()));
     calls
+}
+
+/// Schedules over a memory of their own, running.
+fn schedules(control: &Control, calls: &Calls, pool: &Pool, clock: &Arc<dyn Clock>) -> schedule::Handle {
+    let (scheduler, schedules) = schedule::Service::new(
+        schedule::Options::default(),
+        schedule::Parts {
+            deployed: Arc::new(control.catalog().clone()),
+            records: Arc::new(MemoryStore::new()),
+            accept: Arc::new(calls.clone()),
+            pool: pool.clone(),
+            observe: Arc::new(schedule::Unobserved),
+            clock: Arc::clone(clock),
+        },
+    );
+    tokio::spawn(scheduler.run(CancellationToken::new()));
+    schedules
+}
+
+/// Checks triggers as the platform does.
+#[derive(Debug)]
+struct KnownTriggers;
+
+impl CheckTriggers for KnownTriggers {
+    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
+        alula_trigger::check::check(triggers)
+    }
 }
 
 /// Sends nothing.

@@ -215,3 +215,16 @@ async fn versions_differ_by_fields_and_files() {
     let missing = world.control.diff(&ns, &name("hello"), &Qualifier::Version(9), &Qualifier::Latest).await;
     assert_eq!(missing.unwrap_err().code, ErrorCode::VersionNotFound);
 }
+
+#[tokio::test]
+async fn a_trigger_that_cannot_be_watched_is_refused() {
+    let world = World::start().await;
+    let toml = |trigger: &str| {
+        let triggers = format!("[[triggers]]\nname = \"{trigger}\"\nkind = \"schedule\"\nevery = \"1h\"\n");
+        manifest("hello", &triggers)
+    };
+    let wrong = world.deploy(&[("alula.toml", &toml("tuesday")), ("main.toy", "one")]).await.unwrap_err();
+    assert_eq!(wrong.code, ErrorCode::InvalidSpec);
+    assert!(wrong.message.contains("tuesday: choose another day"), "{}", wrong.message);
+    world.deploy(&[("alula.toml", &toml("monday")), ("main.toy", "one")]).await.unwrap();
+}

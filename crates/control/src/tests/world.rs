@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use alula_model::{Clock, Fault, FunctionRef, Name, Timestamp};
+use alula_model::trigger::Trigger;
+use alula_model::{Clock, Fault, FunctionRef, Name, SpecError, Timestamp};
 use alula_runtime::VersionPlan;
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::FakeBackend;
@@ -16,7 +17,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::{Control, Deployed, DryRun, Options, Overrides, Parts, Progress, Upload};
+use crate::{CheckTriggers, Control, Deployed, DryRun, Options, Overrides, Parts, Progress, Upload};
 
 /// A language that needs nothing, whose dependencies are the lines of `deps.txt`.
 const TOY: &str = r#"
@@ -49,6 +50,19 @@ impl Clock for Ticking {
     }
 }
 
+/// Watches every trigger but those that are named `tuesday`.
+#[derive(Debug)]
+struct NoTuesdays;
+
+impl CheckTriggers for NoTuesdays {
+    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
+        let wrong = triggers.iter().find(|trigger| trigger.name.as_str() == "tuesday");
+        wrong.map_or(Ok(()), |_| {
+            Err(SpecError { field: "triggers", reason: "tuesday: choose another day".into() })
+        })
+    }
+}
+
 pub(super) struct World {
     pub(super) dir: TempDir,
     pub(super) control: Control,
@@ -72,6 +86,7 @@ impl World {
             backend: Arc::new(FakeBackend::default()),
             launcher: Arc::new(BareLauncher),
             languages: Arc::new(languages),
+            triggers: Arc::new(NoTuesdays),
             clock: Arc::new(Ticking::default()),
         };
         let mut options = Options::new(dir.path().join("data"));

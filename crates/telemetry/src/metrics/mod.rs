@@ -9,6 +9,7 @@
 
 mod function;
 mod names;
+mod schedules;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use prometheus_client::registry::Registry;
 
 use function::FunctionFamilies;
 pub use function::{FunctionMetrics, InFlight};
+pub use schedules::ScheduleMetrics;
 
 /// Functions with series of their own.
 pub const FUNCTIONS_MAX: usize = 1_000;
@@ -49,6 +51,7 @@ struct Shared {
     instances: Family<InstanceLabels, Gauge>,
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
+    schedules: ScheduleMetrics,
     render_size: AtomicU64,
 }
 
@@ -144,10 +147,20 @@ impl Metrics {
         register(&mut registry, names::INSTANCES, &instances);
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
+        let schedules = ScheduleMetrics::registered(&mut registry);
         let (registry, functions) = (Mutex::new(registry), RwLock::default());
         let render_size = AtomicU64::new(0);
-        let shared =
-            Shared { registry, families, functions, overflow, instances, connections, builds, render_size };
+        let shared = Shared {
+            registry,
+            families,
+            functions,
+            overflow,
+            instances,
+            connections,
+            builds,
+            schedules,
+            render_size,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -194,6 +207,12 @@ impl Metrics {
     #[must_use]
     pub fn builds(&self, outcome: BuildOutcome) -> Counter {
         self.shared.builds.get_or_create_owned(&BuildLabels { outcome: outcome.label() })
+    }
+
+    /// The handles of schedules.
+    #[must_use]
+    pub fn schedules(&self) -> ScheduleMetrics {
+        self.shared.schedules.clone()
     }
 
     /// Shows the log service's count of dropped lines. To be called once.

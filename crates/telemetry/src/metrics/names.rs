@@ -45,3 +45,17 @@ pub(super) const LOG_LINES_DROPPED: Description =
 /// No labels.
 pub(super) const RUNS_DROPPED: Description =
     ("alula_runs_dropped", "Run records that came faster than they could be stored");
+/// Labels: outcome (`admitted`, `missed`, `overlap`, `refused`). Slots that are skipped together count once.
+pub(super) const SCHEDULE_SLOTS: Description =
+    ("alula_schedule_slots", "Slots of schedules, by what became of them");
+/// No labels.
+pub(super) const SCHEDULE_LATENESS: Description =
+    ("alula_schedule_lateness_seconds", "Time from a slot to the durable call that it became");
+/// No labels.
+pub(super) const SCHEDULE_FAILURES: Description =
+    ("alula_schedule_failures", "Slots that could not be admitted at once and were tried again");
+/// No labels.
+pub(super) const SCHEDULE_NOT_READY: Description =
+    ("alula_schedule_not_ready", "Slots for which it was known ahead that no instance would be ready");
+/// No labels.
+pub(super) const SCHEDULES: Description = ("alula_schedules", "Schedules in force");

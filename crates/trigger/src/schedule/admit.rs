@@ -150,7 +150,12 @@ impl Admission {
 
     /// Somebody else was faster, or the call of this slot exists although the record does not say so: then the record is
     /// older than the queue, as after a restore from a backup, and the slot must not run again.
-    async fn after_conflict(&self, entry: &Entry, decision: &Decision, now: Timestamp) -> Result<End, String> {
+    async fn after_conflict(
+        &self,
+        entry: &Entry,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<End, String> {
         match self.read_again(&entry.declared).await? {
             End::Moved(stored) if stored.revision == entry.stored.revision => {
                 let Some(slot) = decision.slot else { return Ok(End::Moved(stored)) };

@@ -47,7 +47,12 @@ fn event(declared: &Declared, slot: Timestamp) -> Bytes {
         None => serde_json::to_vec(&SlotEvent {
             source: "schedule",
             trigger: declared.key.trigger.as_str(),
-            schedule: source.cron.as_deref().or(source.every.as_deref()).or(source.at.as_deref()).unwrap_or(""),
+            schedule: source
+                .cron
+                .as_deref()
+                .or(source.every.as_deref())
+                .or(source.at.as_deref())
+                .unwrap_or(""),
             time: rfc3339(slot),
             time_ms: slot.as_millis(),
         }),

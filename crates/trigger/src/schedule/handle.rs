@@ -15,7 +15,6 @@ use super::table::{Entry, Next, Table};
 use super::{Options, Readiness, event};
 use crate::{Pause, Pauses, TriggerKey};
 
-
 /// Decisions that are made anew after somebody else has changed the same record.
 const RESUME_ATTEMPTS: usize = 8;
 
@@ -133,6 +132,12 @@ impl Handle {
         self.shared.table().len()
     }
 
+    /// The pauses of triggers of all kinds.
+    #[must_use]
+    pub fn pauses(&self) -> &Pauses {
+        &self.shared.pauses
+    }
+
     /// One schedule.
     #[must_use]
     pub fn get(&self, key: &TriggerKey) -> Option<ScheduleView> {
@@ -160,7 +165,9 @@ impl Handle {
             earliest(table.entries().filter(fires), limit)
         };
         // Slots that have come and are on their way are not to come.
-        let first = |entry: &Entry, plan: &Plan| entry.stored.state.next.filter(|next| *next > now).or(plan.next(now));
+        let first = |entry: &Entry, plan: &Plan| {
+            entry.stored.state.next.filter(|next| *next > now).or(plan.next(now))
+        };
         let mut plans = Vec::new();
         let mut heads = BinaryHeap::new();
         for entry in &entries {
@@ -244,7 +251,11 @@ fn view(entry: &Entry) -> ScheduleView {
         key: entry.declared.key.clone(),
         description,
         next: state.next,
-        last_run: state.admitted.as_ref().map(|run| RunInfo { slot: run.slot, at: run.at, id: run.id.clone() }),
+        last_run: state.admitted.as_ref().map(|run| RunInfo {
+            slot: run.slot,
+            at: run.at,
+            id: run.id.clone(),
+        }),
         last_skip: state.skipped.as_ref().map(|skip| SkipInfo {
             first: skip.first,
             last: skip.last,

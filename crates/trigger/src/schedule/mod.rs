@@ -22,6 +22,7 @@
 //! Deliberately absent: running the calls and what becomes of them (the queue's worker).
 
 mod admit;
+mod calls;
 mod cron;
 mod deployed;
 mod event;

@@ -112,11 +112,10 @@ mod tests {
         assert_eq!(latest.slot, Some(at("2026-03-04T03:00:00Z")));
         assert_eq!((latest.skipped, latest.next), (Some((next, at("2026-03-03T03:00:00Z"))), tomorrow));
         let skip = decided(Missed::Skip);
-        assert_eq!(skip, Decision {
-            skipped: Some((next, at("2026-03-04T03:00:00Z"))),
-            slot: None,
-            next: tomorrow
-        });
+        assert_eq!(
+            skip,
+            Decision { skipped: Some((next, at("2026-03-04T03:00:00Z"))), slot: None, next: tomorrow }
+        );
     }
 
     #[test]

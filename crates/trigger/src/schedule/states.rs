@@ -113,7 +113,8 @@ fn rule(declared: &Declared) -> String {
         return "off".to_owned();
     }
     let parts = [("cron", cron), ("every", every), ("at", at), ("zone", zone)];
-    let stated = parts.into_iter().filter_map(|(name, part)| part.as_ref().map(|part| format!("{name} {part}")));
+    let stated =
+        parts.into_iter().filter_map(|(name, part)| part.as_ref().map(|part| format!("{name} {part}")));
     stated.collect::<Vec<_>>().join(", ")
 }
 
@@ -171,11 +172,15 @@ impl States {
                 .fold(Batch::default(), |batch, (key, state, read)| Self::put(batch, key, state, *read));
             match self.commit(batch).await {
                 Ok(revision) => written.extend(
-                    chunk.iter().map(|(key, state, _)| (key.clone(), Stored { state: state.clone(), revision })),
+                    chunk
+                        .iter()
+                        .map(|(key, state, _)| (key.clone(), Stored { state: state.clone(), revision })),
                 ),
                 Err(alula_store::Error::Conflict { .. }) => {
                     for (key, state, read) in chunk {
-                        written.extend(self.begin_one(key, state, *read).await?.map(|stored| (key.clone(), stored)));
+                        written.extend(
+                            self.begin_one(key, state, *read).await?.map(|stored| (key.clone(), stored)),
+                        );
                     }
                 }
                 Err(error) => return Err(error),

@@ -17,7 +17,11 @@ type Known = (HashMap<TriggerKey, Stored>, HashMap<TriggerKey, Pause>);
 
 /// Makes the table what `declared` says. Where the store fails in the middle, what was done stands and the rest is done
 /// by the next call. No admission may be on its way meanwhile.
-pub(super) async fn sync(shared: &Shared, declared: Vec<Declared>, is_first: bool) -> alula_store::Result<()> {
+pub(super) async fn sync(
+    shared: &Shared,
+    declared: Vec<Declared>,
+    is_first: bool,
+) -> alula_store::Result<()> {
     let (fresh, mut gone) = compare(shared, declared);
     let known = match is_first || fresh.len() > READ_SINGLY_MAX {
         true => read_all(shared).await?,
@@ -74,7 +78,9 @@ async fn take_in(shared: &Shared, fresh: Vec<Declared>, known: Known) -> alula_s
         .iter()
         .filter_map(|declared| match stored.get(&declared.key) {
             Some(record) if record.state.is_of(declared) || record.state.since > declared.since => None,
-            record => Some((declared.key.clone(), State::anew(declared), record.map(|record| record.revision))),
+            record => {
+                Some((declared.key.clone(), State::anew(declared), record.map(|record| record.revision)))
+            }
         })
         .collect();
     stored.extend(shared.states.begin(begun).await?);

@@ -89,10 +89,15 @@ impl Table {
     }
 
     /// Adds a schedule, or replaces what is known of it.
-    pub(super) fn put(&mut self, declared: Declared, stored: Stored, pause: Option<Pause>, look_ahead_ms: i64) {
+    pub(super) fn put(
+        &mut self,
+        declared: Declared,
+        stored: Stored,
+        pause: Option<Pause>,
+        look_ahead_ms: i64,
+    ) {
         let key = Arc::new(declared.key.clone());
-        let entry =
-            Entry { declared, stored, pause, readiness: Readiness::Unknown, problem: None, turn: 0 };
+        let entry = Entry { declared, stored, pause, readiness: Readiness::Unknown, problem: None, turn: 0 };
         self.entries.insert(Arc::clone(&key), entry);
         self.arm(&key, Next::Slot, look_ahead_ms);
     }
@@ -137,10 +142,12 @@ impl Table {
     pub(super) fn arm(&mut self, key: &TriggerKey, next: Next, look_ahead_ms: i64) {
         self.last_turn += 1;
         let turn = self.last_turn;
-        let Some((key, entry)) = self.entries.get_key_value(key).map(|(key, entry)| (Arc::clone(key), entry)) else {
+        let Some((key, entry)) = self.entries.get_key_value(key).map(|(key, entry)| (Arc::clone(key), entry))
+        else {
             return;
         };
-        let mut wake = |at, purpose| self.wakes.push(Reverse(Wake { at, turn, purpose, key: Arc::clone(&key) }));
+        let mut wake =
+            |at, purpose| self.wakes.push(Reverse(Wake { at, turn, purpose, key: Arc::clone(&key) }));
         match (next, entry.stored.state.next) {
             (Next::At(at), _) => wake(at, Purpose::Fire),
             (Next::Slot, Some(slot)) => {

@@ -138,6 +138,10 @@ impl Records for Store {
         self.inner.scan(prefix, after, limit)
     }
 
+    fn expire(&self, now: Timestamp, limit: usize) -> StoreFuture<'_, alula_store::Result<u64>> {
+        self.inner.expire(now, limit)
+    }
+
     fn commit(&self, batch: Batch) -> StoreFuture<'_, alula_store::Result<Committed>> {
         let lost = || alula_store::Error::Unavailable { detail: "gone".to_owned() };
         Box::pin(async move {
@@ -249,9 +253,8 @@ impl World {
 
     /// Messages in the queue: what really was accepted.
     pub(super) async fn messages(&self) -> u64 {
-        use alula_store::Queue as _;
-        let stats = self.store.inner.stats(Timestamp(i64::MAX)).await.unwrap();
-        stats.iter().map(|lane| lane.available).sum()
+        use alula_store::QueueCounts as _;
+        self.store.inner.totals(Timestamp(i64::MAX)).await.unwrap().accepted
     }
 }
 
