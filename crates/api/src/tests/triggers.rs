@@ -5,13 +5,20 @@ use serde_json::{Value, json};
 
 use super::world::World;
 
-/// Deploys `hello` with these triggers.
-async fn deploy(world: &World, triggers: &Value) -> super::world::Reply {
-    let overrides = json!({ "triggers": triggers }).to_string();
-    let overrides: String = overrides.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let uri = format!("/v1/deploy?file=hello.sh&overrides={overrides}");
-    world.ask("POST", &uri, "#!/bin/sh\necho hello\n").await
+/// Deploys `hello` with these triggers, tables of TOML.
+async fn deploy(world: &World, triggers: &str) -> super::world::Reply {
+    let manifest = format!("name = \"hello\"\nruntime = \"exec\"\ncommand = [\"./hello.sh\"]\n{triggers}");
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in [("alula.toml", manifest.as_str()), ("hello.sh", "#!/bin/sh\necho hello\n")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        archive.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    world.ask("POST", "/v1/deploy", archive.into_inner().unwrap()).await
 }
+
+const TICK: &str = "[[triggers]]\nname = \"tick\"\nkind = \"schedule\"\nevery = \"90s\"\n";
 
 /// Asks until the scheduler has taken in what was deployed.
 async fn slots(world: &World, uri: &str) -> Value {
@@ -27,12 +34,18 @@ async fn slots(world: &World, uri: &str) -> Value {
 #[tokio::test]
 async fn triggers_are_listed_told_paused_and_resumed() {
     let world = World::new().await;
-    let triggers = json!([
-        { "name": "tick", "kind": "schedule", "every": "90s" },
-        { "name": "orders", "kind": "topic", "topic": "orders" },
-        { "name": "nightly", "kind": "schedule", "cron": "0 3 * * *", "zone": "Europe/Berlin" },
-    ]);
-    let reply = deploy(&world, &triggers).await;
+    let others = r#"
+        [[triggers]]
+        name = "orders"
+        kind = "topic"
+        topic = "orders"
+        [[triggers]]
+        name = "nightly"
+        kind = "schedule"
+        cron = "0 3 * * *"
+        zone = "Europe/Berlin"
+    "#;
+    let reply = deploy(&world, &format!("{TICK}{others}")).await;
     assert_eq!(reply.lines().last().unwrap()["event"], "deployed", "{:?}", reply.lines());
     let next = slots(&world, "/v1/triggers/next?limit=2").await;
     assert_eq!(next["slots"].as_array().unwrap().len(), 2);
@@ -44,7 +57,7 @@ async fn triggers_are_listed_told_paused_and_resumed() {
     assert_eq!(names, ["nightly", "orders", "tick"]);
     assert_eq!(list["triggers"][0]["watches"], "at 03:00, Europe/Berlin");
     assert_eq!(list["triggers"][1]["watches"], "topic orders");
-    assert_eq!(list["triggers"][2]["schedule"]["readiness"], "unknown");
+    assert_eq!(list["triggers"][0]["schedule"]["readiness"], "unknown");
     let page = world.get("/v1/triggers?limit=2").await.json();
     assert_eq!(page["next"], "hello/orders");
     let page = world.get("/v1/triggers?limit=2&cursor=hello/orders").await.json();
@@ -66,7 +79,7 @@ async fn triggers_are_listed_told_paused_and_resumed() {
 #[tokio::test]
 async fn a_schedule_that_cannot_be_is_refused_when_it_is_deployed() {
     let world = World::new().await;
-    let reply = deploy(&world, &json!([{ "name": "tick", "kind": "schedule", "cron": "0 0 31 2 *" }])).await;
+    let reply = deploy(&world, &TICK.replace("every = \"90s\"", "cron = \"0 0 31 2 *\"")).await;
     let event = reply.lines().into_iter().last().unwrap();
     assert_eq!(event["event"], "failed", "{event}");
     let text = event.to_string();
@@ -80,7 +93,7 @@ async fn a_schedule_that_cannot_be_is_refused_when_it_is_deployed() {
 #[tokio::test]
 async fn what_is_not_there_is_said() {
     let world = World::new().await;
-    deploy(&world, &json!([{ "name": "tick", "kind": "schedule", "every": "90s" }])).await;
+    deploy(&world, TICK).await;
     let pause = async |uri: &str| world.ask("POST", uri, Body::empty()).await.error();
     let (status, code, message) = pause("/v1/triggers/hello/tock/pause").await;
     assert_eq!((status, code.as_str()), (404, "not_found"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alula_model::trigger::Overlap;
-use alula_model::{ErrorCode, Fault, Timestamp};
+use alula_model::{Clock, ErrorCode, Fault, Timestamp};
 use alula_store::{Batch, Error as StoreError};
 
 use super::plan::Plan;
@@ -20,6 +20,7 @@ pub(super) struct Admission {
     pub(super) pauses: Pauses,
     pub(super) accept: Arc<dyn Accept>,
     pub(super) observe: Arc<dyn Observe>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) missed_after_ms: i64,
 }
 
@@ -107,7 +108,7 @@ impl Admission {
         };
         let stored = self.commit(entry, prepared.batch, state).await?;
         (prepared.committed)();
-        self.observe.admitted(now.millis_since(slot));
+        self.observe.admitted(self.clock.now().millis_since(slot));
         Ok(stored)
     }
 

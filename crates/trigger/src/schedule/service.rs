@@ -68,6 +68,7 @@ impl Service {
             pauses: pauses.clone(),
             accept,
             observe: Arc::clone(&observe),
+            clock: Arc::clone(&clock),
             missed_after_ms: options.missed_after_ms,
         };
         let places = Arc::new(Semaphore::new(options.look_ahead_max));
