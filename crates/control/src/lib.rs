@@ -27,7 +27,7 @@ mod options;
 mod upload;
 
 pub use catalog::{Catalog, FunctionEntry, PublishedVersion, RouteMatch, Snapshot};
-pub use control::{CheckTriggers, Control, Parts};
+pub use control::{AnyTriggers, CheckTriggers, Control, Parts};
 pub use diff::{FieldChange, FileChange, FileChangeKind, VersionDiff};
 pub use garbage::Collected;
 pub use options::Options;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alula_control::{Control, DryRun, Options, Overrides, Parts, Upload};
+use alula_control::{AnyTriggers, Control, DryRun, Options, Overrides, Parts, Upload};
 use alula_invoke::{Invocation, Invoker, OpenRun, RunSink};
 use alula_model::{
     Clock, ErrorCode, Fault, InvocationId, Name, Run, RunStatus, Tier, Timestamp, TriggerKind, VersionKey,
@@ -61,6 +61,7 @@ impl World {
             backend: Arc::new(backend.clone()),
             launcher: Arc::new(BareLauncher),
             languages: Arc::new(languages(folder.path())),
+            triggers: Arc::new(AnyTriggers),
             clock: Arc::clone(&clock),
         };
         let control = Control::open(Options::new(folder.path()), parts).await.unwrap();

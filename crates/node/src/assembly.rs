@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::histories::Histories;
 use crate::later;
 use crate::limits;
+use crate::sources::Sources;
 use crate::token::AdminToken;
 use crate::triggers::{self, KnownTriggers};
 use crate::up::Error;
@@ -61,7 +62,7 @@ pub(crate) struct Platform {
     pub(crate) languages: Arc<Languages>,
     pub(crate) stems: Stems,
     pub(crate) queue_worker: alula_invoke::later::Service,
-    pub(crate) scheduler: alula_trigger::schedule::Service,
+    pub(crate) sources: Sources,
     pub(crate) log_service: LogService,
     pub(crate) run_service: RunService,
     pub(crate) metrics: Metrics,
@@ -69,118 +70,161 @@ pub(crate) struct Platform {
 }
 
 /// The parts that log lines and runs go to.
-struct Telemetry {
+pub(crate) struct Telemetry {
     log_service: LogService,
     logs: LogHandle,
     run_service: RunService,
     recorder: runs::RunRecorder,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
 }
 
 /// Makes everything.
 pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
-    let Prepared { config, data_dir, languages, spawner, token, data_plane, build_env, build_tools, program } =
-        prepared;
-    let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
-    let store = open_store(&data_dir)?;
-    let telemetry = telemetry(&config, &data_dir, &store, &clock);
-    let policy = egress_policy(&config)?;
-    let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
-    let (spawner, launcher): (_, Arc<dyn Launcher>) = (sandbox.watch(), Arc::new(sandbox));
-    let stems = Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone());
-    let processes = ProcessBackend {
-        launcher: Arc::clone(&launcher),
-        languages: Arc::clone(&languages),
-        log: Arc::new(telemetry.logs.clone()),
-        clock: Arc::clone(&clock),
-        buffers: Buffers::new(config.sandbox.buffer_bytes_max),
-        socket_body_bytes_max: config.sandbox.socket_body_bytes_max,
-        stems: stems.clone(),
-    };
-    let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
-    let options = alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
-    let control = open_control(options, &data_dir, store.clone(), &backends).await?;
-    let unpacking = UnpackFirst { control: control.clone(), inner: backends };
-    let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
-    let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
-    let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
+    let core = Core::assemble(prepared).await?;
+    let (calls, queue_worker) = later::assemble(&core)?;
+    let mut sources = Sources::default();
+    let schedules = triggers::schedules(&core, &calls, &mut sources);
+    let gateway = gateway_parts(&core, &calls);
     let draining = CancellationToken::new();
-    let (calls, queue_worker) = later::assemble(later::Base {
-        options: config.asynchronous.clone(),
-        data_dir: &data_dir,
-        store: store.clone(),
-        catalog: control.catalog().clone(),
-        invoker: invoker.clone(),
-        clock: Arc::clone(&clock),
-        policy,
-        data_plane: data_plane.clone(),
-    })?;
-    let (scheduler, schedules) = triggers::assemble(triggers::Base {
-        store: store.clone(),
-        catalog: control.catalog().clone(),
-        calls: calls.clone(),
-        pool: pool.clone(),
-        metrics: &telemetry.metrics,
-        clock: Arc::clone(&clock),
-    });
-    let gateway = gateway_parts(&invoker, &calls, &control, &clock, &telemetry.metrics);
-    let api = Api::new(
-        api_options(&config, &data_dir, &clock),
-        alula_api::Parts {
-            control: control.clone(),
-            invoker,
-            calls,
-            schedules,
-            pool: pool.clone(),
-            logs: telemetry.logs,
-            history: store,
-            recorder: telemetry.recorder,
-            languages: Arc::clone(&languages),
-            launcher: Arc::clone(&launcher),
-            metrics: telemetry.metrics.clone(),
-            clock,
-            ids: Arc::new(invocation_id),
-            tokens: Tokens::default().with("admin", Tokens::digest_of(&token.text)),
-            draining: draining.clone(),
-        },
-    );
+    let api = alula_api::Parts {
+        control: core.control.clone(),
+        invoker: core.invoker,
+        calls,
+        schedules,
+        pool: core.pool.clone(),
+        logs: core.telemetry.logs,
+        history: core.store,
+        recorder: core.telemetry.recorder,
+        languages: Arc::clone(&core.languages),
+        launcher: Arc::clone(&core.launcher),
+        metrics: core.telemetry.metrics.clone(),
+        clock: Arc::clone(&core.clock),
+        ids: Arc::new(invocation_id),
+        tokens: Tokens::default().with("admin", Tokens::digest_of(&core.token.text)),
+        draining: draining.clone(),
+    };
     Ok(Platform {
-        config,
-        token,
-        data_plane,
         gateway,
-        api,
-        histories: Histories::load_into(&pool, &data_dir),
-        pool,
-        control,
-        launcher,
-        spawner,
-        languages,
-        stems,
+        api: Api::new(api_options(&core.config, &core.data_dir, &core.clock), api),
+        histories: Histories::load_into(&core.pool, &core.data_dir),
+        config: core.config,
+        token: core.token,
+        data_plane: core.data_plane,
+        pool: core.pool,
+        control: core.control,
+        launcher: core.launcher,
+        spawner: core.spawner,
+        languages: core.languages,
+        stems: core.stems,
         queue_worker,
-        scheduler,
-        log_service: telemetry.log_service,
-        run_service: telemetry.run_service,
-        metrics: telemetry.metrics,
+        sources,
+        log_service: core.telemetry.log_service,
+        run_service: core.telemetry.run_service,
+        metrics: core.telemetry.metrics,
         draining,
     })
 }
 
-/// What the public data plane works with.
-fn gateway_parts(
-    invoker: &Invoker,
-    calls: &Calls,
-    control: &Control,
+/// What the edges stand on: everything between the store and the invoker.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) data_dir: DataDir,
+    pub(crate) token: AdminToken,
+    /// The runtime that serves calls.
+    pub(crate) data_plane: tokio::runtime::Handle,
+    pub(crate) clock: Arc<dyn alula_model::Clock>,
+    pub(crate) store: Arc<SqliteStore>,
+    /// What functions, and the platform in their name, may reach.
+    pub(crate) policy: EgressPolicy,
+    pub(crate) control: Control,
+    pub(crate) pool: Pool,
+    pub(crate) invoker: Invoker,
+    pub(crate) telemetry: Telemetry,
+    launcher: Arc<dyn Launcher>,
+    spawner: SpawnerWatch,
+    languages: Arc<Languages>,
+    stems: Stems,
+}
+
+impl Core {
+    async fn assemble(prepared: Prepared) -> Result<Self, Error> {
+        let Prepared {
+            config,
+            data_dir,
+            languages,
+            spawner,
+            token,
+            data_plane,
+            build_env,
+            build_tools,
+            program,
+        } = prepared;
+        let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
+        let store = open_store(&data_dir)?;
+        let telemetry = telemetry(&config, &data_dir, &store, &clock);
+        let policy = egress_policy(&config)?;
+        let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
+        let (spawner, launcher): (_, Arc<dyn Launcher>) = (sandbox.watch(), Arc::new(sandbox));
+        let stems = Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone());
+        let log = Arc::new(telemetry.logs.clone());
+        let processes = process_backend(&config, &launcher, &languages, log, &clock, stems.clone());
+        let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
+        let options =
+            alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
+        let control = open_control(options, &data_dir, store.clone(), &backends).await?;
+        let unpacking = UnpackFirst { control: control.clone(), inner: backends };
+        let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
+        let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
+        let invoker =
+            Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
+        Ok(Self {
+            config,
+            data_dir,
+            token,
+            data_plane,
+            clock,
+            store,
+            policy,
+            control,
+            pool,
+            invoker,
+            telemetry,
+            launcher,
+            spawner,
+            languages,
+            stems,
+        })
+    }
+}
+
+fn process_backend(
+    config: &Config,
+    launcher: &Arc<dyn Launcher>,
+    languages: &Arc<Languages>,
+    log: Arc<LogHandle>,
     clock: &Arc<dyn alula_model::Clock>,
-    metrics: &Metrics,
-) -> alula_gateway::Parts<Invoker, Catalog> {
-    alula_gateway::Parts {
-        invoke: invoker.clone(),
-        later: Arc::new(calls.acceptor().clone()),
-        routes: control.catalog().clone(),
+    stems: Stems,
+) -> ProcessBackend {
+    ProcessBackend {
+        launcher: Arc::clone(launcher),
+        languages: Arc::clone(languages),
+        log,
         clock: Arc::clone(clock),
+        buffers: Buffers::new(config.sandbox.buffer_bytes_max),
+        socket_body_bytes_max: config.sandbox.socket_body_bytes_max,
+        stems,
+    }
+}
+
+/// What the public data plane works with.
+fn gateway_parts(core: &Core, calls: &Calls) -> alula_gateway::Parts<Invoker, Catalog> {
+    alula_gateway::Parts {
+        invoke: core.invoker.clone(),
+        later: Arc::new(calls.acceptor().clone()),
+        routes: core.control.catalog().clone(),
+        clock: Arc::clone(&core.clock),
         random: Arc::new(random),
-        observe: Arc::new(GatewayMetrics(metrics.clone())),
+        observe: Arc::new(GatewayMetrics(core.telemetry.metrics.clone())),
     }
 }
 

@@ -22,6 +22,7 @@ mod later;
 mod limits;
 mod machine;
 mod serve;
+mod sources;
 mod token;
 mod triggers;
 mod up;

@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use alula_control::Catalog;
+use alula_invoke::Invoker;
 use alula_model::{Qualifier, VersionKey};
 use alula_runtime::Stems;
 use alula_runtime::language::{Home, Languages};
@@ -56,17 +58,11 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let showing = tokio::spawn(show_instances(platform.pool.clone(), platform.metrics));
     let remembering = tokio::spawn(platform.histories.clone().run(platform.pool.clone()));
     let collecting = tokio::spawn(collect_garbage(platform.control.clone(), platform.pool.clone()));
+    let sources = platform.sources.start(&stop);
     let worker = tokio::spawn(platform.queue_worker.run(stop.clone()));
-    let scheduler = tokio::spawn(platform.scheduler.run(stop.clone()));
     let gateway = alula_gateway::Service::new(platform.config.gateway.clone(), platform.gateway)
         .map_err(Error::component("the gateway cannot be set up"))?;
-    let gateway = {
-        let stop = stop.clone();
-        platform.data_plane.spawn(async move {
-            let listener = data_plane_listener.into_tokio()?;
-            gateway.run(listener, stop).await.map_err(Error::component("the gateway ended"))
-        })
-    };
+    let gateway = platform.data_plane.spawn(serve_calls(gateway, data_plane_listener, stop.clone()));
     let router = platform.api.router();
     let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
     let forgetting = tokio::spawn(forget_start());
@@ -86,7 +82,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let drained = async {
         drop(gateway.await);
         tracing::debug!("the data plane is closed");
-        drop(scheduler.await);
+        sources.join_all().await;
         drop(worker.await);
         tracing::debug!("what ran from the queue has ended");
         drop(control.await);
@@ -112,6 +108,13 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     drop(logs.await);
     tracing::info!("stopped");
     end
+}
+
+type Gateway = alula_gateway::Service<Invoker, Catalog>;
+
+async fn serve_calls(gateway: Gateway, listener: Listener, stop: CancellationToken) -> Result<(), Error> {
+    let listener = listener.into_tokio()?;
+    gateway.run(listener, stop).await.map_err(Error::component("the gateway ended"))
 }
 
 /// Holds the floors of the versions that have a name, and lets go of instances that nothing can reach any more, now and whenever

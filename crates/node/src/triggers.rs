@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use alula_control::{Catalog, CheckTriggers};
+use alula_control::CheckTriggers;
 use alula_invoke::later::Calls;
+use alula_model::SpecError;
 use alula_model::trigger::Trigger;
-use alula_model::{Clock, SpecError};
-use alula_pool::Pool;
-use alula_store::SqliteStore;
-use alula_telemetry::metrics::{Metrics, ScheduleMetrics};
+use alula_telemetry::metrics::ScheduleMetrics;
 use alula_trigger::schedule::{self, Handle, Observe, Service};
+
+use crate::assembly::Core;
+use crate::sources::Sources;
 
 /// The triggers that this program can watch.
 #[derive(Debug)]
@@ -21,27 +22,19 @@ impl CheckTriggers for KnownTriggers {
     }
 }
 
-/// What schedules are made from.
-pub(crate) struct Base<'a> {
-    pub(crate) store: Arc<SqliteStore>,
-    pub(crate) catalog: Catalog,
-    pub(crate) calls: Calls,
-    pub(crate) pool: Pool,
-    pub(crate) metrics: &'a Metrics,
-    pub(crate) clock: Arc<dyn Clock>,
-}
-
 /// Makes the scheduler.
-pub(crate) fn assemble(base: Base<'_>) -> (Service, Handle) {
+pub(crate) fn schedules(core: &Core, calls: &Calls, sources: &mut Sources) -> Handle {
     let parts = schedule::Parts {
-        deployed: Arc::new(base.catalog),
-        records: base.store,
-        accept: Arc::new(base.calls),
-        pool: base.pool,
-        observe: Arc::new(SlotMetrics(base.metrics.schedules())),
-        clock: base.clock,
+        deployed: Arc::new(core.control.catalog().clone()),
+        records: core.store.clone(),
+        accept: Arc::new(calls.clone()),
+        pool: core.pool.clone(),
+        observe: Arc::new(SlotMetrics(core.telemetry.metrics.schedules())),
+        clock: Arc::clone(&core.clock),
     };
-    Service::new(schedule::Options::default(), parts)
+    let (service, schedules) = Service::new(schedule::Options::default(), parts);
+    sources.add(|stop| service.run(stop));
+    schedules
 }
 
 /// Counts slots.

@@ -79,7 +79,7 @@ fn long_functions(path: &Path, text: &str) -> Vec<Finding> {
         let indent = line.len() - line.trim_start().len();
         let words = line.trim_start();
         let is_function = words.starts_with("fn ") || words.contains(" fn ") && !words.starts_with("//");
-        if !is_function || words.ends_with(';') {
+        if !is_function || !has_body(&lines[start..]) {
             continue;
         }
         let end = format!("{}}}", " ".repeat(indent));
@@ -93,6 +93,12 @@ fn long_functions(path: &Path, text: &str) -> Vec<Finding> {
     findings
 }
 
+/// Whether what begins with the first of `lines` is more than a declaration, which a semicolon ends before any brace.
+fn has_body(lines: &[&str]) -> bool {
+    let end = lines.iter().find(|line| line.ends_with(['{', '}', ';']));
+    end.is_some_and(|line| !line.ends_with(';'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +108,8 @@ mod tests {
         let check = |text: &str| super::check(Path::new("crates/model/src/x.rs"), text).len();
         assert_eq!(check("//! Fine.\nfn f() {}\n"), 0);
         assert_eq!(check("fn f() {}\n"), 1, "no opening");
+        let methods = "    fn f(\n        &self,\n    );\n".repeat(40);
+        assert_eq!(check(&format!("//! Many.\ntrait T {{\n{methods}}}\n")), 0, "declarations have no length");
         assert_eq!(check(&format!("//! Long.\n{}", "// line\n".repeat(FILE_LINES_MAX))), 1);
         assert_eq!(
             check(&format!("//! Long.\nfn f() {{\n{}}}\n", "    g();\n".repeat(FUNCTION_LINES_MAX))),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alula_control::{Control, DryRun, Overrides, Parts, Upload};
+use alula_control::{AnyTriggers, Control, DryRun, Overrides, Parts, Upload};
 use alula_invoke::later::{
     Acceptor, AcceptorParts, Call, CallState, Calls, Courier, CourierError, Deferred, Delivery, NoTopics,
     Options, Outcome, Unobserved, WorkerParts,
@@ -96,6 +96,7 @@ impl World {
             backend: Arc::new(backend.clone()),
             launcher: Arc::new(BareLauncher),
             languages: Arc::new(languages(folder.path())),
+            triggers: Arc::new(AnyTriggers),
             clock: clock.clone(),
         };
         let control = Control::open(alula_control::Options::new(folder.path()), parts).await.unwrap();
