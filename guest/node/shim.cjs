@@ -8,8 +8,8 @@ const net = require("net");
 const path = require("path");
 
 const PROTOCOL_VERSION = 1;
-const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8, WARM = 9;
-const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88, WARMED = 0x89;
+const INIT = 1, INVOKE = 2, DATA = 3, CREDIT = 4, CANCEL = 5, PING = 6, SHUTDOWN = 7, TAKE_BACK = 8, WARM = 9, REST = 10;
+const READY = 0x81, FAIL = 0x84, PONG = 0x86, BYE = 0x87, LOG = 0x88, WARMED = 0x89, RESTED = 0x8a;
 const MORE = 1, END = 2, ARENA = 0x04, WAITING = 0x08, AHEAD = 0x10, SKIPPABLE = 0x80;
 const FAIL_HANDLER = 1, FAIL_INIT = 3, FAIL_CANCELLED = 4, FAIL_NOT_BEGUN = 7;
 const DEBUG = 0, INFO = 1, WARN = 2, ERROR = 3;
@@ -270,6 +270,18 @@ function choose(exported, name, text) {
   throw new Error(`${text} names no function and no object with a fetch function; exported are: ${Object.keys(exported).join(", ") || "nothing"}`);
 }
 
+let collector = null;
+
+// A whole collection. Node gives no access to it without a flag, and the flag holds for contexts that are made after it.
+function collectGarbage() {
+  if (!collector) {
+    require("v8").setFlagsFromString("--expose-gc");
+    collector = require("vm").runInNewContext("gc");
+    require("v8").setFlagsFromString("--no-expose-gc");
+  }
+  collector();
+}
+
 // Puts the body of a call together that came in several frames.
 class Gatherer {
   constructor() {
@@ -336,6 +348,9 @@ class Shim {
         break;
       case WARM:
         this.getWarm();
+        break;
+      case REST:
+        this.rest();
         break;
       case SHUTDOWN:
         this.shutdownGrace = aux;
@@ -414,6 +429,12 @@ class Shim {
   async getWarm() {
     await require("./warm.cjs")();
     this.link.send(frame(WARMED, 0, 0, 0, null, EMPTY));
+  }
+
+  // Gives memory back before this process stands still for a while.
+  rest() {
+    if (!this.running.size) collectGarbage();
+    this.link.send(frame(RESTED, 0, 0, 0, null, EMPTY));
   }
 
   startFailed(error) {

@@ -13,7 +13,8 @@ use Time::HiRes ();
 use constant {
     PROTOCOL_VERSION => 1,
     INITIALISE => 0x01, INVOKE => 0x02, DATA => 0x03, CREDIT => 0x04, CANCEL => 0x05, PING => 0x06, SHUTDOWN => 0x07,
-    READY => 0x81, REPLY => 0x82, RESULT => 0x83, FAIL => 0x84, PONG => 0x86, BYE => 0x87, LOG => 0x88,
+    REST => 0x0a,
+    READY => 0x81, REPLY => 0x82, RESULT => 0x83, FAIL => 0x84, PONG => 0x86, BYE => 0x87, LOG => 0x88, RESTED => 0x8a,
     MORE => 0x01, END_OF_BODY => 0x02, EVENT => 0x20, SKIPPABLE => 0x80,
     FAIL_HANDLER => 1, FAIL_BAD_RESULT => 2, FAIL_INIT => 3, FAIL_TOO_LARGE => 6,
     INFO => 1, ERROR => 3, STDOUT_STREAM => 1, STDERR_STREAM => 2,
@@ -241,6 +242,9 @@ sub serve {
             $call = 0;
         } elsif ($kind == PING) {
             send_frame(PONG, 0, 0, 0, '', '');
+        } elsif ($kind == REST) {
+            # Perl frees what nothing refers to as it goes, so there is nothing to be done first.
+            send_frame(RESTED, 0, 0, 0, '', '');
         } elsif ($kind == SHUTDOWN) {
             send_frame(BYE, 0, 0, 0, '', '');
             exit 0;

@@ -25,6 +25,7 @@ pub mod language;
 mod log_sink;
 mod plan;
 mod process;
+mod tool;
 mod turn;
 
 pub use backend::{Ahead, Backend, Bred, Instance, Started, StopGrace, Usage, Zygote};
@@ -42,6 +43,7 @@ pub use process::{
     FLOOD_PAUSE, Lines, Output, ProcessBackend, StemOptions, Stems, build_without_processes, check_command,
     validate_environment,
 };
+pub use tool::{Tool, ToolEnd, ToolRun, no_input};
 pub use turn::next_turn;
 
 /// A boxed future that may cross threads: what the object-safe ports return.

@@ -34,6 +34,7 @@ fn request() -> Request {
         body: RequestBody::Whole("{\"n\":1}".into()),
         deadline: Some(Instant::now() + Duration::from_secs(10)),
         log_id: 0,
+        call: alula_script::CallInfo::default(),
     }
 }
 

@@ -6,8 +6,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rquickjs::context::intrinsic as part;
 use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime, TypedArray};
+use tokio::time::Instant;
 
 use crate::loader::load_module;
+use crate::message::CallInfo;
 use crate::natives;
 use crate::shared::Shared;
 
@@ -36,6 +38,24 @@ pub(crate) fn install(ctx: &Ctx<'_>, bytecode: &[u8], shared: &Rc<Shared>) -> rq
         shared.options.env.iter().map(|(name, value)| vec![name.as_str(), value.as_str()]).collect();
     let exported: Object<'_> = install.call((natives::object(ctx, shared)?, variables))?;
     Hooks::of(ctx, &exported)
+}
+
+/// What an event handler is told of a call besides its request.
+pub(crate) fn call_object<'js>(
+    ctx: &Ctx<'js>,
+    call: CallInfo,
+    deadline: Option<Instant>,
+) -> rquickjs::Result<Object<'js>> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let parameters: Vec<Vec<String>> =
+        call.parameters.into_iter().map(|(name, value)| vec![name, value]).collect();
+    let object = Object::new(ctx.clone())?;
+    object.set("id", call.id)?;
+    object.set("remote", call.remote)?;
+    object.set("isEvent", call.is_event)?;
+    object.set("parameters", parameters)?;
+    object.set("remainingMs", left.map_or(f64::INFINITY, |left| left.as_secs_f64() * 1000.0))?;
+    Ok(object)
 }
 
 /// The functions of the prelude that the platform calls.

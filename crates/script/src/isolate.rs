@@ -131,7 +131,7 @@ impl Isolate {
 
     /// Runs one call to the beginning of its answer.
     pub(crate) async fn call(self: &Rc<Self>, request: Request) -> Result<Response, ScriptError> {
-        let Request { method, url, headers, body, deadline, log_id } = request;
+        let Request { method, url, headers, body, deadline, log_id, call } = request;
         let id = self.next_id();
         let (whole, pieces) = match body {
             RequestBody::Empty => (None, None),
@@ -144,9 +144,11 @@ impl Isolate {
         self.turn(Some(id), deadline, |ctx, hooks| {
             let body = whole.map(|bytes| TypedArray::<u8>::new_copy(ctx.clone(), bytes)).transpose()?;
             let begin = hooks.begin.clone().restore(ctx)?;
+            let takes_events = self.shared.takes_events.get();
+            let call = takes_events.then(|| hooks::call_object(ctx, call, deadline)).transpose()?;
             match body {
-                Some(body) => begin.call((id, method, url, headers, body, false)),
-                None => begin.call((id, method, url, headers, rquickjs::Null, is_streamed)),
+                Some(body) => begin.call((id, method, url, headers, body, false, call)),
+                None => begin.call((id, method, url, headers, rquickjs::Null, is_streamed, call)),
             }
         });
         let Head { status, headers, body } = self.head(id, deadline).await?;

@@ -3,7 +3,7 @@
 //! [`compile`] turns source files into an [`Artifact`], once, when a script is published. An [`Engine`] runs
 //! artifacts on one thread: a [`Module`] gets a context of its own (heap, globals, limits) with its first call,
 //! in a fraction of a millisecond, and loses it when it is idle and memory is short. [`Module::call`] passes a
-//! [`Request`] to the script's `fetch` handler and gives its [`Response`].
+//! [`Request`] to the script's `fetch` handler, or as an event to its `handler`, and gives its [`Response`].
 //!
 //! ```text
 //! source --compile--> Artifact --Engine::module--> Module --call--> Response
@@ -37,4 +37,4 @@ pub use error::ScriptError;
 pub use host::{
     Console, Fetch, FetchRequest, FetchResponse, Level, Meter, NoFetch, NoMeter, Redirect, Silent,
 };
-pub use message::{BodyStream, Pieces, Request, RequestBody, Response, ResponseBody};
+pub use message::{BodyStream, CallInfo, Pieces, Request, RequestBody, Response, ResponseBody};

@@ -31,6 +31,21 @@ pub struct Request {
     pub deadline: Option<Instant>,
     /// The number under which messages of this call are logged.
     pub log_id: u32,
+    /// What a script with an event handler is told besides.
+    pub call: CallInfo,
+}
+
+/// What an event handler is told of a call, in its event or its context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallInfo {
+    /// What names the call in logs.
+    pub id: String,
+    /// The caller's address; empty where it is not known.
+    pub remote: String,
+    /// Parameters of the path.
+    pub parameters: Vec<(String, String)>,
+    /// Whether the body is the event itself, in JSON, and the answer the handler's value.
+    pub is_event: bool,
 }
 
 impl Request {
@@ -38,7 +53,15 @@ impl Request {
     #[must_use]
     pub fn new(method: &str, url: &str, body: RequestBody) -> Self {
         let (method, url) = (method.to_owned(), url.to_owned());
-        Self { method, url, headers: String::new(), body, deadline: None, log_id: 0 }
+        Self {
+            method,
+            url,
+            headers: String::new(),
+            body,
+            deadline: None,
+            log_id: 0,
+            call: CallInfo::default(),
+        }
     }
 }
 

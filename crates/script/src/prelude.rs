@@ -33,6 +33,7 @@ const MORE_SOURCE: &str = concat!(
     include_str!("prelude/url.js"),
     include_str!("prelude/values.js"),
     include_str!("prelude/fetch.js"),
+    include_str!("prelude/handlers.js"),
 );
 
 /// The prelude as bytecode.

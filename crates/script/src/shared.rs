@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Calls,
     pub(crate) effects: RefCell<Vec<Effect>>,
     pub(crate) timers: Cell<u32>,
+    /// Whether the script's handler takes events and not requests.
+    pub(crate) takes_events: Cell<bool>,
     /// Whose turn it is, where it is one's.
     pub(crate) current: Cell<Option<u32>>,
     pub(crate) turn_ends: Cell<Option<Instant>>,
@@ -53,6 +55,7 @@ impl Shared {
             calls: Calls::default(),
             effects: RefCell::default(),
             timers: Cell::new(0),
+            takes_events: Cell::new(false),
             current: Cell::new(None),
             turn_ends: Cell::new(None),
             is_interrupted: Cell::new(false),

@@ -19,9 +19,10 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::cache::{self, Cache};
 use crate::compiler::Compiler;
+use crate::crew::Crew;
 use crate::engine::{self, MEMORY_BYTES_MAX, Ticker};
 use crate::guest::{self, Guest};
-use crate::instance::{Loaded, WasmInstance};
+use crate::instance::{Called, Loaded, WasmInstance};
 use crate::loader;
 
 /// Components whose digest is remembered, so that a start need not read the whole component.
@@ -63,6 +64,7 @@ struct Machine {
     engine: Engine,
     linker: Linker<Guest>,
     ticker: Arc<Ticker>,
+    crew: Arc<Crew<Called>>,
     cache: Cache,
 }
 
@@ -104,7 +106,7 @@ impl WasmBackend {
         let env = build_without_processes(&plan, &id);
         let (ticker, egress) = (Arc::clone(&machine.ticker), Arc::clone(&parts.egress));
         let loaded = Arc::new(Loaded::new(plan, pre, ticker, env, Output::new(log), egress));
-        let instance = Arc::new(WasmInstance { id, loaded });
+        let instance = Arc::new(WasmInstance { id, loaded, crew: Arc::clone(&machine.crew) });
         Ok(Started { instance, tier: Tier::Cold, start: Duration::ZERO, init: began.elapsed() })
     }
 
@@ -211,8 +213,10 @@ impl Machine {
         let engine = Engine::new(&engine::config())?;
         let linker = guest::linker(&engine)?;
         let ticker = Arc::new(Ticker::start(&engine)?);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let crew = Arc::new(Crew::start(cores)?);
         let cache = Cache::open(dir, &engine)?;
-        Ok(Self { engine, linker, ticker, cache })
+        Ok(Self { engine, linker, ticker, crew, cache })
     }
 
     fn load(&self, path: &Path) -> wasmtime::Result<ProxyPre<Guest>> {

@@ -26,6 +26,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{Error as WasiError, WasiHttpView};
 
+use crate::crew::Crew;
 use crate::engine::{Ticker, Ticking};
 use crate::exchange::{Exchange, Head};
 use crate::fault::{self, Ending};
@@ -167,11 +168,15 @@ pub(crate) struct Ended {
 pub(crate) struct WasmInstance {
     pub(crate) id: InstanceId,
     pub(crate) loaded: Arc<Loaded>,
+    pub(crate) crew: Arc<Crew<Called>>,
 }
 
-impl WasmInstance {
-    async fn run(&self, call: Call) -> Result<Answer, Fault> {
-        let loaded = &self.loaded;
+/// How a call ends.
+pub(crate) type Called = Result<Answer, Fault>;
+
+impl Loaded {
+    async fn run(self: Arc<Self>, call: Call) -> Called {
+        let loaded = &self;
         if loaded.stopped.is_cancelled() {
             return Err(fault::of(&Ending::Stopped, loaded, &call.id));
         }
@@ -237,7 +242,7 @@ impl Instance for WasmInstance {
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Fault>> {
-        Box::pin(self.run(call))
+        Box::pin(self.crew.run(Arc::clone(&self.loaded).run(call)))
     }
 
     fn usage(&self) -> Usage {

@@ -3,7 +3,8 @@
 //! A component that exports `wasi:http/incoming-handler` is compiled when it is deployed, in a limited process of its
 //! own (`compile`, `compiler`), and the machine code is kept on disk (`cache`) and mapped into this process when the
 //! function is called (`loader`, the one place with `unsafe`). Every call gets a fresh guest (`instance`, `guest`),
-//! with limits of memory, time and stack (`engine`), that is driven by whoever waits for its answer (`exchange`). What
+//! with limits of memory, time and stack (`engine`), that is driven by whoever waits for its answer (`exchange`) and, where
+//! many wait, by threads that help (`crew`). What
 //! it writes becomes log lines (`stdio`); HTTP to the outside goes through the platform (`outgoing`).
 //!
 //! Deliberately absent: files, sockets, core modules without the component model, and WASI 0.3, whose interfaces the
@@ -15,6 +16,7 @@ mod backend;
 mod cache;
 mod compile;
 mod compiler;
+mod crew;
 mod engine;
 mod exchange;
 mod fault;

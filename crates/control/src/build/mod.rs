@@ -22,6 +22,7 @@ use alula_store::OpenPackage;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use recipe::{Recipe, Scope};
+pub(crate) use run::CODE_DIR;
 
 use crate::archive::{self, ArchiveError, Limits};
 use crate::code::blocking;
@@ -29,8 +30,7 @@ use crate::control::Control;
 use crate::deploy::{Reporter, Scratch};
 use crate::error;
 use crate::upload::Stage;
-pub(crate) use log::BuildLog;
-pub(crate) use run::{CODE_DIR, drain, listen, pipes};
+use log::BuildLog;
 
 /// The result of a build, as it is remembered under its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -143,7 +143,7 @@ fn check_size(folder: &Path, limits: Limits) -> Result<(), ArchiveError> {
 }
 
 /// The reading end of one pipe for both outputs, and the descriptors of the process.
-pub(crate) fn pipes() -> io::Result<(pipe::Receiver, Vec<OwnedFd>)> {
+fn pipes() -> io::Result<(pipe::Receiver, Vec<OwnedFd>)> {
     let (reader, writer) = io::pipe()?;
     let nothing = File::open("/dev/null")?;
     let errors = writer.try_clone()?;
@@ -152,7 +152,7 @@ pub(crate) fn pipes() -> io::Result<(pipe::Receiver, Vec<OwnedFd>)> {
 }
 
 /// Passes on what the build writes until its command has ended.
-pub(crate) async fn listen<F: FnMut(&str) + Send>(
+async fn listen<F: FnMut(&str) + Send>(
     output: &mut pipe::Receiver,
     process: &dyn Process,
     log: &mut BuildLog<F>,
@@ -171,7 +171,7 @@ pub(crate) async fn listen<F: FnMut(&str) + Send>(
 }
 
 /// What is still in the pipe once nobody is left who could write.
-pub(crate) async fn drain<F: FnMut(&str) + Send>(output: &mut pipe::Receiver, log: &mut BuildLog<F>) {
+async fn drain<F: FnMut(&str) + Send>(output: &mut pipe::Receiver, log: &mut BuildLog<F>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count) = output.try_read(&mut buffer) {
         if count == 0 {

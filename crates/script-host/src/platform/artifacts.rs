@@ -3,23 +3,19 @@
 //! They are made by the compiler in a cell of its own, and kept in a folder of the platform's that no user can write
 //! to. Only these are ever given to a host, so that nobody can bring his own bytecode.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, Network, VersionKey};
-use alula_runtime::{CellSpec, Launcher, Mount, ProcessExit, ProcessSpec, VersionPlan};
+use alula_model::{ErrorCode, Fault, VersionKey};
+use alula_runtime::{Launcher, Mount, ProcessExit, Tool, ToolEnd, ToolRun, VersionPlan, no_input};
 use alula_script::ENGINE_VERSION;
-use rustix::pipe::PipeFlags;
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe;
 
 use crate::process::COMPILE_MODE;
 
@@ -31,8 +27,10 @@ const COMPILE_TIMEOUT: Duration = Duration::from_secs(10);
 const COMPILE_MEMORY_BYTES: u64 = 256 << 20;
 /// Largest compiled script.
 const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
-/// What is read of the reasons for a refusal.
-const REASON_BYTES_MAX: u64 = 16 * 1024;
+/// It starts no thread; what its allocator and runtime may want is allowed for.
+const COMPILE_PROCESSES_MAX: u32 = 8;
+/// Like a running function: somebody waits for it.
+const COMPILE_CPU_WEIGHT: u32 = 100;
 /// Source files of one package, and their bytes.
 const SOURCES_MAX: usize = 10_000;
 const SOURCE_BYTES_MAX: u64 = 64 << 20;
@@ -114,14 +112,7 @@ impl Artifacts {
     }
 
     async fn make(&self, plan: &VersionPlan, handler: &str, path: PathBuf) -> Result<File, Fault> {
-        let compiling = self.compile(&plan.code, handler);
-        let compiled = tokio::time::timeout(COMPILE_TIMEOUT, compiling).await;
-        let timed_out = |_| {
-            let limit = u64::try_from(COMPILE_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-            let message = format!("the script was not compiled within {limit} ms");
-            Fault::limit(ErrorCode::InitFailed, message, "COMPILE_TIMEOUT", limit, "fixed")
-        };
-        let bytes = compiled.map_err(timed_out)??;
+        let bytes = self.compile(&plan.code, handler).await?;
         let scratch = self.dir.join(format!("new-{}", self.scratch.fetch_add(1, Ordering::Relaxed)));
         let dir = self.dir.clone();
         let kept = tokio::task::spawn_blocking(move || {
@@ -140,36 +131,28 @@ impl Artifacts {
             target: target.into(),
             writable: false,
         };
-        let cell = self.launcher.prepare(CellSpec {
-            memory_bytes: COMPILE_MEMORY_BYTES,
-            processes_max: 8,
-            tmp_bytes: 1 << 20,
-            cpu_weight: 100,
-            network: Network::None,
-            listeners: Vec::new(),
+        let tool = Tool {
+            argv: [PROGRAM, COMPILE_MODE, handler].map(str::to_owned).into(),
+            cwd: "/code",
             mounts: vec![read_only(code, "/code"), read_only(&self.program_dir, PROGRAM_DIR)],
-        });
-        let cell = cell.await?;
-        let (stdout, stdout_inside) = reading_end()?;
-        let (stderr, stderr_inside) = reading_end()?;
-        let nothing = File::open("/dev/null").map_err(|error| failed(&error))?;
-        let argv = [PROGRAM, COMPILE_MODE, handler].map(str::to_owned);
-        let fds = vec![nothing.into(), stdout_inside, stderr_inside];
-        let spec = ProcessSpec { argv: argv.into(), env: BTreeMap::new(), cwd: "/code".to_owned(), fds };
-        let process = cell.start(spec).await?;
-        let (mut made, mut reason) = (Vec::new(), Vec::new());
-        let (mut stdout, mut stderr) = (stdout.take(ARTIFACT_BYTES_MAX), stderr.take(REASON_BYTES_MAX));
-        let (read, told, exit) =
-            tokio::join!(stdout.read_to_end(&mut made), stderr.read_to_end(&mut reason), process.wait());
-        let was_read = read.and(told);
-        cell.destroy().await;
-        match exit {
-            ProcessExit::Code(0) => was_read.map(|_| made).map_err(|error| failed(&error)),
-            ProcessExit::Code(_) => {
-                let reason = String::from_utf8_lossy(&reason).trim_end().to_owned();
-                Err(Fault::new(ErrorCode::InitFailed, reason))
+            memory_bytes: COMPILE_MEMORY_BYTES,
+            processes_max: COMPILE_PROCESSES_MAX,
+            cpu_weight: COMPILE_CPU_WEIGHT,
+            stdout_bytes_max: ARTIFACT_BYTES_MAX,
+            timeout: COMPILE_TIMEOUT,
+        };
+        let ToolRun { end, stdout, stderr } = tool.run(&*self.launcher, no_input()?).await?;
+        match end {
+            ToolEnd::Exited(ProcessExit::Code(0)) => Ok(stdout),
+            ToolEnd::Exited(ProcessExit::Code(_)) => {
+                Err(Fault::new(ErrorCode::InitFailed, stderr.trim_end().to_owned()))
             }
-            ProcessExit::Signal(_) | ProcessExit::Lost => {
+            ToolEnd::TimedOut => {
+                let limit = u64::try_from(COMPILE_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+                let message = format!("the script was not compiled within {limit} ms");
+                Err(Fault::limit(ErrorCode::InitFailed, message, "COMPILE_TIMEOUT", limit, "fixed"))
+            }
+            ToolEnd::OutOfMemory | ToolEnd::Exited(ProcessExit::Signal(_) | ProcessExit::Lost) => {
                 let message =
                     "the script cannot be compiled: the compiler ended over its limits of memory or nesting";
                 Err(Fault::new(ErrorCode::InitFailed, message))
@@ -185,12 +168,6 @@ impl Artifacts {
 fn failed(error: &dyn std::error::Error) -> Fault {
     tracing::error!(%error, "a script cannot be compiled");
     Fault::new(ErrorCode::SandboxFailed, "the platform could not compile the script")
-}
-
-fn reading_end() -> Result<(pipe::Receiver, OwnedFd), Fault> {
-    let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
-    let (ours, inside) = made.map_err(|error| failed(&error))?;
-    Ok((pipe::Receiver::from_owned_fd(ours).map_err(|error| failed(&error))?, inside))
 }
 
 /// Where the artifact of this source is kept, and the file where it is there.

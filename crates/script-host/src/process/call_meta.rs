@@ -1,11 +1,15 @@
 //! The head of a call, from the guest protocol to what a script is given.
 
 use alula_runtime::frames::pairs;
+use alula_script::CallInfo;
 
 /// The fields of an INVOKE that a script sees.
 pub(super) struct CallMeta<'a> {
     pub(super) method: &'a str,
     target: &'a str,
+    remote: &'a [u8],
+    id: &'a [u8],
+    parameters: Vec<(&'a [u8], &'a [u8])>,
     /// The pairs, still joined by NUL.
     pub(super) headers: &'a [u8],
 }
@@ -21,12 +25,20 @@ impl<'a> CallMeta<'a> {
         };
         let method = std::str::from_utf8(next()?).ok()?;
         let target = std::str::from_utf8(next()?).ok()?;
-        let (_remote, _id, _deadline) = (next()?, next()?, next()?);
-        let parameters: usize = std::str::from_utf8(next()?).ok()?.parse().ok()?;
-        for _ in 0..parameters.checked_mul(2)? {
-            next()?;
+        let (remote, id, _deadline) = (next()?, next()?, next()?);
+        let count: usize = std::str::from_utf8(next()?).ok()?.parse().ok()?;
+        let mut parameters = Vec::new();
+        for _ in 0..count {
+            parameters.push((next()?, next()?));
         }
-        Some(Self { method, target, headers: rest.unwrap_or_default() })
+        Some(Self { method, target, remote, id, parameters, headers: rest.unwrap_or_default() })
+    }
+
+    /// What an event handler is told besides the request.
+    pub(super) fn info(&self, is_event: bool) -> CallInfo {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let parameters = self.parameters.iter().map(|(name, value)| (text(name), text(value)));
+        CallInfo { id: text(self.id), remote: text(self.remote), parameters: parameters.collect(), is_event }
     }
 
     pub(super) fn url(&self) -> String {
@@ -71,6 +83,9 @@ mod tests {
         let head = CallMeta::parse(meta).unwrap();
         assert_eq!((head.method, &*head.url()), ("POST", "https://example.org/a?b=c"));
         assert_eq!(head.headers, b"host\0example.org\0x-forwarded-proto\0https");
+        let info = head.info(true);
+        assert_eq!((&*info.id, &*info.remote, info.is_event), ("id", "127.0.0.1", true));
+        assert_eq!(info.parameters, [("name".to_owned(), "value".to_owned())]);
         let bare = CallMeta::parse(b"GET\0/\0\0id\x005\x000").unwrap();
         assert_eq!((&*bare.url(), bare.headers), ("http://localhost/", &b""[..]));
         for broken in

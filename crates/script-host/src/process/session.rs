@@ -316,6 +316,7 @@ impl Session {
             body,
             deadline: Some(Instant::now() + self.timeout.get()),
             log_id: frame.head.call,
+            call: head.info(frame.head.flags.has(Flags::EVENT)),
         })
     }
 

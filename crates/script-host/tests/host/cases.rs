@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alula_model::{ErrorCode, Name, SpecError};
 use alula_runtime::conformance::{self, Fixtures, Traits, call};
-use alula_runtime::{Backend as _, Body, Instance, StopGrace};
+use alula_runtime::{Backend as _, Body, Call, Instance, StopGrace};
 
 use crate::world::{World, fixture, text, world};
 
@@ -13,6 +13,7 @@ type Case = (&'static str, fn());
 
 pub(crate) const ALL: &[Case] = &[
     ("conforms", || run(conforms)),
+    ("event_handlers_conform", || run(event_handlers_conform)),
     ("errors_of_source_are_refused_at_deploy_time", || run(errors_of_source_are_refused_at_deploy_time)),
     ("versions_run_side_by_side_in_one_process", || run(versions_run_side_by_side_in_one_process)),
     ("limits_end_one_context_alone", || run(limits_end_one_context_alone)),
@@ -49,10 +50,31 @@ async fn conforms(world: World) {
     conformance::check(&world.backend, &fixtures).await;
 }
 
+async fn event_handlers_conform(world: World) {
+    let fixtures = Fixtures {
+        plan: fixture("handler", |spec| spec.concurrency = 8),
+        broken: None,
+        never_ready: None,
+        log: Arc::clone(&world.log),
+        has: Traits {
+            processes: true,
+            streams_both_ways: false,
+            limits_responses: false,
+            refuses_garbage: true,
+        },
+    };
+    conformance::check(&world.backend, &fixtures).await;
+    let instance = world.start(&fixtures.plan).await;
+    let event =
+        Call { is_event: true, ..call("/", Body::full(r#"{"rawPath":"/log","rawQueryString":"an-event"}"#)) };
+    assert_eq!(text(instance.call(event).await.unwrap()).await, "\"logged\"");
+}
+
 async fn errors_of_source_are_refused_at_deploy_time(world: World) {
     let cases = [
         ("export default () => new Response('x')", None),
         ("const x: = 1", Some("main.ts:1:10: ")),
+        ("export const x = 1", Some("main.ts: the module exports no handler")),
         ("import 'fs'", Some("main.ts:1:1: \"fs\" cannot be imported")),
     ];
     for (version, (source, expected)) in cases.into_iter().enumerate() {

@@ -17,7 +17,10 @@ use rquickjs::{CatchResultExt as _, Context, Module, Runtime, WriteOptions};
 
 use crate::artifact::{Artifact, Compiled};
 use paths::Resolved;
+use transform::Exports;
 
+/// The exports that are looked for where none is named; the first two take requests, the last one events.
+const HANDLERS: [&str; 3] = ["default", "fetch", "handler"];
 /// Modules of one script: a light script with more is none.
 const MODULES_MAX: usize = 1_000;
 
@@ -56,13 +59,21 @@ pub fn compile(handler: &str, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<
         let message = "the code has no such file; looked for it as it is, and with .ts, .mts, .js and .mjs";
         CompileError::in_file(handler, message)
     })?;
-    let mut walk = Walk { read, numbers: HashMap::new(), modules: Vec::new(), sources: Vec::new() };
+    let mut walk = Walk {
+        read,
+        numbers: HashMap::new(),
+        modules: Vec::new(),
+        sources: Vec::new(),
+        exports: Exports::default(),
+    };
+    let file = entry.path.clone();
     walk.add(entry);
     let mut next = 0;
     while let Some(Resolved { path, content }) = walk.sources.get_mut(next).map(std::mem::take) {
         walk.visit(next, &path, &content)?;
         next += 1;
     }
+    check_handler(&file, export.as_deref(), &walk.exports)?;
     let damaged = |_| CompileError::in_file(handler, "the compiled script is too large");
     Artifact::new(export.as_deref(), &walk.modules).map_err(damaged)
 }
@@ -72,6 +83,8 @@ struct Walk<'a> {
     numbers: HashMap<String, usize>,
     modules: Vec<Compiled>,
     sources: Vec<Resolved>,
+    /// What the script itself exports.
+    exports: Exports,
 }
 
 impl Walk<'_> {
@@ -90,6 +103,9 @@ impl Walk<'_> {
         let text = std::str::from_utf8(content)
             .map_err(|_| CompileError::in_file(path, "the file is not UTF-8 text"))?;
         let made = transform::to_javascript(path, text)?;
+        if number == 0 {
+            self.exports = made.exports;
+        }
         let mut imports = Vec::with_capacity(made.imports.len());
         for import in made.imports {
             let at = |message: String| CompileError {
@@ -114,6 +130,22 @@ impl Walk<'_> {
         self.modules.push(compiled);
         Ok(())
     }
+}
+
+/// Refuses a script that has neither form of a handler; where names come from other files, that shows when it is loaded.
+fn check_handler(path: &str, named: Option<&str>, exports: &Exports) -> Result<(), CompileError> {
+    let is_there = |name: &str| exports.names.iter().any(|export| export == name);
+    let found = named.map_or_else(|| HANDLERS.into_iter().any(is_there), is_there);
+    if found || exports.has_others {
+        return Ok(());
+    }
+    let wanted = match named {
+        Some(name) => format!("does not export {name}, which the handler names"),
+        None => "exports no handler: neither fetch(request), by that name or as its default, nor handler(event, context)"
+            .to_owned(),
+    };
+    let all = if exports.names.is_empty() { "nothing".to_owned() } else { exports.names.join(", ") };
+    Err(CompileError::in_file(path, format!("the module {wanted}; exported are: {all}")))
 }
 
 /// The engine's own compiler. It may still find what the parser allows.

@@ -8,6 +8,7 @@ use oxc_codegen::{Codegen, CodegenOptions, CodegenReturn};
 use oxc_parser::{Parser, ParserReturn};
 use oxc_semantic::SemanticBuilder;
 use oxc_span::{SourceType, Span};
+use oxc_syntax::module_record::{ExportEntry, ExportExportName, ModuleRecord};
 use oxc_transformer::{TransformOptions, Transformer};
 
 use super::CompileError;
@@ -16,8 +17,17 @@ use super::CompileError;
 pub(super) struct JavaScript {
     pub(super) code: String,
     pub(super) imports: Vec<Import>,
+    pub(super) exports: Exports,
     /// See [`crate::artifact::Compiled::lines`].
     pub(super) lines: Vec<u32>,
+}
+
+/// What a file exports.
+#[derive(Debug, Default)]
+pub(super) struct Exports {
+    pub(super) names: Vec<String>,
+    /// Whether there may be more, from other files.
+    pub(super) has_others: bool,
 }
 
 /// An import whose name is known before the script runs.
@@ -31,7 +41,12 @@ pub(super) struct Import {
 /// Makes the file `path` into JavaScript.
 pub(super) fn to_javascript(path: &str, text: &str) -> Result<JavaScript, CompileError> {
     if path.ends_with(".json") {
-        return Ok(JavaScript { code: json(path, text)?, imports: Vec::new(), lines: Vec::new() });
+        return Ok(JavaScript {
+            code: json(path, text)?,
+            imports: Vec::new(),
+            exports: Exports::default(),
+            lines: Vec::new(),
+        });
     }
     let is_typed = path.ends_with(".ts") || path.ends_with(".mts");
     let source_type = if is_typed { SourceType::ts() } else { SourceType::mjs() }.with_module(true);
@@ -41,12 +56,13 @@ pub(super) fn to_javascript(path: &str, text: &str) -> Result<JavaScript, Compil
     fail_at_first(path, text, &diagnostics)?;
     let semantic = SemanticBuilder::new().with_check_syntax_error(true).with_enum_eval(true).build(&program);
     fail_at_first(path, text, &semantic.diagnostics)?;
+    let exports = exports_of(&module_record);
     let dynamic =
         module_record.dynamic_imports.iter().filter_map(|import| literal(text, import.module_request));
     let mut imports: Vec<Import> = dynamic.collect();
     if !is_typed {
         imports.extend(imports_of(&program, text));
-        return Ok(JavaScript { code: text.to_owned(), imports, lines: Vec::new() });
+        return Ok(JavaScript { code: text.to_owned(), imports, exports, lines: Vec::new() });
     }
     let scoping = semantic.semantic.into_scoping();
     let options = TransformOptions::default();
@@ -60,7 +76,18 @@ pub(super) fn to_javascript(path: &str, text: &str) -> Result<JavaScript, Compil
     let lines = map.map_or_else(Vec::new, |map| {
         line_table(map.get_tokens().map(|token| (token.get_dst_line(), token.get_src_line())))
     });
-    Ok(JavaScript { code, imports, lines })
+    Ok(JavaScript { code, imports, exports, lines })
+}
+
+fn exports_of(record: &ModuleRecord<'_>) -> Exports {
+    let entries = record.local_export_entries.iter().chain(&record.indirect_export_entries);
+    let name = |entry: &ExportEntry<'_>| match &entry.export_name {
+        _ if entry.is_type => None,
+        ExportExportName::Name(name) => Some(name.name.to_string()),
+        ExportExportName::Default(_) => Some("default".to_owned()),
+        ExportExportName::Null => None,
+    };
+    Exports { names: entries.filter_map(name).collect(), has_others: !record.star_export_entries.is_empty() }
 }
 
 /// JSON is an expression of JavaScript, so a module of it is one statement.

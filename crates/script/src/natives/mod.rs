@@ -89,6 +89,8 @@ fn add_calls<'js>(ctx: &Ctx<'js>, natives: &Object<'js>, shared: &Rc<Shared>) ->
     };
     natives.set("refuse", Function::new(ctx.clone(), refuse)?)?;
     let of = Rc::clone(shared);
+    natives.set("takesEvents", Function::new(ctx.clone(), move || of.takes_events.set(true))?)?;
+    let of = Rc::clone(shared);
     let log = move |level: u32, text: String| {
         let text = &text[..text.floor_char_boundary(LOG_BYTES_MAX)];
         of.options.console.log(of.current_log_id(), Level::from_number(level), text);

@@ -46,6 +46,13 @@ pub(super) fn add<'js>(ctx: &Ctx<'js>, natives: &Object<'js>, shared: &Rc<Shared
     natives.set("random", Function::new(ctx.clone(), random)?)?;
     natives.set("atob", Function::new(ctx.clone(), |text: String| atob(&text))?)?;
     natives.set("btoa", Function::new(ctx.clone(), |text: String| btoa(&text))?)?;
+    let to_base64 = |bytes: Value<'js>| FORGIVING.encode(copy_bytes(&bytes).unwrap_or_default());
+    natives.set("toBase64", Function::new(ctx.clone(), to_base64)?)?;
+    let of_base64 = |ctx: Ctx<'js>, text: String| {
+        let bytes = FORGIVING.decode(text).ok();
+        bytes.map(|bytes| TypedArray::<u8>::new_copy(ctx, bytes)).transpose()
+    };
+    natives.set("ofBase64", Function::new(ctx.clone(), of_base64)?)?;
     let of = Rc::clone(shared);
     let source_lines = move |stack: String| of.options.artifact.source_lines(&stack);
     natives.set("sourceLines", Function::new(ctx.clone(), source_lines)?)

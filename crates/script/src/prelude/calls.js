@@ -1,5 +1,5 @@
 // From the platform's call to the handler and back.
-let handler; // (request, env, context) => Response or a promise of one
+let handler; // (request, env, context, call) => Response or a promise of one
 let environment;
 const running = new Map(); // calls that have not been answered at once
 
@@ -12,12 +12,13 @@ class Context {
 }
 const context = new Context();
 
-const begin = (id, method, url, headers, body, isStreamed) => {
+// `call` is what an event handler is told besides.
+const begin = (id, method, url, headers, body, isStreamed, call) => {
   const source = isStreamed ? incoming(id) : body;
   const request = new Request(INTERNAL, { method, url, headers, source });
   let result;
   try {
-    result = handler(request, environment, context);
+    result = handler(request, environment, context, call);
   } catch (error) {
     return failed(id, error);
   }
@@ -49,6 +50,7 @@ const failed = (id, error) => {
   running.delete(id);
   // The engine throws null where there is no memory left for an error.
   if (error === null) return native.fail(id, "InternalError", "out of memory", "");
+  if (takesEvents && error instanceof more().BadResult) return native.refuse(id, error.message);
   let told;
   try {
     told = described(error);
@@ -126,15 +128,26 @@ const cancel = (id) => {
 
 const uncaught = (reason) => console.error("uncaught in a promise:", reason);
 
+// A function of any other name than these takes events.
+const FETCH_NAMES = ["default", "fetch"];
+let takesEvents = false;
+
 const choose = (exported, name) => {
   const isHandler = (value) => typeof value === "function" || typeof value?.fetch === "function";
-  const names = name ? [name] : ["default", "fetch", "handler"];
-  const found = names.map((candidate) => exported[candidate]).find(isHandler);
-  if (!found) {
+  const chosen = (name ? [name] : [...FETCH_NAMES, "handler"]).find((candidate) => isHandler(exported[candidate]));
+  if (!chosen) {
     const all = Object.keys(exported).join(", ") || "nothing";
-    throw new TypeError(`the module exports no fetch handler (${names.join(", ")}); exported are: ${all}`);
+    const wanted = name ?? "handler(event, context) and no fetch handler";
+    throw new TypeError(`the module exports no ${wanted}; exported are: ${all}`);
   }
-  handler = typeof found === "function" ? found : found.fetch.bind(found);
+  const found = exported[chosen];
+  if (typeof found !== "function") handler = found.fetch.bind(found);
+  else if (FETCH_NAMES.includes(chosen)) handler = found;
+  else {
+    takesEvents = true;
+    native.takesEvents();
+    handler = (request, variables, _, call) => more().runHandler(found, variables, request, call);
+  }
 };
 
 // The script's top level runs until the promise is settled; then its handler is known.

@@ -5,6 +5,6 @@ import {
 } from "alula:prelude";
 
 export {
-  AbortController, AbortSignal, Event, EventTarget, ReadableStream, TextDecoder, TextEncoder, URL, URLSearchParams,
-  abortSignal, atob, btoa, crypto, fetch, fetched, fetchedPiece, format, streamState, structuredClone,
+  AbortController, AbortSignal, BadResult, Event, EventTarget, ReadableStream, TextDecoder, TextEncoder, URL, URLSearchParams,
+  abortSignal, atob, btoa, crypto, fetch, fetched, fetchedPiece, format, runHandler, streamState, structuredClone,
 };

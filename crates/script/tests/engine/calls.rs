@@ -14,7 +14,7 @@ fn every_form_of_a_handler_is_called() {
             "export default { async fetch(request) { return new Response('ok') } }",
             "export function fetch(request) { return new Response('ok') }",
             "export default () => new Response('ok')",
-            "export const handler = async () => new Response('ok')",
+            "const app = { fetch: async () => new Response('ok') }; export { app as default }",
             "class App { #text = 'ok'; fetch() { return new Response(this.#text) } }\nexport default new App()",
         ] {
             let response = world().script(source).call(get("/")).await.unwrap();
@@ -126,13 +126,16 @@ fn what_is_no_response_is_refused() {
 fn a_script_that_does_not_load_says_why() {
     run(async {
         let cases = [
-            ("export const x = 1", "TypeError: the module exports no fetch handler"),
+            (
+                "export default 1",
+                "TypeError: the module exports no handler(event, context) and no fetch handler",
+            ),
             ("throw new Error('cannot start')", "Error: cannot start"),
             ("await Promise.reject(new Error('later'))", "Error: later"),
             ("await import(`./${'x'}`)", "ReferenceError"),
         ];
         for (source, expected) in cases {
-            let source = format!("{source}; export {{}}");
+            let source = format!("{source}; export const other = 1, handler = 2");
             let error = world().script(&source).call(get("/")).await.unwrap_err();
             assert!(error.to_string().starts_with(expected), "{source}: {error}");
         }

@@ -33,9 +33,41 @@ fn bytes_and_deep_nesting_are_refused_or_compiled_but_never_run() {
     let error =
         alula_script::compile("main", &|path| (path == "main.js").then(|| vec![0xff, 0xfe])).unwrap_err();
     assert_eq!(error.to_string(), "main.js: the file is not UTF-8 text");
-    assert!(
-        try_files(&[("main.ts", "")]).is_ok(),
-        "an empty script has no handler, which shows when it is loaded"
+}
+
+#[test]
+fn a_script_without_a_handler_is_refused() {
+    let compiled =
+        |source: &str| try_files(&[("main.ts", source), ("other.ts", "export function fetch() {}")]);
+    for source in
+        ["", "export const x = 1, y = 2", "export type handler = string", "export { x as y }; const x = 1"]
+    {
+        let error = compiled(source).unwrap_err().to_string();
+        assert!(
+            error.starts_with("main.ts: the module exports no handler: neither fetch(request)"),
+            "{error}"
+        );
+    }
+    let error = compiled("export const x = 1, y = 2").unwrap_err().to_string();
+    assert!(error.ends_with("exported are: x, y"), "{error}");
+    for source in [
+        "export default 1",
+        "export function fetch() {}",
+        "export const handler = () => 1",
+        "const run = 1; export { run as handler }",
+        "export { fetch } from './other'",
+        "export * from './other'",
+    ] {
+        assert!(compiled(source).is_ok(), "{source}");
+    }
+    let named = |source: &'static str| {
+        alula_script::compile("main.run", &|path| (path == "main.ts").then(|| source.into()))
+    };
+    assert!(named("export function run() {}").is_ok());
+    let error = named("export function fetch() {}").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "main.ts: the module does not export run, which the handler names; exported are: fetch"
     );
 }
 

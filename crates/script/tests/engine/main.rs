@@ -3,6 +3,7 @@
 
 mod calls;
 mod compiling;
+mod handlers;
 mod limits;
 mod standards;
 mod world;

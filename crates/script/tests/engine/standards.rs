@@ -270,7 +270,7 @@ fn what_nobody_writes_on_purpose() {
             "return [new URL('http://a/%zz?q=%').search, new URL('HTTP://EXAMPLE.com:80/../x').href]",
             r#"["?q=%","http://example.com/x"]"#,
         ),
-        ("const h = new Headers({ a: 'x'.repeat(1e6) }); return h.get('a').length", "1000000"),
+        ("const h = new Headers({ a: 'x'.repeat(1e5) }); return h.get('a').length", "100000"),
         (
             "const h = new Headers(); for (let n = 0; n < 1e4; n++) h.append(`a${n % 100}`, n); return [...h].length",
             "100",

@@ -111,6 +111,7 @@ pub(crate) fn get(path: &str) -> Request {
         body: RequestBody::Empty,
         deadline: Some(Instant::now() + Duration::from_secs(10)),
         log_id: 7,
+        call: alula_script::CallInfo::default(),
     }
 }
 

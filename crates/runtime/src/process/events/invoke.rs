@@ -183,7 +183,7 @@ fn launch(link: &Arc<Link>, modes: Modes, call: &Call, content: Content) -> Resu
     let flags = flags
         .with_if(Flags::AHEAD, is_ahead)
         .with_if(Flags::WAITING, !modes.takes_ahead && link.take_waiting())
-        .with_if(Flags::EVENT, call.is_event && !modes.streams_responses);
+        .with_if(Flags::EVENT, call.is_event);
     let answers_taken = link.arena.as_ref().map_or(0, |arena| arena.taken());
     let head = Head::new(Kind::Invoke, number).flags(flags).aux(answers_taken);
     let encode = |out: &mut Vec<u8>| encode(out, head, call, &inline);

@@ -130,22 +130,7 @@ fn only_file(plan: &VersionPlan, language: &Language) -> Option<String> {
 
 /// Starts the shim in the room and waits until it has loaded the code.
 pub(super) async fn start(room: &Arc<Room>) -> Result<Box<dyn Guest>, Fault> {
-    let (socket, arena, init) = match room.adopt_waiting() {
-        Some((socket, arena)) => {
-            let init = init_frame(room, Role::Instance, arena.as_ref(), &environment_block(&room.env))?;
-            (socket, arena, init)
-        }
-        None => {
-            let (ours, inside) = pipes::socket_pair()?;
-            let (arena, arena_inside) = Arena::open(&room.language).unzip();
-            let init = init_frame(room, Role::Instance, arena.as_ref(), &[])?;
-            let inside = std::iter::once(inside).chain(arena_inside).collect();
-            room.launch(room.language.command(), inside).await?;
-            (ours, arena, init)
-        }
-    };
-    let (link, reader, ready) = greet(room, socket, arena, &init).await?;
-    Ok(Box::new(Events { link, modes: ready.modes, _reader: reader }))
+    Ok(Box::new(Events::start(room).await?))
 }
 
 /// Has the process that waits in the room load the code to be forked. Gives its connection, which nobody reads any more,
@@ -267,6 +252,37 @@ struct Events {
     _reader: AbortOnDrop,
 }
 
+impl Events {
+    async fn start(room: &Arc<Room>) -> Result<Self, Fault> {
+        let (socket, arena, init) = match room.adopt_waiting() {
+            Some((socket, arena)) => {
+                let init = init_frame(room, Role::Instance, arena.as_ref(), &environment_block(&room.env))?;
+                (socket, arena, init)
+            }
+            None => {
+                let (ours, inside) = pipes::socket_pair()?;
+                let (arena, arena_inside) = Arena::open(&room.language).unzip();
+                let init = init_frame(room, Role::Instance, arena.as_ref(), &[])?;
+                let inside = std::iter::once(inside).chain(arena_inside).collect();
+                room.launch(room.language.command(), inside).await?;
+                (ours, arena, init)
+            }
+        };
+        let (link, reader, ready) = greet(room, socket, arena, &init).await?;
+        Ok(Self { link, modes: ready.modes, _reader: reader })
+    }
+
+    /// Asks the guest to give back what it can, and waits until it has.
+    async fn quiesce(&self) {
+        let mut rested = std::pin::pin!(self.link.rested.notified());
+        // From now on, so that an answer is not missed.
+        rested.as_mut().enable();
+        let head = Head::new(Kind::Rest, 0).flags(Flags::SKIPPABLE);
+        self.link.outbox.send(|out| FrameWriter::new(out, head).finish(&[]));
+        rested.await;
+    }
+}
+
 #[derive(Debug)]
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
@@ -299,13 +315,8 @@ impl Guest for Events {
 
     fn rest(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let mut rested = std::pin::pin!(self.link.rested.notified());
-            // From now on, so that an answer is not missed.
-            rested.as_mut().enable();
-            let head = Head::new(Kind::Rest, 0).flags(Flags::SKIPPABLE);
-            self.link.outbox.send(|out| FrameWriter::new(out, head).finish(&[]));
             // A guest that does not know the word says nothing.
-            let _ = tokio::time::timeout(REST_WAIT, rested).await;
+            let _ = tokio::time::timeout(REST_WAIT, self.quiesce()).await;
             self.link.rest();
         })
     }

@@ -6,8 +6,10 @@ use alula_model::ErrorCode;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::super::{Events, Room};
 use super::*;
 use crate::StopGrace;
+use crate::process::Guest as _;
 
 const SHORT: Duration = Duration::from_millis(300);
 /// Long enough for a call to have reached its handler, also on a busy machine.
@@ -233,5 +235,30 @@ async fn what_was_printed_before_a_block_is_in_the_log() {
             line = bench.line("last words") => assert_eq!(line.text, "last words"),
         }
         bench.line("first words").await;
+    }
+}
+
+#[tokio::test]
+async fn every_shim_says_when_it_may_be_frozen() {
+    let bench = Bench::new();
+    for (runtime, name) in [
+        ("python", "python"),
+        ("python", "python-async"),
+        ("python", "asgi"),
+        ("python", "wsgi"),
+        ("node", "node"),
+        ("node", "fetch"),
+        ("perl", "perl"),
+    ] {
+        let plan = fixture(runtime, name, |_| {});
+        let language = bench.backend.languages.get(runtime).unwrap();
+        let room = Room::open(&bench.backend, plan, language, InstanceId::new("i")).await.unwrap();
+        let events = Events::start(&room).await.unwrap();
+        for turn in ["first", "second"] {
+            let quiet = tokio::time::timeout(Duration::from_secs(30), events.quiesce()).await;
+            assert!(quiet.is_ok(), "{name}: nothing was said the {turn} time");
+            let answer = events.call(call("/echo", Body::full(Bytes::from("again")))).await.unwrap();
+            assert_eq!(answer.body.collect(100).await.unwrap(), "again", "{name} goes on after a rest");
+        }
     }
 }
