@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{Digest, FunctionRef, InvocationId, TriggerKind};
+use alula_model::{Digest, FunctionRef, InvocationId, Timestamp, TriggerKind};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub(crate) struct CallHead {
     pub(crate) is_event: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) callback: Option<Callback>,
+    /// When it may run first, where it was put off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) available_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blob: Option<Blob>,
 }
@@ -142,6 +145,7 @@ impl Envelope {
             parameters: deferred.parameters.clone(),
             is_event: deferred.is_event,
             callback: deferred.callback.clone(),
+            available_at: deferred.available_at,
             blob,
         };
         Self { head: Head::Call(head), content }

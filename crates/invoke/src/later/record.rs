@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Outcome;
+use super::verdict::TOO_OLD;
 use super::worker::{Call, Job};
 
 /// A call that has ended, and how.
@@ -49,9 +50,7 @@ impl Verdict<'_> {
     fn condition(&self) -> &'static str {
         match self {
             Self::Success { .. } => "Success",
-            Self::Failure { reason } if reason.starts_with("its next attempt would come after") => {
-                "EventAgeExceeded"
-            }
+            Self::Failure { reason } if reason.starts_with(TOO_OLD) => "EventAgeExceeded",
             Self::Failure { .. } => "RetriesExhausted",
         }
     }

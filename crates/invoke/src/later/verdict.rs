@@ -12,6 +12,9 @@ use crate::Failure;
 /// Longest time that a `Retry-After` puts off the next attempt, in milliseconds: an hour.
 const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
 
+/// How the reason begins of a call that was given up for its age.
+pub(crate) const TOO_OLD: &str = "it is too old:";
+
 /// How an attempt ended that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Miss {
@@ -32,6 +35,8 @@ pub(crate) enum Hope {
     NeverBegan,
     /// It does not: the same call can only fail again.
     None,
+    /// It was not even tried: its age is over.
+    TooOld,
 }
 
 impl Miss {
@@ -62,6 +67,18 @@ impl Miss {
             message: shortened(told(&failure.fault)),
             retry_after_ms: failure.retry_after_ms,
         }
+    }
+
+    /// What it means that a call's turn comes after its age is over; `None` where it is not.
+    pub(crate) fn of_age(policy: &RetryPolicy, since: Timestamp, now: Timestamp) -> Option<Self> {
+        (now.millis_since(since) > policy.max_age_ms).then(|| Self {
+            end: AttemptEnd::Throttled,
+            hope: Hope::TooOld,
+            code: None,
+            http_status: None,
+            message: format!("{TOO_OLD} its turn came after {} ms", policy.max_age_ms),
+            retry_after_ms: None,
+        })
     }
 
     /// What an answer's status means; `None` where the call has ended well.
@@ -147,6 +164,7 @@ pub(crate) fn next(miss: &Miss, policy: &RetryPolicy, tried: Tried, trail: &mut 
     trail.push(miss.attempt(tried.number, tried.at));
     let age_ms = tried.now.millis_since(tried.since);
     let wait_ms = match miss.hope {
+        Hope::TooOld => return Next::Dead { reason: miss.message.clone() },
         Hope::None => return Next::Dead { reason: format!("not worth another attempt: {}", miss.message) },
         Hope::Counts if tried.number >= policy.attempts => {
             return Next::Dead {
@@ -164,10 +182,9 @@ pub(crate) fn next(miss: &Miss, policy: &RetryPolicy, tried: Tried, trail: &mut 
     };
     let wait_ms = wait_ms.max(miss.retry_after_ms.unwrap_or(0));
     if age_ms.saturating_add(wait_ms) >= policy.max_age_ms {
-        let reason = format!(
-            "its next attempt would come after its {} ms, the last: {}",
-            policy.max_age_ms, miss.message
-        );
+        let last = &miss.message;
+        let reason =
+            format!("{TOO_OLD} its next attempt would come after {} ms, the last: {last}", policy.max_age_ms);
         return Next::Dead { reason };
     }
     match miss.hope {
