@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, completions, config, deploy, describe, dev, diff, doctor, explain, instances, invoke, list,
-    logs, new, remove, rollback, runs, simulate, top, triggers, up, versions,
+    alias, audit, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain, instances,
+    invoke, list, logs, new, queue, remove, rollback, runs, simulate, top, triggers, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -48,6 +48,12 @@ pub(crate) enum Task {
     Dev(dev::Arguments),
     /// Call a function
     Invoke(invoke::Arguments),
+    /// Follow calls that nobody waits for: where they stand, their results
+    Calls(calls::Arguments),
+    /// Look after calls that were given up: run them again, or forget them
+    Dead(dead::Arguments),
+    /// Show the queue of asynchronous calls; pause, resume, drain it
+    Queue(queue::Arguments),
     /// List the functions
     #[command(visible_alias = "ls")]
     List(list::Arguments),
@@ -94,6 +100,9 @@ impl Task {
             Self::Deploy(arguments) => deploy::run(arguments, session).await,
             Self::Dev(arguments) => dev::run(arguments, session).await,
             Self::Invoke(arguments) => invoke::run(arguments, session).await,
+            Self::Calls(arguments) => calls::run(arguments, session).await,
+            Self::Dead(arguments) => dead::run(arguments, session).await,
+            Self::Queue(arguments) => queue::run(arguments, session).await,
             Self::List(arguments) => list::run(arguments, session).await,
             Self::Describe(arguments) => describe::run(arguments, session).await,
             Self::Instances(arguments) => instances::run(arguments, session).await,

@@ -82,6 +82,14 @@ pub(crate) fn parse_moment(text: &str, now: Timestamp) -> Result<Timestamp, Stri
     Ok(now.plus_millis(-ms))
 }
 
+/// A duration as typed: `500ms`, `30s`, `2h30m`, `1d`.
+pub(crate) fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let millis = parse_duration_ms(text).and_then(|millis| u64::try_from(millis).ok());
+    millis
+        .map(std::time::Duration::from_millis)
+        .ok_or_else(|| format!("{text:?} is not a duration (500ms, 30s, 2h30m, 1d)"))
+}
+
 fn parse_duration_ms(text: &str) -> Option<i64> {
     let mut total = 0_i64;
     let mut rest = text;

@@ -9,6 +9,7 @@
 
 mod cli;
 mod command;
+mod confirm;
 mod failure;
 mod human;
 mod output;

@@ -3,11 +3,12 @@
 //! The function never sees the caller's token or cookies: only the headers that say what the body is, what is
 //! accepted back, and which trace it belongs to are handed on.
 
+use alula_invoke::later::prefers_async;
 use alula_invoke::{Failure, Invocation, Outcome, Served};
 use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Name, Qualifier, TriggerKind};
 use alula_runtime::{Body, BodyError};
 use alula_wire::query::LogMode;
-use alula_wire::{ErrorAnswer, headers, query};
+use alula_wire::{AcceptedCall, ErrorAnswer, headers, query};
 use axum::extract::State;
 use axum::response::Response;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -17,11 +18,11 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::extract::{self, Path, Query};
-use crate::log_tail;
 use crate::openapi::Binary;
 use crate::respond::{Answer, Problem, text_header};
 use crate::state::Api;
 use crate::versions::qualifier;
+use crate::{calls, log_tail};
 
 /// Everything that the platform says by itself begins with this; functions may not.
 const PLATFORM_PREFIX: &str = "x-alula-";
@@ -31,6 +32,9 @@ const PLATFORM_PREFIX: &str = "x-alula-";
 /// A body of type `application/json` is handed to the handler as its event; any other body reaches the function
 /// as an HTTP POST to `/`, no body as a GET. The function's answer is passed on as it is, with its status; an answer with the
 /// header `X-Alula-Error` is the platform's, everything else the function's own.
+///
+/// With `async=true` or `Prefer: respond-async` the answer is 202 once the call is durable, and it runs later. The headers
+/// `Idempotency-Key`, `X-Callback-Url`, `X-Alula-Delay-Ms` or `X-Alula-At`, and `X-Alula-Ordering-Key` say more about it.
 #[utoipa::path(
     post,
     path = "/v1/functions/{name}/invocations",
@@ -49,6 +53,7 @@ const PLATFORM_PREFIX: &str = "x-alula-";
                 ("Server-Timing" = String, description = "Where the time went, in milliseconds"),
                 ("X-Alula-Log-Result" = String, description = "With `log=tail`: the last 4 KB of its log, base64"),
             )),
+        (status = 202, description = "The call is durable and runs later", body = AcceptedCall),
         (status = 404, description = "No such function, version or alias", body = ErrorAnswer),
         (status = 413, description = "The body is larger than the function takes", body = ErrorAnswer),
         (status = 429, description = "Every instance is busy", body = ErrorAnswer),
@@ -68,6 +73,12 @@ pub(crate) async fn invoke(
     let target = FunctionRef { namespace, name, qualifier };
     let id = invocation_id(&api, request.headers())?;
     let wants_tail = query.log == Some(LogMode::Tail);
+    if query.asynchronous.unwrap_or_else(|| prefers_async(request.headers())) {
+        if wants_tail {
+            return Err(Problem::invalid("log: a call that nobody waits for has not logged anything yet"));
+        }
+        return calls::accept(&api, id, target, request).await;
+    }
     let outcome = api.parts.invoker.invoke(invocation(&api, id.clone(), target.clone(), request)).await;
     match outcome {
         Ok(outcome) => answer(&api, id, outcome, wants_tail).await,
@@ -88,14 +99,13 @@ fn invocation(
     request: axum::extract::Request,
 ) -> Invocation {
     let (parts, body) = request.into_parts();
-    let method = if body.is_end_stream() { Method::GET } else { Method::POST };
     Invocation {
         id,
         target,
         version: None,
         trigger: TriggerKind::Api,
         attempt: 1,
-        method,
+        method: method_of(&body),
         uri: Uri::from_static("/"),
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),
@@ -108,20 +118,28 @@ fn invocation(
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// The method under which a body reaches a function.
+pub(crate) fn method_of(body: &axum::body::Body) -> Method {
+    if body.is_end_stream() { Method::GET } else { Method::POST }
+}
+
+/// Whether a body is the handler's event.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = value.split(';').next().unwrap_or_default().trim();
     media_type.eq_ignore_ascii_case("application/json")
 }
 
-fn handed_on(headers: &HeaderMap) -> HeaderMap {
+/// The headers that reach the function.
+pub(crate) fn handed_on(headers: &HeaderMap) -> HeaderMap {
     const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
     const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
     let names = [CONTENT_TYPE, CONTENT_LENGTH, ACCEPT, ACCEPT_LANGUAGE, USER_AGENT, TRACEPARENT, TRACESTATE];
     names.into_iter().filter_map(|name| headers.get(&name).cloned().map(|value| (name, value))).collect()
 }
 
-fn body_of(body: axum::body::Body) -> Body {
+/// A request's body as the core takes it.
+pub(crate) fn body_of(body: axum::body::Body) -> Body {
     if body.is_end_stream() {
         return Body::empty();
     }

@@ -18,6 +18,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod auth;
+mod calls;
+mod dead_letters;
 mod deploy;
 mod docs;
 mod explain;
@@ -30,6 +32,7 @@ mod logs;
 mod ndjson;
 mod openapi;
 mod pointers;
+mod queue;
 mod respond;
 mod runs;
 mod state;

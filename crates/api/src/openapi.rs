@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    auth, deploy, docs, explain, functions, health, invocations, logs, pointers, respond, runs, system,
-    triggers, versions,
+    auth, calls, dead_letters, deploy, docs, explain, functions, health, invocations, logs, pointers, queue,
+    respond, runs, system, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -36,6 +36,7 @@ const TOKEN: &str = "token";
         (name = "versions", description = "Versions and the names that point to them"),
         (name = "triggers", description = "What makes functions run besides callers"),
         (name = "runs", description = "Calls, what became of them, what they wrote"),
+        (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
         (name = "platform", description = "The platform itself"),
         (name = "health", description = "For probes, scrapers and tools"),
     ),
@@ -84,6 +85,17 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(triggers::pause));
     add(routes!(triggers::resume));
     add(routes!(invocations::invoke));
+    add(routes!(calls::describe, calls::cancel));
+    add(routes!(calls::wait));
+    add(routes!(calls::result));
+    add(routes!(dead_letters::content));
+    add(routes!(dead_letters::list));
+    add(routes!(dead_letters::redrive_all));
+    add(routes!(dead_letters::purge_all));
+    add(routes!(dead_letters::describe, dead_letters::purge));
+    add(routes!(dead_letters::redrive));
+    add(routes!(queue::queue));
+    add(routes!(queue::set_flow));
     add(routes!(logs::logs));
     add(routes!(runs::list));
     add(routes!(runs::describe));

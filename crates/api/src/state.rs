@@ -25,6 +25,8 @@ use crate::auth::Tokens;
 const DEPLOYS_AT_ONCE: usize = 16;
 /// Clients that follow logs at once: each holds a connection and a place in the broadcast of lines.
 pub(crate) const FOLLOWERS_MAX: usize = 128;
+/// Clients that wait for a call at once: each holds a connection and looks now and then.
+const WAITERS_MAX: usize = 256;
 
 /// Makes invocation ids; must be cheap and never give the same id twice.
 pub type IdSource = Arc<dyn Fn() -> InvocationId + Send + Sync>;
@@ -88,6 +90,7 @@ pub struct Api {
     pub(crate) deploys: TaskTracker,
     deploy_slots: Arc<Semaphore>,
     follow_slots: Arc<Semaphore>,
+    wait_slots: Arc<Semaphore>,
 }
 
 impl Api {
@@ -100,6 +103,7 @@ impl Api {
             deploys: TaskTracker::new(),
             deploy_slots: Arc::new(Semaphore::new(DEPLOYS_AT_ONCE)),
             follow_slots: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            wait_slots: Arc::new(Semaphore::new(WAITERS_MAX)),
         }
     }
 
@@ -118,6 +122,11 @@ impl Api {
     /// The right to follow logs.
     pub(crate) fn follow_slot(&self) -> Result<OwnedSemaphorePermit, Fault> {
         slot(&self.follow_slots, "log_followers_max", FOLLOWERS_MAX)
+    }
+
+    /// The right to wait for a call.
+    pub(crate) fn wait_slot(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        slot(&self.wait_slots, "call_waiters_max", WAITERS_MAX)
     }
 }
 

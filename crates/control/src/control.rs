@@ -158,6 +158,14 @@ impl Control {
         self.shared.parts.packages.open(digest).await.map_err(|error| error::store(&error))
     }
 
+    /// Adds an entry to the audit record: `actor` did `action` to `subject`, which begins with the namespace. For what
+    /// people do that changes nothing that is deployed.
+    pub async fn note(&self, actor: &str, action: &str, subject: &str, detail: String) -> Result<(), Fault> {
+        let (actor, action, subject) = (actor.to_owned(), action.to_owned(), subject.to_owned());
+        let at = self.shared.parts.clock.now();
+        self.shared.ledger.note(&AuditEntry { at, actor, action, subject, detail }).await
+    }
+
     /// Who changed what, the newest first. `subject` narrows it to a function (`hello`, its versions included) or
     /// to one version (`hello:3`); `limit` is cut to a thousand.
     pub async fn audit(

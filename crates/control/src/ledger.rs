@@ -138,11 +138,20 @@ impl Ledger {
         for change in &transaction.changes {
             batch = write_change(batch, change);
         }
-        for entry in &transaction.audit {
-            let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-            batch = batch.put(audit_key(entry, sequence), encode(entry), Expect::Absent);
-        }
+        let batch = transaction.audit.iter().fold(batch, |batch, entry| self.write_audit(batch, entry));
         Ok(self.records.commit(batch).await?.revision)
+    }
+
+    /// Writes an audit entry that goes with no change.
+    pub(crate) async fn note(&self, entry: &AuditEntry) -> Result<(), Fault> {
+        let batch = self.write_audit(Batch::default(), entry);
+        self.records.commit(batch).await.map_err(|error| error::store(&error))?;
+        Ok(())
+    }
+
+    fn write_audit(&self, batch: Batch, entry: &AuditEntry) -> Batch {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        batch.put(audit_key(entry, sequence), encode(entry), Expect::Absent)
     }
 
     /// The newest audit entries of a namespace, on `subject` (`namespace/function[:version]`) alone if one is

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use alula_invoke::later::prefers_async;
 use alula_invoke::{Failure, Invocation};
 use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Timestamp, TriggerKind};
 use alula_runtime::Body;
@@ -69,7 +70,7 @@ async fn serve<I: Invoke, R: Routes>(
     match target::find(&shared.parts.routes, request.method(), request.uri()).map_err(refused)? {
         Target::Function { target, uri, parameters, when } => {
             let call = Called { target, uri, parameters };
-            match when == When::Later || later::is_asked_for(request.headers()) {
+            match when == When::Later || prefers_async(request.headers()) {
                 true => later::accept(connection, request, arrival, call).await,
                 false => invoke(connection, request, arrival, call, upgrade).await,
             }

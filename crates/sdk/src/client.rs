@@ -102,7 +102,21 @@ impl Client {
 
     /// Sends a request and takes its whole answer as JSON.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
-        let response = self.send(request.timeout(ANSWER_TIMEOUT)).await?;
+        self.fetch_within(request, ANSWER_TIMEOUT).await
+    }
+
+    /// The same for an answer that may take long.
+    pub(crate) async fn fetch_within<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<T> {
+        self.fetch_unbounded(request.timeout(timeout)).await
+    }
+
+    /// The same where the time that the work takes is not known.
+    pub(crate) async fn fetch_unbounded<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+        let response = self.send(request).await?;
         let body = self.whole(response).await?;
         serde_json::from_slice(&body).map_err(|error| self.not_alula(error.to_string()))
     }

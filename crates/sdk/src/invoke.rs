@@ -8,7 +8,7 @@ use alula_wire::query::{Invoke, LogMode};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, Method, StatusCode, header};
-use reqwest::{Body, Response, Url};
+use reqwest::{Body, RequestBuilder, Response, Url};
 
 use crate::client::chunks;
 use crate::{Client, ClientError, Result};
@@ -41,24 +41,39 @@ pub struct PublicCall {
     pub body: Option<Body>,
 }
 
+/// Whether somebody waits for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    Now,
+    Later,
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
-    response: Response,
+    pub(crate) response: Response,
 }
 
 impl Client {
     /// Calls a function through the control API.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Answer> {
-        let log = (invocation.log == LogMode::Tail).then_some(LogMode::Tail);
-        let query =
-            Invoke { namespace: Some(self.namespace().to_owned()), qualifier: invocation.qualifier, log };
-        let path = ["v1", "functions", &invocation.name, "invocations"];
-        let mut request = self.request(Method::POST, &path).query(&query).body(invocation.body);
-        if let Some(content_type) = invocation.content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
-        }
+        let request = self.invocation(invocation, When::Now);
         self.answer(self.send_unchecked(request).await?).await
+    }
+
+    pub(crate) fn invocation(&self, invocation: Invocation, when: When) -> RequestBuilder {
+        let query = Invoke {
+            namespace: Some(self.namespace().to_owned()),
+            qualifier: invocation.qualifier,
+            log: (invocation.log == LogMode::Tail).then_some(LogMode::Tail),
+            asynchronous: (when == When::Later).then_some(true),
+        };
+        let path = ["v1", "functions", &invocation.name, "invocations"];
+        let request = self.request(Method::POST, &path).query(&query).body(invocation.body);
+        match invocation.content_type {
+            Some(content_type) => request.header(header::CONTENT_TYPE, content_type),
+            None => request,
+        }
     }
 
     /// Calls a function on its public address; the client's token is not sent there.
@@ -109,6 +124,12 @@ impl Answer {
     #[must_use]
     pub fn server_timing(&self) -> Option<&str> {
         self.header(headers::SERVER_TIMING)
+    }
+
+    /// The status that the function answered with, beside the result of a call that nobody waited for.
+    #[must_use]
+    pub fn function_status(&self) -> Option<&str> {
+        self.header(headers::FUNCTION_STATUS)
     }
 
     /// The call's last log lines in base64, where they were asked for.

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
+mod calls;
 mod client;
 mod deploy;
 mod error;
@@ -25,6 +26,7 @@ pub mod script;
 mod triggers;
 
 pub use alula_wire as wire;
+pub use calls::{Later, NotBefore};
 pub use client::Client;
 pub use deploy::Source;
 pub use error::{ClientError, Refusal, Result};

@@ -11,6 +11,18 @@ pub const ERROR: &str = "x-alula-error";
 pub const LOG_RESULT: &str = "x-alula-log-result";
 /// Where the time went, as the HTTP standard has it.
 pub const SERVER_TIMING: &str = "server-timing";
+/// The status that the function answered with, beside the result of a call that nobody waited for.
+pub const FUNCTION_STATUS: &str = "x-alula-function-status";
+/// Sending a call with the same key again does not make it run again; for calls that nobody waits for.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The address that the result of a call is sent to that nobody waits for.
+pub const CALLBACK_URL: &str = "x-callback-url";
+/// Milliseconds before which a call that nobody waits for does not run.
+pub const DELAY_MS: &str = "x-alula-delay-ms";
+/// The moment before which a call that nobody waits for does not run, as RFC 3339 has it.
+pub const AT: &str = "x-alula-at";
+/// Calls of a function with the same key run one after another; for calls that nobody waits for.
+pub const ORDERING_KEY: &str = "x-alula-ordering-key";
 
 /// Bytes of log text in [`LOG_RESULT`], before base64: what the Lambda API gives too.
 pub const LOG_RESULT_BYTES_MAX: usize = 4 * 1024;

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod call;
 mod deploy;
 mod error;
 mod explanation;
@@ -22,11 +23,16 @@ mod log;
 mod mirror;
 mod platform;
 pub mod query;
+mod queue;
 mod run;
 mod spec;
 mod trigger;
 mod version;
 
+pub use call::{
+    AcceptedCall, AttemptEnd, Call, CallState, DeadLetter, DeadLetterCount, DeadLetterDetail,
+    DeadLetterFilter, DeadLetterPage, FailedAttempt, PurgeRequest, RedriveRequest,
+};
 pub use deploy::{BuildOverride, DeployEvent, DeployStage, DeployedFunction, Overrides};
 pub use error::{Blame, ErrorAnswer, ErrorInfo, LimitInfo};
 pub use explanation::{Decision, Explanation, HeldSpan, VersionState};
@@ -37,6 +43,7 @@ pub use platform::{
     AuditEntry, AuditList, DoctorReport, Info, Protection, RuntimeInfo, RuntimeList, Template, TemplateFile,
     TemplateList,
 };
+pub use queue::{Flow, QueueFlow, QueueInfo, QueueLane, QueueTotals};
 pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};
 pub use spec::{BuildSpec, Class, FunctionSpec, Network};
 pub use trigger::{

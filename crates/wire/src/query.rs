@@ -9,6 +9,12 @@ use crate::RunStatus;
 pub const LIMIT_DEFAULT: u32 = 100;
 /// Most entries of a page: what one answer may hold in memory.
 pub const LIMIT_MAX: u32 = 1_000;
+/// Time to wait for a call where the request names none, in milliseconds.
+pub const WAIT_MS_DEFAULT: u64 = 30_000;
+/// The longest that a request may wait for a call, in milliseconds: what proxies in between bear.
+pub const WAIT_MS_MAX: u64 = 300_000;
+/// Dead letters a second that a redrive makes run again where the request names no rate.
+pub const REDRIVE_PER_SECOND_DEFAULT: u32 = 50;
 /// Most log lines of one answer: lines are small, and a screenful of history is often some thousands.
 pub const LOG_LINES_MAX: u32 = 10_000;
 
@@ -93,6 +99,9 @@ pub struct Invoke {
     /// `tail` adds the call's last log lines to the answer's headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogMode>,
+    /// Answers 202 as soon as the call is durable, and runs it later; the same as the header `Prefer: respond-async`.
+    #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
+    pub asynchronous: Option<bool>,
 }
 
 /// Whether a call's log lines come with its answer.
@@ -104,6 +113,57 @@ pub enum LogMode {
     None,
     /// The last 4 KB of them do; the answer waits until it is complete.
     Tail,
+}
+
+/// How long to wait for a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct Wait {
+    /// The longest to wait, in milliseconds; 30000 where it is not named, at most 300000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// Which dead letters to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct ListDeadLetters {
+    /// The namespace; `default` where it is not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Only of this function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// Only those that were given up at this moment or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
+    /// Only those that were given up before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
+    /// Only those whose reason holds this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
+    /// How many; 100 where it is not named, at most 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Continues behind the page that gave this cursor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Which part of the queue to show.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct Queue {
+    /// Only lanes of this namespace; of all where it is not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Only lanes of this function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
 }
 
 /// Which log lines to show.

@@ -2,8 +2,10 @@
 
 pub(crate) mod alias;
 pub(crate) mod audit;
+pub(crate) mod calls;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod dead;
 pub(crate) mod deploy;
 pub(crate) mod describe;
 pub(crate) mod dev;
@@ -15,6 +17,7 @@ pub(crate) mod invoke;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod new;
+pub(crate) mod queue;
 pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod runs;

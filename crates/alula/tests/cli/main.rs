@@ -4,6 +4,7 @@
 
 mod calls;
 mod fake;
+mod later;
 mod local;
 mod mistakes;
 mod releases;

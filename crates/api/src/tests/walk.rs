@@ -35,7 +35,12 @@ impl Operation {
     }
 
     fn body(&self) -> &'static str {
-        if self.path.ends_with("/aliases/{alias}") && self.method == "PUT" { r#"{"version": 1}"# } else { "" }
+        match (self.method.as_str(), self.path.as_str()) {
+            ("PUT", path) if path.ends_with("/aliases/{alias}") => r#"{"version": 1}"#,
+            ("POST", "/v1/dead-letters/redrive" | "/v1/dead-letters/purge") => r#"{"which": {}}"#,
+            ("POST", "/v1/queue/flow") => r#"{"flow": "open"}"#,
+            _ => "",
+        }
     }
 }
 

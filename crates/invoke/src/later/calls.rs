@@ -1,29 +1,30 @@
-//! Looking up, waiting for, cancelling and running again: what people and callers do with calls after they were accepted.
+//! Looking up, waiting for and cancelling: what people and callers do with calls after they were accepted; and the queue
+//! as a whole. What was given up stands in `dead`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, InvocationId, Name, Timestamp, TriggerKind};
-use alula_store::{Batch, DeadLetter, Expect, Found, LaneStats, MessageId, MessageState, Totals};
+use alula_store::{Batch, Expect, Found, LaneStats, MessageId, MessageState, Totals};
 use bytes::Bytes;
 
-use super::envelope::{Content, Envelope, Head};
+use super::envelope::{Envelope, Head};
 use super::outcome::{Outcome, OutcomeStatus};
+use super::rates::Rates;
 use super::trail::Trail;
 use super::worker::{Ends, Service, WorkerParts};
-use super::{Acceptor, Flow, FlowKey, Lane, LaneClass, WholeQueue, error};
+use super::{Acceptor, Flow, FlowKey, Lane, WholeQueue, error};
 
 /// How often a call is looked at again that nobody here will tell about: it may run in another process.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Dead letters that are made claimable with one look at the list.
-const REDRIVE_PAGE: usize = 100;
 
 /// What is known of calls. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
 pub struct Calls {
-    acceptor: Acceptor,
-    queue: Arc<dyn WholeQueue>,
+    pub(super) acceptor: Acceptor,
+    pub(super) queue: Arc<dyn WholeQueue>,
     ends: Ends,
+    rates: Rates,
 }
 
 /// One call and where it stands.
@@ -80,38 +81,8 @@ impl CallState {
     }
 }
 
-/// Which dead letters are meant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DeadFilter {
-    /// Only of this namespace.
-    pub namespace: Option<Name>,
-    /// Only of this function; needs the namespace.
-    pub function: Option<Name>,
-}
-
-/// A call that was given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadCall {
-    /// Where it lay.
-    pub lane: Lane,
-    /// The call, as far as it can be read.
-    pub id: String,
-    /// When it was accepted.
-    pub accepted_at: Timestamp,
-    /// When it was given up.
-    pub dead_at: Timestamp,
-    /// Attempts that it had.
-    pub attempts: u32,
-    /// Why it was given up.
-    pub reason: String,
-    /// What became of each attempt.
-    pub trail: Trail,
-    /// Bytes of its content.
-    pub content_bytes: u64,
-}
-
 /// What is in the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QueueInfo {
     /// What ever went in and what became of it.
     pub totals: Totals,
@@ -122,7 +93,7 @@ pub struct QueueInfo {
 }
 
 /// One lane.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LaneInfo {
     /// The lane.
     pub lane: Lane,
@@ -130,16 +101,22 @@ pub struct LaneInfo {
     pub stats: LaneStats,
     /// Age of the oldest message that is not dead, in milliseconds.
     pub oldest_ms: u64,
+    /// Attempts that ended in a second in this process, over the last minute.
+    pub ended_per_second: f64,
 }
 
 impl Calls {
     /// What is known of the calls of `acceptor`, and the worker that runs them.
     #[must_use]
     pub fn with_worker(parts: WorkerParts) -> (Self, Service) {
-        let ends = Ends::default();
-        let calls =
-            Self { acceptor: parts.acceptor.clone(), queue: Arc::clone(&parts.queue), ends: ends.clone() };
-        (calls, Service::new(parts, ends))
+        let (ends, rates) = (Ends::default(), Rates::default());
+        let calls = Self {
+            acceptor: parts.acceptor.clone(),
+            queue: Arc::clone(&parts.queue),
+            ends: ends.clone(),
+            rates: rates.clone(),
+        };
+        (calls, Service::new(parts, ends, rates))
     }
 
     /// Accepts calls.
@@ -148,7 +125,7 @@ impl Calls {
         &self.acceptor
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.acceptor.parts().clock.now()
     }
 
@@ -214,9 +191,11 @@ impl Calls {
             outcome.kept_until,
         );
         let message = MessageId(id.as_str().to_owned());
+        let content = self.content_of(&message).await;
         match self.queue.cancel(&message, now, with).await {
             Ok(true) => {
                 self.ends.tell(id);
+                self.discard(content).await;
                 Ok(ended_call(outcome))
             }
             Ok(false) if self.ends.stop(id) => self.wait(id, Duration::from_secs(5)).await?.ok_or_else(gone),
@@ -225,102 +204,6 @@ impl Calls {
                 Err(Fault::new(ErrorCode::Conflict, format!("call {id} has ended already")))
             }
             Err(error) => Err(error::of_store(&error)),
-        }
-    }
-
-    /// Dead letters, from the one behind `after`.
-    pub async fn dead(
-        &self,
-        filter: &DeadFilter,
-        after: Option<(&str, &str)>,
-        limit: usize,
-    ) -> Result<Vec<DeadCall>, Fault> {
-        let letters = self.letters(filter, after, limit).await?;
-        Ok(letters.into_iter().filter_map(dead_call).collect())
-    }
-
-    async fn letters(
-        &self,
-        filter: &DeadFilter,
-        after: Option<(&str, &str)>,
-        limit: usize,
-    ) -> Result<Vec<DeadLetter>, Fault> {
-        let prefix = Lane::prefix(filter.namespace.as_ref(), filter.function.as_ref());
-        let after = after.map(|(lane, id)| (lane, MessageId(id.to_owned())));
-        let after = after.as_ref().map(|(lane, id)| (*lane, id));
-        self.queue.dead_letters(&prefix, after, limit).await.map_err(|error| error::of_store(&error))
-    }
-
-    /// Makes a dead letter run again, on what its qualifier means now.
-    pub async fn redrive(&self, id: &str) -> Result<(), Fault> {
-        let message = MessageId(id.to_owned());
-        let found = self.queue.find(&message, self.now()).await.map_err(|error| error::of_store(&error))?;
-        let dead = found.filter(|found| matches!(found.state, MessageState::Dead { .. }));
-        let Some(dead) = dead else {
-            return Err(Fault::new(ErrorCode::NotFound, format!("there is no dead letter {id}")));
-        };
-        self.redrive_one(&message, &dead.lane, &dead.trail, self.now()).await
-    }
-
-    async fn redrive_one(
-        &self,
-        id: &MessageId,
-        lane: &str,
-        trail: &Bytes,
-        at: Timestamp,
-    ) -> Result<(), Fault> {
-        let lane = Lane::parse(lane).map(|lane| Lane {
-            class: if lane.class == LaneClass::Retry { LaneClass::General } else { lane.class },
-            ..lane
-        });
-        let Some(lane) = lane else {
-            return Err(Fault::new(ErrorCode::Internal, format!("dead letter {} has no lane", id.0)));
-        };
-        let mut trail = Trail::read(trail);
-        trail.redriven_at = Some(self.now());
-        let redriven = self.queue.redrive(id, &lane.to_string(), at, trail.to_bytes()).await;
-        redriven.map_err(|error| error::of_store(&error))?;
-        self.acceptor.bell().ring(lane, at);
-        Ok(())
-    }
-
-    /// Makes all dead letters run again that `filter` means and that are there now, `per_second` of them in a second.
-    /// Returns how many.
-    pub async fn redrive_all(&self, filter: &DeadFilter, per_second: u32) -> Result<u64, Fault> {
-        let began = self.now();
-        let (mut count, mut after): (u64, Option<(String, String)>) = (0, None);
-        loop {
-            let from = after.as_ref().map(|(lane, id)| (lane.as_str(), id.as_str()));
-            let letters = self.letters(filter, from, REDRIVE_PAGE).await?;
-            let Some(last) = letters.last() else { return Ok(count) };
-            after = Some((last.lane.clone(), last.id.0.clone()));
-            // What dies again meanwhile is not taken a second time.
-            for letter in letters.iter().filter(|letter| letter.dead_at <= began) {
-                let wait_ms = count * 1_000 / u64::from(per_second.max(1));
-                let at = began.plus_millis(i64::try_from(wait_ms).unwrap_or(i64::MAX));
-                self.redrive_one(&letter.id, &letter.lane, &letter.trail, at.max(self.now())).await?;
-                count += 1;
-            }
-        }
-    }
-
-    /// Forgets a dead letter.
-    pub async fn purge(&self, id: &str) -> Result<(), Fault> {
-        self.queue.purge(&MessageId(id.to_owned())).await.map_err(|error| error::of_store(&error))
-    }
-
-    /// Forgets all dead letters that `filter` means. Returns how many.
-    pub async fn purge_all(&self, filter: &DeadFilter) -> Result<u64, Fault> {
-        let mut count = 0;
-        loop {
-            let letters = self.letters(filter, None, REDRIVE_PAGE).await?;
-            if letters.is_empty() {
-                return Ok(count);
-            }
-            for letter in &letters {
-                self.purge(&letter.id.0).await?;
-                count += 1;
-            }
         }
     }
 
@@ -341,10 +224,12 @@ impl Calls {
         let now = self.now();
         let totals = self.queue.totals(now).await.map_err(|error| error::of_store(&error))?;
         let stats = self.queue.stats(now).await.map_err(|error| error::of_store(&error))?;
+        let clock = tokio::time::Instant::now();
         let info = |stats: LaneStats| {
             let lane = Lane::parse(&stats.lane)?;
             let oldest_ms = stats.oldest_at.map_or(0, |oldest| now.millis_since(oldest));
-            Some(LaneInfo { lane, stats, oldest_ms })
+            let ended_per_second = self.rates.of(&lane, clock);
+            Some(LaneInfo { lane, stats, oldest_ms, ended_per_second })
         };
         let lanes = stats.into_iter().filter_map(info).collect();
         Ok(QueueInfo { totals, lanes, flows: self.acceptor.flows().all() })
@@ -411,22 +296,4 @@ fn cancelled(call: &Call, now: Timestamp) -> Outcome {
         result_bytes: 0,
         blob: None,
     }
-}
-
-fn dead_call(letter: DeadLetter) -> Option<DeadCall> {
-    let content_bytes = match Envelope::read(&letter.body) {
-        Ok(Envelope { content: Content::Blob(blob), .. }) => blob.bytes,
-        Ok(Envelope { content: Content::Inline(content), .. }) => content.len() as u64,
-        Err(_) => letter.body.len() as u64,
-    };
-    Some(DeadCall {
-        lane: Lane::parse(&letter.lane)?,
-        id: letter.id.0,
-        accepted_at: letter.enqueued_at,
-        dead_at: letter.dead_at,
-        attempts: letter.attempts,
-        reason: letter.reason,
-        trail: Trail::read(&letter.trail),
-        content_bytes,
-    })
 }

@@ -56,9 +56,9 @@ pub(crate) struct CallHead {
     pub(crate) is_event: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) callback: Option<Callback>,
-    /// The moment before which it was not to run: its age counts from then.
+    /// When it may run first, where it was put off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) available_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blob: Option<Blob>,
 }
@@ -145,7 +145,7 @@ impl Envelope {
             parameters: deferred.parameters.clone(),
             is_event: deferred.is_event,
             callback: deferred.callback.clone(),
-            not_before: deferred.available_at,
+            available_at: deferred.available_at,
             blob,
         };
         Self { head: Head::Call(head), content }

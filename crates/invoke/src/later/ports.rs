@@ -69,7 +69,7 @@ pub trait Observe: Send + Sync + std::fmt::Debug {
     /// A call was refused before it was accepted.
     fn refused(&self) {}
 
-    /// A call was claimed `waited_ms` after it could first have been.
+    /// A call was claimed for the first time, `waited_ms` after it could have been.
     fn claimed(&self, _class: LaneClass, _waited_ms: u64) {}
 
     /// A call ended.
@@ -80,6 +80,9 @@ pub trait Observe: Send + Sync + std::fmt::Debug {
 
     /// A call was given up.
     fn died(&self, _key: &VersionKey) {}
+
+    /// What waits or runs in all lanes of a class together, and the age of the oldest of it, looked at now and then.
+    fn depth(&self, _class: LaneClass, _messages: u64, _oldest_ms: u64) {}
 
     /// The books of the queue were checked: accepted less what is there and what became of the rest. Zero, or there
     /// is a defect.

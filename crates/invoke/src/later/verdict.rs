@@ -12,6 +12,9 @@ use crate::Failure;
 /// Longest time that a `Retry-After` puts off the next attempt, in milliseconds: an hour.
 const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
 
+/// How the reason begins of a call that was given up for its age.
+pub(crate) const TOO_OLD: &str = "it is too old:";
+
 /// How an attempt ended that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Miss {
@@ -32,6 +35,8 @@ pub(crate) enum Hope {
     NeverBegan,
     /// It does not: the same call can only fail again.
     None,
+    /// It was not even tried: its age is over.
+    TooOld,
 }
 
 impl Miss {
@@ -64,6 +69,18 @@ impl Miss {
         }
     }
 
+    /// What it means that a call's turn comes after its age is over; `None` where it is not.
+    pub(crate) fn of_age(policy: &RetryPolicy, since: Timestamp, now: Timestamp) -> Option<Self> {
+        (now.millis_since(since) > policy.max_age_ms).then(|| Self {
+            end: AttemptEnd::Throttled,
+            hope: Hope::TooOld,
+            code: None,
+            http_status: None,
+            message: format!("{TOO_OLD} its turn came after {} ms", policy.max_age_ms),
+            retry_after_ms: None,
+        })
+    }
+
     /// What an answer's status means; `None` where the call has ended well.
     pub(crate) fn of_answer(status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let retry_after_ms = retry_after_ms(headers);
@@ -84,11 +101,6 @@ impl Miss {
             message: format!("the function answered with status {status}"),
             retry_after_ms,
         })
-    }
-
-    /// A call whose time was over before it could run.
-    pub(crate) fn too_old(max_age_ms: u64) -> Self {
-        Self::hopeless(format!("{TOO_OLD}: its {max_age_ms} ms were over before it could run"))
     }
 
     /// What can only fail again.
@@ -148,9 +160,6 @@ pub(crate) struct Tried {
     pub(crate) now: Timestamp,
 }
 
-/// What the reason begins with where a call was given up because of its age.
-pub(crate) const TOO_OLD: &str = "too old";
-
 /// What becomes of a call after a miss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -167,7 +176,8 @@ pub(crate) fn next(miss: &Miss, policy: &RetryPolicy, tried: Tried, trail: &mut 
     trail.push(miss.attempt(tried.number, tried.at));
     let age_ms = tried.now.millis_since(tried.since);
     let wait_ms = match miss.hope {
-        Hope::None => return Next::Dead { reason: miss.message.clone() },
+        Hope::TooOld => return Next::Dead { reason: miss.message.clone() },
+        Hope::None => return Next::Dead { reason: format!("not worth another attempt: {}", miss.message) },
         Hope::Counts if tried.number >= policy.attempts => {
             return Next::Dead {
                 reason: format!("{} attempts failed, the last: {}", tried.number, miss.message),
@@ -184,9 +194,9 @@ pub(crate) fn next(miss: &Miss, policy: &RetryPolicy, tried: Tried, trail: &mut 
     };
     let wait_ms = wait_ms.max(miss.retry_after_ms.unwrap_or(0));
     if age_ms.saturating_add(wait_ms) >= policy.max_age_ms {
-        let age = policy.max_age_ms;
+        let last = &miss.message;
         let reason =
-            format!("{TOO_OLD}: its next attempt would come after its {age} ms, the last: {}", miss.message);
+            format!("{TOO_OLD} its next attempt would come after {} ms, the last: {last}", policy.max_age_ms);
         return Next::Dead { reason };
     }
     match miss.hope {

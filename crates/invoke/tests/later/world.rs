@@ -76,6 +76,8 @@ pub(crate) struct World {
     ids: Mutex<u32>,
     control: Control,
     folder: tempfile::TempDir,
+    /// When the time was stopped: until then it has passed as fast as the machine is.
+    began: Timestamp,
 }
 
 impl World {
@@ -127,9 +129,12 @@ impl World {
         let stop = CancellationToken::new();
         let worker = tokio::spawn(worker.run(stop.clone()));
         let ids = Mutex::default();
-        let world = Self { calls, backend, courier, clock, recorded, stop, worker, ids, control, folder };
+        let began = Timestamp(0);
+        let mut world =
+            Self { calls, backend, courier, clock, recorded, stop, worker, ids, control, folder, began };
         world.deploy("hello", table).await;
         tokio::time::pause();
+        world.began = world.clock.now();
         world
     }
 
@@ -200,7 +205,10 @@ impl World {
     /// second: timers and the work between them take some milliseconds.
     pub(crate) fn attempts_ms(&self, id: &InvocationId) -> Vec<i64> {
         let runs = self.recorded.0.lock().unwrap();
-        runs.iter().filter(|run| run.id == *id).map(|run| (run.started_at.0 - EPOCH_MS) / 100 * 100).collect()
+        runs.iter()
+            .filter(|run| run.id == *id)
+            .map(|run| (run.started_at.0 - self.began.0) / 100 * 100)
+            .collect()
     }
 
     /// The calls in the order in which they were begun.

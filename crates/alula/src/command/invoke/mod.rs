@@ -4,6 +4,7 @@
 //! goes to the public address, as everybody's calls do.
 
 mod input;
+mod later;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ Examples:
   cat big.json | alula invoke countries > table.tsv
   alula invoke api --method GET --path '/users/7?full=1' --header 'accept: text/plain'
   alula invoke hello:3 --data @event.json --log
+  alula invoke report --async --data @order.json --key order-7
+  alula invoke report --async --delay 10m --callback https://example.org/done
+  alula invoke report --async --wait > report.pdf
 
 The answer's body goes to standard output as it is. JSON is handed to an event handler as
 its event; other data reach the function as an HTTP POST to /, no data as a GET. The exit
@@ -66,6 +70,8 @@ pub(crate) struct Arguments {
     /// Show status, id, version and where the time went
     #[arg(long, short)]
     verbose: bool,
+    #[command(flatten)]
+    later: later::Options,
 }
 
 /// Calls the function and waits for the end of its answer.
@@ -77,6 +83,15 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         return Err(Failure::usage("--log goes with a call through the control API").remedy(
             "leave out --method, --path and --header, or use `alula logs --invocation ID` afterwards",
         ));
+    }
+    if arguments.later.asynchronous {
+        if is_public || arguments.log {
+            let message = "--async goes with a call through the control API, and has no log yet";
+            return Err(Failure::usage(message).remedy("leave out --method, --path, --header and --log"));
+        }
+        let invocation = invocation(&arguments, input).await?;
+        let file = arguments.output.as_deref();
+        return later::run(&arguments.later, invocation, file, &client, session.output).await;
     }
     let answer = if is_public {
         client.call(public_call(&arguments, input, &client).await?).await?
@@ -145,7 +160,7 @@ fn report(answer: &Answer, arguments: &Arguments, output: Output) {
 }
 
 /// Hands the body on piece by piece, so that a stream is seen as it comes.
-async fn copy(answer: Answer, file: Option<&Path>) -> Result<()> {
+pub(super) async fn copy(answer: Answer, file: Option<&Path>) -> Result<()> {
     let mut target: Box<dyn Write> = match file {
         Some(path) => {
             Box::new(std::fs::File::create(path).map_err(|error| Failure::file("write", path, &error))?)

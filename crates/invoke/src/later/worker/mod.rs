@@ -35,6 +35,7 @@ use run::Runner;
 pub(crate) use settle::{Call, Job};
 
 use super::options::{CLAIM_LEN, CLAIMS_AT_ONCE, LEASE_MS, LOOK_ALONE_MS, LOOK_SHARED_MS, StoreUse};
+use super::rates::Rates;
 use super::{Acceptor, Courier, Flow, Lane, Topics, WholeQueue};
 use crate::Invoker;
 
@@ -70,6 +71,7 @@ pub struct Service {
     runner: Arc<Runner>,
     lanes: Lanes,
     loads: Loads,
+    rates: Rates,
     claims: usize,
     reports: mpsc::Receiver<Report>,
     report: mpsc::Sender<Report>,
@@ -89,9 +91,9 @@ enum Report {
 }
 
 impl Service {
-    /// A worker over `parts`; `ends` tells those who wait for calls.
+    /// A worker over `parts`; `ends` tells those who wait for calls, `rates` those who watch.
     #[must_use]
-    pub(crate) fn new(parts: WorkerParts, ends: Ends) -> Self {
+    pub(crate) fn new(parts: WorkerParts, ends: Ends, rates: Rates) -> Self {
         let (report, reports) = mpsc::channel(REPORTS_MAX);
         let loads = Loads::new(parts.acceptor.options().clone());
         let data_plane = parts.data_plane.clone();
@@ -100,6 +102,7 @@ impl Service {
             runner,
             lanes: Lanes::default(),
             loads,
+            rates,
             claims: 0,
             reports,
             report,
@@ -200,6 +203,7 @@ impl Service {
 
     fn keep_house(&mut self) {
         self.loads.forget_idle();
+        self.rates.forget_idle(Instant::now());
         let runner = Arc::clone(&self.runner);
         self.tasks.spawn(async move { runner.keep_house().await });
     }
@@ -215,6 +219,7 @@ impl Service {
                 }
             }
             Report::Ended { lane, went } => {
+                self.rates.ended(&lane, Instant::now());
                 self.loads.ended(&lane, went);
                 self.lanes.ended(&lane);
             }

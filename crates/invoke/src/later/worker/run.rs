@@ -1,10 +1,10 @@
 //! One claimed message, from the claim to its settlement.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alula_model::{Clock, FunctionRef, InvocationId, Qualifier};
+use alula_model::{Clock, FunctionRef, InvocationId, Qualifier, Timestamp};
 use alula_runtime::{Body, VersionPlan};
 use alula_store::{Batch, Claim, EXPIRE_LEN_MAX, Settlement};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ends::Ends;
 use super::load::Went;
+use super::settle::{since, stops_its_stream};
 use super::streaks::Streaks;
 use super::{WorkerParts, settle};
 use crate::later::budget::RetryBudgets;
@@ -21,7 +22,7 @@ use crate::later::envelope::{CallHead, Content, Envelope, Head};
 use crate::later::options::{RENEW_MS, StoreUse};
 use crate::later::trail::{AttemptEnd, Trail};
 use crate::later::verdict::{Hope, Miss};
-use crate::later::{Acceptor, CourierError, Delivery, Lane, Observe, WholeQueue};
+use crate::later::{Acceptor, CourierError, Delivery, Lane, LaneClass, Observe, WholeQueue};
 use crate::{Failure, Invocation};
 
 /// Runs messages. Shared by all attempts of one worker.
@@ -31,6 +32,8 @@ pub(super) struct Runner {
     pub(super) ends: Ends,
     pub(super) budgets: RetryBudgets,
     pub(super) streaks: Streaks,
+    /// When the depths of all lanes may be looked at again.
+    next_depths: Mutex<Instant>,
 }
 
 /// Whether there was room for an attempt.
@@ -39,6 +42,9 @@ pub(super) enum Fit {
     Yes,
     No,
 }
+
+/// The depths are looked at for one part of the time in so many.
+const DEPTHS_REST: u32 = 100;
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -64,7 +70,8 @@ pub(super) struct Reply {
 impl Runner {
     pub(super) fn new(parts: WorkerParts, ends: Ends) -> Self {
         let streaks = Streaks::new(Arc::clone(&parts.acceptor.parts().records));
-        Self { parts, ends, budgets: RetryBudgets::default(), streaks }
+        let next_depths = Mutex::new(Instant::now());
+        Self { parts, ends, budgets: RetryBudgets::default(), streaks, next_depths }
     }
 
     pub(super) fn acceptor(&self) -> &Acceptor {
@@ -124,14 +131,13 @@ impl Runner {
             Ok(plan) => plan,
             Err(failure) => return self.bury(&job, failure.fault.message, &trail).await,
         };
-        self.observe().claimed(job.lane.class, job.at.millis_since(job.claim.enqueued_at));
-        if job.claim.attempt == 1 {
-            self.budgets.first_attempt(job.lane);
-        }
         let call = settle::Call { id: &id, head, plan: &plan };
-        let max_age_ms = plan.spec.asynchronous.retry.policy().max_age_ms;
-        if job.at.millis_since(settle::since(&job, &trail, head)) >= max_age_ms {
-            return self.settle_missed(&job, &call, &Miss::too_old(max_age_ms), content, &mut trail).await;
+        if let Some(miss) = self.too_old(&job, &call, &trail) {
+            return self.settle_missed(&job, &call, &miss, content, &mut trail).await;
+        }
+        if job.claim.attempt == 1 {
+            self.observe().claimed(job.lane.class, job.at.millis_since(since(&job, head, &trail)));
+            self.budgets.first_attempt(job.lane);
         }
         let came = self.attempt(&job, &id, head, content, &plan).await;
         match came {
@@ -142,6 +148,16 @@ impl Runner {
         }
         self.ends.tell(&id);
         Fit::Yes
+    }
+
+    /// What becomes of a call whose turn comes after its age is over. One that stops its stream waits for somebody however
+    /// old it is.
+    fn too_old(&self, job: &settle::Job<'_>, call: &settle::Call<'_>, trail: &Trail) -> Option<Miss> {
+        if stops_its_stream(job, call) {
+            return None;
+        }
+        let policy = call.plan.spec.asynchronous.retry.policy();
+        Miss::of_age(&policy, since(job, call.head, trail), job.at)
     }
 
     /// The version that the call began on; the one that its qualifier means now where that version is gone, or where
@@ -311,12 +327,37 @@ impl Runner {
             while records.expire(now, EXPIRE_LEN_MAX).await? == EXPIRE_LEN_MAX as u64 {}
             self.acceptor().blobs().sweep(now).await?;
             self.observe().imbalance(self.queue().totals(now).await?.imbalance());
-            Ok(())
+            self.show_depths(now).await
         }
         .await;
         if let Err(error) = kept {
             tracing::warn!(%error, "the queue's housekeeping was cut short");
         }
+    }
+
+    /// Tells how much waits, by class. The store reads every message for it, so where that takes long it is done rarely.
+    async fn show_depths(&self, now: Timestamp) -> alula_store::Result<()> {
+        let began = Instant::now();
+        if *self.next_depths.lock().unwrap_or_else(PoisonError::into_inner) > began {
+            return Ok(());
+        }
+        let mut depths = LaneClass::ALL.map(|class| (class, 0, 0));
+        for stats in self.queue().stats(now).await? {
+            let Some(lane) = Lane::parse(&stats.lane) else { continue };
+            let oldest_ms = stats.oldest_at.map_or(0, |oldest| now.millis_since(oldest));
+            for (class, messages, age_ms) in &mut depths {
+                if *class == lane.class {
+                    *messages += stats.available + stats.delayed + stats.held_back + stats.claimed;
+                    *age_ms = oldest_ms.max(*age_ms);
+                }
+            }
+        }
+        for (class, messages, oldest_ms) in depths {
+            self.observe().depth(class, messages, oldest_ms);
+        }
+        let rest = began.elapsed() * DEPTHS_REST;
+        *self.next_depths.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + rest;
+        Ok(())
     }
 
     /// Gives claims back that have not begun.

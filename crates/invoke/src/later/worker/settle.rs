@@ -127,10 +127,10 @@ impl Runner {
         trail: &mut Trail,
     ) -> Fit {
         let policy = call.plan.spec.asynchronous.retry.policy();
-        let tried = self.tried(job, since(job, trail, call.head));
+        let tried = self.tried(job, since(job, call.head, trail));
         let mut next = verdict::next(miss, &policy, tried, trail, (self.parts.random)());
         if let Next::Dead { reason } = &next
-            && self.stops_its_stream(job, call)
+            && stops_its_stream(job, call)
         {
             tracing::warn!(invocation = %call.id, reason, "an ordered stream is stopped by a call that fails");
             next = Next::Back { wait_ms: STOPPED_RETRY_MS };
@@ -145,7 +145,6 @@ impl Runner {
         let batch = match &mut next {
             Next::Dead { reason } => {
                 let reason = reason.clone();
-                self.observe().died(&call.plan.key);
                 let mut outcome = self.outcome(job, call, OutcomeStatus::Dead);
                 (outcome.error, outcome.http_status) = (miss.code, miss.http_status);
                 let verdict = Verdict::Failure { reason: &reason };
@@ -154,7 +153,6 @@ impl Runner {
                 self.tell_owner(job, call, &reason, batch)
             }
             Next::Again { wait_ms } => {
-                self.observe().retried(job.lane.class);
                 let pause = self.budgets.retry(job.lane, Instant::now());
                 *wait_ms += u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 Batch::default()
@@ -163,10 +161,15 @@ impl Runner {
         };
         // What is ordered keeps its place, so that the rest of its key waits for it.
         let retries = job.claim.ordering_key.is_none().then(|| job.lane.of_retries());
-        let is_dead = matches!(next, Next::Dead { .. });
+        let (is_dead, is_retry) = (matches!(next, Next::Dead { .. }), matches!(next, Next::Again { .. }));
         let settlement = next.settlement(tried.now, retries.as_ref().map(Lane::to_string), trail);
         if self.settle(job.claim, settlement.clone(), batch).await {
             self.announce(&settlement, job.lane, retries);
+            if is_dead {
+                self.observe().died(&call.plan.key);
+            } else if is_retry {
+                self.observe().retried(job.lane.class);
+            }
         }
         if is_dead {
             self.ends.tell(call.id);
@@ -197,11 +200,6 @@ impl Runner {
         }
     }
 
-    fn stops_its_stream(&self, job: &Job<'_>, call: &Call<'_>) -> bool {
-        let poison = call.plan.spec.asynchronous.poison;
-        job.claim.ordering_key.is_some() && poison == alula_model::Poison::Stop
-    }
-
     fn tried(&self, job: &Job<'_>, since: Timestamp) -> Tried {
         Tried { number: job.claim.attempt, at: job.at, since, now: self.clock().now() }
     }
@@ -213,7 +211,7 @@ impl Runner {
 
     pub(super) async fn settle_undelivered(&self, job: &Job<'_>, miss: &Miss, trail: &mut Trail) {
         let policy = alula_model::Retry::default().policy();
-        let tried = self.tried(job, job.claim.enqueued_at);
+        let tried = self.tried(job, trail.redriven_at.unwrap_or(job.claim.enqueued_at));
         let next = verdict::next(miss, &policy, tried, trail, (self.parts.random)());
         let settlement = next.settlement(tried.now, None, trail);
         if self.settle(job.claim, settlement.clone(), Batch::default()).await {
@@ -350,6 +348,18 @@ impl Runner {
     }
 }
 
+/// Since when a call could have run: what its age is counted from.
+pub(super) fn since(job: &Job<'_>, head: &CallHead, trail: &Trail) -> Timestamp {
+    let first = head.available_at.map_or(job.claim.enqueued_at, |at| at.max(job.claim.enqueued_at));
+    trail.redriven_at.unwrap_or(first)
+}
+
+/// Whether a call that fails for good keeps those behind it waiting.
+pub(super) fn stops_its_stream(job: &Job<'_>, call: &Call<'_>) -> bool {
+    let poison = call.plan.spec.asynchronous.poison;
+    job.claim.ordering_key.is_some() && poison == alula_model::Poison::Stop
+}
+
 /// The id of what is sent to a destination: the same however often the commit is tried, and never one that was used for
 /// an earlier end of the same call.
 fn follow_up_id(finished: &Finished<'_>, number: usize) -> String {
@@ -363,13 +373,6 @@ fn follow_up_id(finished: &Finished<'_>, number: usize) -> String {
 const CALLBACK_NUMBER: usize = usize::MAX;
 /// Characters of a digest in such an id: 128 bits.
 const FOLLOW_UP_ID_CHARS: usize = 32;
-
-/// From when on a call's age counts: when it could first run, or when it was made to run again.
-pub(super) fn since(job: &Job<'_>, trail: &Trail, head: &CallHead) -> Timestamp {
-    let accepted = job.claim.enqueued_at;
-    let could_run = head.not_before.map_or(accepted, |at| at.max(accepted));
-    trail.redriven_at.map_or(could_run, |at| at.max(could_run))
-}
 
 /// How often a call that stops its stream is tried again, in milliseconds: it may have been mended.
 const STOPPED_RETRY_MS: u64 = 60_000;
