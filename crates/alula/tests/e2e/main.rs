@@ -14,6 +14,7 @@ mod case;
 mod platform;
 
 mod cases;
+mod crash;
 mod lifecycle;
 mod release;
 mod script;

@@ -38,7 +38,7 @@ impl Platform {
         Self::start_configured(data_dir, &[])
     }
 
-    fn start_configured(data_dir: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_configured(data_dir: &Path, settings: &[(&str, &str)]) -> Self {
         let (port, control_port) = (free_port(), free_port());
         let log = log_file(data_dir);
         let child = Command::new(env!("CARGO_BIN_EXE_alula"))

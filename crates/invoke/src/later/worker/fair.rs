@@ -32,8 +32,11 @@ impl<K> Default for Turns<K> {
 impl<K: Ord + Hash + Clone> Turns<K> {
     fn enter(&mut self, key: &K) {
         let pass = self.passes.entry(key.clone()).or_insert(0);
-        *pass = self.present.max(*pass);
-        self.ready.insert((*pass, key.clone()));
+        // Who is in line already keeps its place: a second one would outlive the first.
+        if !self.ready.contains(&(*pass, key.clone())) {
+            *pass = self.present.max(*pass);
+            self.ready.insert((*pass, key.clone()));
+        }
     }
 
     fn leave(&mut self, key: &K) {
@@ -201,6 +204,53 @@ mod tests {
         chooser.enter(&lane("b/x/retry"));
         let served = serve(&mut chooser, 500, |_| EVEN);
         assert!((99..=101).contains(&served["b/x/retry"]), "retries get one turn in five: {served:?}");
+    }
+
+    #[test]
+    fn entering_again_leaves_no_place_behind() {
+        let mut chooser = Chooser::default();
+        let (one, two) = (lane("a/one/general"), lane("a/two/general"));
+        chooser.enter(&one);
+        serve(&mut chooser, 10, |_| EVEN);
+        chooser.enter(&lane("b/other/general"));
+        serve(&mut chooser, 10, |_| EVEN);
+        // The namespace is in line for its first function when the second one comes.
+        chooser.enter(&two);
+        chooser.leave(&one);
+        chooser.leave(&two);
+        assert_eq!(chooser.next(|_| true), Some(lane("b/other/general")));
+    }
+
+    proptest::proptest! {
+        /// Lanes enter, leave and are served in any order: somebody is next exactly while somebody is in line.
+        #[test]
+        fn somebody_is_next_while_somebody_is_in_line(steps in proptest::collection::vec((0..3_u8, 0..12_usize), 1..200)) {
+            let lanes: Vec<_> = (0..12)
+                .map(|n| lane(&format!("n{}/f{}/{}", n % 2, n % 3, ["general", "retry"][n % 4 / 2])))
+                .collect();
+            let (mut chooser, mut in_line) = (Chooser::default(), std::collections::BTreeSet::new());
+            for (what, which) in steps {
+                let lane = &lanes[which];
+                match what {
+                    0 => {
+                        chooser.enter(lane);
+                        in_line.insert(lane.to_string());
+                    }
+                    1 => {
+                        chooser.leave(lane);
+                        in_line.remove(&lane.to_string());
+                    }
+                    _ => {
+                        if let Some(next) = chooser.next(|_| true) {
+                            chooser.charge(&next, 1 + which as u64, EVEN);
+                        }
+                    }
+                }
+                let next = chooser.next(|_| true).map(|lane| lane.to_string());
+                proptest::prop_assert_eq!(next.is_some(), !in_line.is_empty());
+                proptest::prop_assert!(next.is_none_or(|next| in_line.contains(&next)));
+            }
+        }
     }
 
     #[test]
