@@ -103,13 +103,17 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
     let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
     let draining = CancellationToken::new();
+    let key = later::signing_key(&data_dir)?;
     let (calls, queue_worker) = later::assemble(later::Base {
         options: config.asynchronous.clone(),
+        mail: config.mail.clone(),
+        key: key.clone(),
         data_dir: &data_dir,
         store: store.clone(),
         catalog: control.catalog().clone(),
         invoker: invoker.clone(),
         clock: Arc::clone(&clock),
+        metrics: telemetry.metrics.clone(),
         policy,
         data_plane: data_plane.clone(),
     })?;
@@ -130,6 +134,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
             clock,
             ids: Arc::new(invocation_id),
             tokens: Tokens::default().with("admin", Tokens::digest_of(&token.text)),
+            signing_key: key.text().to_owned(),
             draining: draining.clone(),
         },
     );
@@ -247,6 +252,7 @@ fn control_options(config: &Config, data_dir: &DataDir) -> alula_control::Option
         unpacked_bytes_max: config.build.unpacked_bytes_max,
         files_max: config.build.files_max,
         builds_at_once: config.build.at_once,
+        mail: if config.mail.is_set() { alula_control::Mail::Sent } else { alula_control::Mail::NotSent },
         ..alula_control::Options::new(data_dir.path())
     }
 }

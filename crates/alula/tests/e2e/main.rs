@@ -14,6 +14,7 @@ mod case;
 mod platform;
 
 mod cases;
+mod later;
 mod lifecycle;
 mod release;
 mod script;

@@ -5,10 +5,11 @@
 //! [`OVERFLOW`], so that neither this process nor whoever scrapes it can be flooded by deploying.
 //!
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
-//! for a function in `function`.
+//! for a function in `function`, for the queue in `queue`.
 
 mod function;
 mod names;
+mod queue;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ use prometheus_client::registry::Registry;
 
 use function::FunctionFamilies;
 pub use function::{FunctionMetrics, InFlight};
+pub use queue::ClassMetrics;
+use queue::QueueFamilies;
 
 /// Functions with series of their own.
 pub const FUNCTIONS_MAX: usize = 1_000;
@@ -49,6 +52,7 @@ struct Shared {
     instances: Family<InstanceLabels, Gauge>,
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
+    queue: QueueFamilies,
     render_size: AtomicU64,
 }
 
@@ -144,10 +148,20 @@ impl Metrics {
         register(&mut registry, names::INSTANCES, &instances);
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
+        let queue = QueueFamilies::register(&mut registry);
         let (registry, functions) = (Mutex::new(registry), RwLock::default());
         let render_size = AtomicU64::new(0);
-        let shared =
-            Shared { registry, families, functions, overflow, instances, connections, builds, render_size };
+        let shared = Shared {
+            registry,
+            families,
+            functions,
+            overflow,
+            instances,
+            connections,
+            builds,
+            queue,
+            render_size,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -194,6 +208,24 @@ impl Metrics {
     #[must_use]
     pub fn builds(&self, outcome: BuildOutcome) -> Counter {
         self.shared.builds.get_or_create_owned(&BuildLabels { outcome: outcome.label() })
+    }
+
+    /// The handles of one class of lanes of the queue. To be kept, not asked for at every call.
+    #[must_use]
+    pub fn queue_class(&self, class: &'static str) -> ClassMetrics {
+        self.shared.queue.class(class)
+    }
+
+    /// The number of asynchronous calls that were refused.
+    #[must_use]
+    pub fn async_refused(&self) -> &Counter {
+        &self.shared.queue.refused
+    }
+
+    /// What the books of the queue are out by.
+    #[must_use]
+    pub fn async_imbalance(&self) -> &Gauge {
+        &self.shared.queue.imbalance
     }
 
     /// Shows the log service's count of dropped lines. To be called once.
