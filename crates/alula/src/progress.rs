@@ -78,6 +78,15 @@ impl Progress {
         }
     }
 
+    /// Something will not work as it was meant.
+    pub(crate) fn warning(&self, function: &str, text: &str) {
+        let line = self.output.paint_talk(Tone::Warn, &format!("{function}: {}", printable(text)));
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => self.output.say(&line),
+        }
+    }
+
     /// It is over, well or not; what came of it is told by others.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {

@@ -62,6 +62,7 @@ async fn run(
         match event? {
             DeployEvent::Stage { function, stage, detail } => progress.stage(&function, stage, &detail),
             DeployEvent::BuildLine { function, text } => progress.build_line(&function, &text),
+            DeployEvent::Warning { function, text } => progress.warning(&function, &text),
             DeployEvent::Deployed { functions } => return Ok(functions),
             DeployEvent::Failed { error } => {
                 return Err(

@@ -179,6 +179,9 @@ fn event(report: control::Progress) -> DeployEvent {
             let function = function.map(String::from).unwrap_or_default();
             DeployEvent::Stage { function, stage: stage_of(stage), detail }
         }
+        control::Progress::Warning { function, text } => {
+            DeployEvent::Warning { function: function.into(), text }
+        }
         control::Progress::BuildLine { function, text } => {
             DeployEvent::BuildLine { function: function.into(), text }
         }

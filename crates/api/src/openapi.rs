@@ -96,6 +96,7 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(dead_letters::redrive));
     add(routes!(queue::queue));
     add(routes!(queue::set_flow));
+    add(routes!(system::signing_key));
     add(routes!(logs::logs));
     add(routes!(runs::list));
     add(routes!(runs::describe));

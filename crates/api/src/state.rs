@@ -78,6 +78,8 @@ pub struct Parts {
     pub ids: IdSource,
     /// Who may ask.
     pub tokens: Tokens,
+    /// What everything is signed with which is sent out.
+    pub signing_key: String,
     /// Cancelled when the platform begins to shut down: streams without an end are ended then.
     pub draining: CancellationToken,
 }

@@ -5,7 +5,7 @@ use alula_pool::{Ceiling, InstanceState, InstanceView, Scope, Standing};
 use alula_runtime::language::Language;
 use alula_wire::{
     AuditEntry, AuditList, CeilingInfo, DoctorReport, Info, InstanceInfo, InstanceList, Protection,
-    RuntimeInfo, RuntimeList, Template, TemplateFile, TemplateList, query,
+    RuntimeInfo, RuntimeList, SigningKey, Template, TemplateFile, TemplateList, headers, query,
 };
 use axum::Json;
 use axum::extract::State;
@@ -121,6 +121,24 @@ pub(crate) async fn instances(
         instances: views.iter().map(instance_info).collect(),
         ceilings: standings.iter().filter(is_shown).map(ceiling_info).collect(),
     }))
+}
+
+/// Tells the key that requests of the platform are signed with
+///
+/// Callbacks, destinations and notices carry `X-Alula-Signature: t=SECONDS,v1=HEX`; who has the key can check it.
+#[utoipa::path(
+    get,
+    path = "/v1/signing-key",
+    tag = "calls",
+    operation_id = "signing_key",
+    responses((status = 200, description = "The key, a secret", body = SigningKey))
+)]
+pub(crate) async fn signing_key(State(api): State<Api>, _no_query: NoQuery) -> Json<SigningKey> {
+    Json(SigningKey {
+        header: headers::SIGNATURE.to_owned(),
+        algorithm: "HMAC-SHA256 of SECONDS, a dot and the body, in hexadecimal".to_owned(),
+        key: api.parts.signing_key.clone(),
+    })
 }
 
 /// Shows who did what

@@ -30,7 +30,7 @@ pub use catalog::{Catalog, FunctionEntry, PublishedVersion, RouteMatch, Snapshot
 pub use control::{AnyTriggers, CheckTriggers, Control, Parts};
 pub use diff::{FieldChange, FileChange, FileChangeKind, VersionDiff};
 pub use garbage::Collected;
-pub use options::Options;
+pub use options::{Mail, Options};
 pub use upload::{Deployed, DryRun, Overrides, Progress, Stage, Upload};
 
 #[cfg(test)]

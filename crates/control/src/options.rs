@@ -30,6 +30,18 @@ pub struct Options {
     pub build_env: BTreeMap<String, String>,
     /// Host folders with a `bin` folder in them (compilers, say) that builds see; their programs are found first.
     pub build_tools: Vec<PathBuf>,
+    /// Whether owners can be told by mail.
+    pub mail: Mail,
+}
+
+/// Whether the platform sends mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mail {
+    /// It does.
+    Sent,
+    /// No mail server is configured: who wants to be told by mail is warned at the deploy.
+    #[default]
+    NotSent,
 }
 
 impl Options {
@@ -44,6 +56,7 @@ impl Options {
             builds_at_once: BUILDS_AT_ONCE,
             build_env: BTreeMap::new(),
             build_tools: Vec::new(),
+            mail: Mail::default(),
         }
     }
 }

@@ -63,6 +63,13 @@ pub enum Progress {
         /// Details in words: sizes, the command, the version.
         detail: String,
     },
+    /// Something will not work as the spec has it; the deploy goes on.
+    Warning {
+        /// The function.
+        function: Name,
+        /// What will not work, why, and what to do.
+        text: String,
+    },
     /// A build wrote a line.
     BuildLine {
         /// The function.

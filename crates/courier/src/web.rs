@@ -13,13 +13,19 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::signature::SIGNATURE;
 use crate::tls;
 
 /// Sends `body` as a POST to the delivery's address.
-pub(crate) async fn send(egress: &dyn Egress, delivery: &Delivery, body: Bytes) -> Result<(), CourierError> {
+pub(crate) async fn send(
+    egress: &dyn Egress,
+    delivery: &Delivery,
+    signature: &str,
+    body: Bytes,
+) -> Result<(), CourierError> {
     let uri: Uri = delivery.url.parse().map_err(|_| refused("it is not an address"))?;
     let stream = connect(egress, &uri).await?;
-    let request = request(&uri, delivery, body)?;
+    let request = request(&uri, delivery, signature, body)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let mut answering = std::pin::pin!(sender.send_request(request));
     let answer = tokio::select! {
@@ -64,7 +70,12 @@ async fn connect(egress: &dyn Egress, uri: &Uri) -> Result<Box<dyn Stream>, Cour
     Ok(Box::new(stream.map_err(failed)?))
 }
 
-fn request(uri: &Uri, delivery: &Delivery, body: Bytes) -> Result<Request<Full<Bytes>>, CourierError> {
+fn request(
+    uri: &Uri,
+    delivery: &Delivery,
+    signature: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, CourierError> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| {
         let text = authority.as_str();
@@ -75,7 +86,8 @@ fn request(uri: &Uri, delivery: &Delivery, body: Bytes) -> Result<Request<Full<B
         .header(header::USER_AGENT, concat!("alula/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(body))
         .map_err(|_| refused("its host or path cannot be sent"))?;
-    for (name, value) in &delivery.headers {
+    let signature = (SIGNATURE.to_owned(), signature.to_owned());
+    for (name, value) in delivery.headers.iter().chain([&signature]) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             request.headers_mut().insert(name, value);
         }
@@ -148,7 +160,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
             String::from_utf8_lossy(&read[..length]).into_owned()
         });
-        let result = send(&egress, &delivery(url), Bytes::from_static(b"body")).await;
+        let result = send(&egress, &delivery(url), "t=1,v1=2", Bytes::from_static(b"body")).await;
         (result, server.await.unwrap())
     }
 
@@ -160,6 +172,7 @@ mod tests {
         assert!(read.starts_with("POST /done?x=1 HTTP/1.1\r\n"), "{read}");
         assert!(read.contains("host: a.test:81\r\n"), "{read}");
         assert!(!read.contains("secret"), "{read}");
+        assert!(read.contains("x-alula-signature: t=1,v1=2\r\n"), "{read}");
         assert!(read.contains("content-type: text/plain\r\n") && read.ends_with("body"), "{read}");
     }
 
@@ -183,7 +196,7 @@ mod tests {
     async fn what_functions_may_not_reach_is_not_reached() {
         let egress = OneServer("127.0.0.1:1".parse().unwrap());
         for url in ["http://10.0.0.1/", "ftp://a.test/", "not an address", "http://"] {
-            let result = send(&egress, &delivery(url), Bytes::new()).await;
+            let result = send(&egress, &delivery(url), "", Bytes::new()).await;
             assert!(matches!(result, Err(CourierError::Final(_))), "{url}: {result:?}");
         }
     }

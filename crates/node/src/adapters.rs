@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use alula_control::Control;
 use alula_gateway::Observe;
+use alula_invoke::later::LaneClass;
 use alula_invoke::{OpenRun, RunSink};
 use alula_model::{Fault, InstanceId, SpecError, VersionKey};
 use alula_runtime::{Backend, BoxFuture, Bred, Started, VersionPlan};
-use alula_telemetry::metrics::{Listener, Metrics};
+use alula_telemetry::metrics::{ClassMetrics, Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
 
 use crate::backends::Backends;
@@ -23,6 +24,66 @@ impl Observe for GatewayMetrics {
 
     fn connection_closed(&self) {
         self.0.http_connections(Listener::Public).dec();
+    }
+}
+
+/// Counts what happens to asynchronous calls.
+#[derive(Debug)]
+pub(crate) struct QueueMetrics {
+    metrics: Metrics,
+    classes: [ClassMetrics; LaneClass::ALL.len()],
+}
+
+impl QueueMetrics {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        let classes = LaneClass::ALL.map(|class| metrics.queue_class(class.as_str()));
+        Self { metrics, classes }
+    }
+
+    fn class(&self, class: LaneClass) -> &ClassMetrics {
+        &self.classes[LaneClass::ALL.iter().position(|known| *known == class).unwrap_or(0)]
+    }
+}
+
+impl alula_invoke::later::Observe for QueueMetrics {
+    fn accepted(&self, class: LaneClass) {
+        self.class(class).accepted.inc();
+    }
+
+    fn refused(&self) {
+        self.metrics.async_refused().inc();
+    }
+
+    fn claimed(&self, class: LaneClass, waited_ms: u64) {
+        self.class(class).waited.observe(waited_ms as f64 / 1_000.0);
+    }
+
+    fn ended(&self, key: &VersionKey) {
+        self.metrics.function(&key.namespace, &key.function).async_ended();
+    }
+
+    fn retried(&self, class: LaneClass) {
+        self.class(class).retried.inc();
+    }
+
+    fn died(&self, key: &VersionKey) {
+        self.metrics.function(&key.namespace, &key.function).async_dead();
+    }
+
+    fn depth(&self, class: LaneClass, messages: u64, oldest_ms: u64) {
+        let class = self.class(class);
+        class.depth.set(i64::try_from(messages).unwrap_or(i64::MAX));
+        class.oldest.set(oldest_ms as f64 / 1_000.0);
+    }
+
+    fn imbalance(&self, messages: i64) {
+        self.metrics.async_imbalance().set(messages);
+        if messages != 0 {
+            tracing::error!(
+                messages,
+                "the books of the queue do not balance: this is a defect of the platform"
+            );
+        }
     }
 }
 

@@ -81,7 +81,8 @@ pub(crate) struct Telemetry {
 /// Makes everything.
 pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let core = Core::assemble(prepared).await?;
-    let (calls, queue_worker) = later::assemble(&core)?;
+    let key = later::signing_key(&core.data_dir)?;
+    let (calls, queue_worker) = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
     let gateway = gateway_parts(&core, &calls);
@@ -101,6 +102,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         clock: Arc::clone(&core.clock),
         ids: Arc::new(invocation_id),
         tokens: Tokens::default().with("admin", Tokens::digest_of(&core.token.text)),
+        signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };
     Ok(Platform {
@@ -304,6 +306,7 @@ fn control_options(config: &Config, data_dir: &DataDir) -> alula_control::Option
         unpacked_bytes_max: config.build.unpacked_bytes_max,
         files_max: config.build.files_max,
         builds_at_once: config.build.at_once,
+        mail: if config.mail.is_set() { alula_control::Mail::Sent } else { alula_control::Mail::NotSent },
         ..alula_control::Options::new(data_dir.path())
     }
 }

@@ -2,20 +2,29 @@
 
 use std::sync::Arc;
 
-use alula_courier::NetworkCourier;
-use alula_invoke::later::{Acceptor, AcceptorParts, Calls, NoTopics, Service, Unobserved, WorkerParts};
+use alula_courier::{NetworkCourier, SigningKey};
+use alula_invoke::later::{Acceptor, AcceptorParts, Calls, NoTopics, Service, WorkerParts};
 use alula_sandbox::CheckedEgress;
-use alula_store::DiskPackages;
+use alula_store::{DataDir, DiskPackages};
 
+use crate::adapters::QueueMetrics;
 use crate::assembly::Core;
 use crate::clock::random;
+use crate::secret::{self, Secret};
 use crate::up::Error;
 
 /// Folder of contents that are too large for a message.
 const BLOBS: &str = "blobs";
 
+/// The key that everything is signed with which is sent out.
+pub(crate) fn signing_key(data_dir: &DataDir) -> Result<SigningKey, Error> {
+    let secret = Secret::open(data_dir.path(), secret::SIGNING_KEY, random);
+    let secret = secret.map_err(Error::system("the signing key cannot be read"))?;
+    Ok(SigningKey::new(secret.text))
+}
+
 /// Makes the acceptor and the worker.
-pub(crate) fn assemble(core: &Core) -> Result<(Calls, Service), Error> {
+pub(crate) fn assemble(core: &Core, key: SigningKey) -> Result<(Calls, Service), Error> {
     let blobs = DiskPackages::open_in(&core.data_dir, BLOBS);
     let blobs = blobs.map_err(Error::component("the contents of calls cannot be opened"))?;
     let parts = AcceptorParts {
@@ -23,14 +32,23 @@ pub(crate) fn assemble(core: &Core) -> Result<(Calls, Service), Error> {
         records: core.store.clone(),
         blobs: Arc::new(blobs),
         clock: Arc::clone(&core.clock),
-        observe: Arc::new(Unobserved),
+        observe: Arc::new(QueueMetrics::new(core.telemetry.metrics.clone())),
     };
-    let egress = Arc::new(CheckedEgress::new(core.policy.clone()));
+    let courier = NetworkCourier::new(
+        alula_courier::Parts {
+            egress: Arc::new(CheckedEgress::new(core.policy.clone())),
+            key,
+            clock: Arc::clone(&core.clock),
+            mail: core.config.mail.clone(),
+        },
+        &alula_courier::Options::default(),
+    );
+    let courier = courier.map_err(Error::component("mail cannot be sent as it is configured"))?;
     Ok(Calls::with_worker(WorkerParts {
         acceptor: Acceptor::new(core.config.asynchronous.clone(), parts),
         queue: core.store.clone(),
         invoker: core.invoker.clone(),
-        courier: Arc::new(NetworkCourier::new(egress, alula_courier::Options::default())),
+        courier: Arc::new(courier),
         topics: Arc::new(NoTopics),
         random: draw,
         data_plane: core.data_plane.clone(),

@@ -1,16 +1,12 @@
-//! The administrator's token: made at the first start, kept where only its owner can read it.
+//! The administrator's token, a secret of the data directory.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::secret::{Kind, Secret};
 
 /// The file in the data directory.
 pub const TOKEN_FILE: &str = "admin.token";
-/// Marks a text as a token of this platform, for people and for secret scanners.
-const PREFIX: &str = "alula_admin_";
-/// Longest file that is taken for a token.
-const TOKEN_BYTES_MAX: u64 = 256;
+const ADMIN_TOKEN: Kind = Kind { file: TOKEN_FILE, prefix: "alula_admin_" };
 
 /// The token of a data directory.
 #[derive(Clone)]
@@ -35,56 +31,12 @@ impl std::fmt::Debug for AdminToken {
 impl AdminToken {
     /// Reads the token of `data_dir`, or makes one of the 256 bits that two calls of `random` give.
     pub fn open(data_dir: &Path, random: impl Fn() -> u128) -> std::io::Result<Self> {
-        let path = data_dir.join(TOKEN_FILE);
-        match Self::read(&path) {
-            Ok(text) => return Ok(Self { text, path, is_new: false }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let text = format!("{PREFIX}{:032x}{:032x}", random(), random());
-        // Written aside and renamed, so that a crash leaves either no token or a whole one.
-        let aside = data_dir.join(format!("{TOKEN_FILE}.new"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()?;
-        std::fs::rename(&aside, &path)?;
-        Ok(Self { text, path, is_new: true })
+        let Secret { text, path, is_new } = Secret::open(data_dir, ADMIN_TOKEN, random)?;
+        Ok(Self { text, path, is_new })
     }
 
     /// Reads a token file.
     pub fn read(path: &Path) -> std::io::Result<String> {
-        let mut text = String::new();
-        std::fs::File::open(path)?.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
-        let text = text.trim();
-        if text.len() < 32 {
-            let reason =
-                format!("{} holds no token: delete it and start again to get a new one", path.display());
-            return Err(std::io::Error::new(ErrorKind::InvalidData, reason));
-        }
-        Ok(text.to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn is_made_once_and_only_its_owner_can_read_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = AdminToken::open(folder.path(), || 7).unwrap();
-        let second = AdminToken::open(folder.path(), || 8).unwrap();
-        assert!(first.is_new && !second.is_new);
-        assert_eq!(first.text, second.text);
-        assert_eq!(std::fs::metadata(&first.path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn an_empty_file_is_no_token() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(TOKEN_FILE), "").unwrap();
-        assert!(AdminToken::open(folder.path(), || 7).is_err());
+        Secret::read(path)
     }
 }

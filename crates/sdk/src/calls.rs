@@ -5,7 +5,7 @@ use std::time::Duration;
 use alula_wire::query::{ListDeadLetters, Queue, WAIT_MS_MAX, Wait};
 use alula_wire::{
     AcceptedCall, Call, DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, PurgeRequest,
-    QueueFlow, QueueInfo, RedriveRequest, headers,
+    QueueFlow, QueueInfo, RedriveRequest, SigningKey, headers,
 };
 use http::Method;
 
@@ -131,6 +131,11 @@ impl Client {
     /// What is in the queue, of every namespace or of one.
     pub async fn queue(&self, namespace: Option<String>, function: Option<String>) -> Result<QueueInfo> {
         self.get(&["v1", "queue"], &Queue { namespace, function }).await
+    }
+
+    /// The key that receivers check the platform's requests with.
+    pub async fn signing_key(&self) -> Result<SigningKey> {
+        self.get(&["v1", "signing-key"], &()).await
     }
 
     /// Pauses, drains or opens a function, a namespace or everything.

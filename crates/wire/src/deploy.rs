@@ -81,6 +81,10 @@ pub struct Overrides {
     /// How the code is built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildOverride>,
+    /// How calls are treated that nobody waits for: the table `async` of `alula.toml`, which it replaces as a whole.
+    #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub asynchronous: Option<serde_json::Value>,
 }
 
 /// A build step of the user's own, stated by the deployer.
@@ -118,6 +122,13 @@ pub enum DeployEvent {
         /// The function that is built.
         function: String,
         /// The line, without its end.
+        text: String,
+    },
+    /// Something will not work as the spec has it; the deploy goes on.
+    Warning {
+        /// The function.
+        function: String,
+        /// What will not work, why, and what to do.
         text: String,
     },
     /// Everything is in force. The last line.

@@ -13,6 +13,8 @@ pub const LOG_RESULT: &str = "x-alula-log-result";
 pub const SERVER_TIMING: &str = "server-timing";
 /// The status that the function answered with, beside the result of a call that nobody waited for.
 pub const FUNCTION_STATUS: &str = "x-alula-function-status";
+/// The signature on what the platform sends to web addresses.
+pub const SIGNATURE: &str = "x-alula-signature";
 /// Sending a call with the same key again does not make it run again; for calls that nobody waits for.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The address that the result of a call is sent to that nobody waits for.

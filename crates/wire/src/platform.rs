@@ -107,6 +107,17 @@ pub struct Protection {
     pub detail: String,
 }
 
+/// What receivers check requests of the platform with: callbacks, destinations, notices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SigningKey {
+    /// The header that holds the signature, `t=SECONDS,v1=HEX`.
+    pub header: String,
+    /// How HEX is made from the key, SECONDS and the body.
+    pub algorithm: String,
+    /// The key, to be used as the text that it is. A secret.
+    pub key: String,
+}
+
 /// Who did what, when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {

@@ -62,6 +62,8 @@ enum Action {
         /// The call's id
         id: String,
     },
+    /// Print the key that callbacks, destinations and notices are signed with
+    SigningKey,
 }
 
 /// Does what is asked.
@@ -78,6 +80,13 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         }
         Action::Result { id, output } => {
             super::invoke::copy(client.call_result(&id).await?, output.as_deref()).await
+        }
+        Action::SigningKey => {
+            let key = client.signing_key().await?;
+            match session.output.is_json() {
+                true => Ok(session.output.json(&key)?),
+                false => Ok(session.output.line(&key.key)?),
+            }
         }
         Action::Cancel { id } => {
             let call = client.cancel(&id).await?;

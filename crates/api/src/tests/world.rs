@@ -142,6 +142,7 @@ impl World {
             clock,
             ids: Arc::new(ids),
             tokens: Tokens::default().with("tester", Tokens::digest_of(TOKEN)),
+            signing_key: "alula_sign_test".to_owned(),
             draining: draining.clone(),
         };
         Self { api: Api::new(options, parts), backend, logs, draining, dir }

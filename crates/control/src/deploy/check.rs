@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alula_model::{ErrorCode, Fault, FunctionSpec, Name, VersionKey};
+use alula_model::{Contact, ErrorCode, Fault, FunctionSpec, Name, VersionKey};
 use alula_runtime::VersionPlan;
 use alula_runtime::language::{Language, Languages};
 
@@ -14,6 +14,7 @@ use crate::catalog::{RouteTable, Snapshot};
 use crate::code::blocking;
 use crate::control::Control;
 use crate::error;
+use crate::options::Mail;
 use crate::upload::Stage;
 
 impl Control {
@@ -28,10 +29,22 @@ impl Control {
         let mut checked = Vec::with_capacity(sources.len());
         for source in sources {
             reporter.stage(Some(&source.name), Stage::Validate, "checking the spec and the source");
-            checked.push(self.check(namespace, source, work).await?);
+            let function = self.check(namespace, source, work).await?;
+            self.warn(&function, reporter);
+            checked.push(function);
         }
         check_routes(&self.shared.catalog.load(), namespace, &checked)?;
         Ok(checked)
+    }
+
+    /// Tells what will not work although the spec may say it.
+    fn warn(&self, checked: &Checked, reporter: &Reporter) {
+        let wants_mail = checked.spec.asynchronous.notify.iter().any(|c| matches!(c, Contact::Mail(_)));
+        if wants_mail && self.shared.options.mail == Mail::NotSent {
+            let text = "nobody will be told by mail: this platform sends none until its operator sets mail.url; \
+                        a web address or slack: works";
+            reporter.warning(&checked.name, text);
+        }
     }
 
     async fn check(&self, namespace: &Name, source: Source, work: &Scratch) -> Result<Checked, Fault> {

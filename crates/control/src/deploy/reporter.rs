@@ -21,6 +21,11 @@ impl Reporter {
         self.send(Progress::Stage { function: function.cloned(), stage, detail: detail.into() });
     }
 
+    /// Something will not work as the spec has it.
+    pub(crate) fn warning(&self, function: &Name, text: impl Into<String>) {
+        self.send(Progress::Warning { function: function.clone(), text: text.into() });
+    }
+
     /// A build wrote a line.
     pub(crate) fn build_line(&self, function: &Name, text: &str) {
         self.send(Progress::BuildLine { function: function.clone(), text: text.to_owned() });

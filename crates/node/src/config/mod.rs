@@ -33,6 +33,8 @@ pub struct Config {
     /// Calls that nobody waits for.
     #[serde(rename = "async")]
     pub asynchronous: alula_invoke::later::Options,
+    /// How owners are told by mail.
+    pub mail: alula_courier::MailOptions,
     /// Sandboxes that are prepared ahead.
     pub stems: Stems,
     /// Isolation.

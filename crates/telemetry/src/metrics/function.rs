@@ -33,6 +33,25 @@ pub struct FunctionMetrics {
     init_time: Histogram,
     request_bytes: Counter,
     response_bytes: Counter,
+    async_ended: Lazy,
+    async_dead: Lazy,
+}
+
+/// A counter that is made when it first counts, so that nothing is exported that never happened.
+#[derive(Debug)]
+struct Lazy {
+    family: Family<FunctionLabels, Counter>,
+    made: OnceLock<Counter>,
+}
+
+impl Lazy {
+    fn of(family: &Family<FunctionLabels, Counter>) -> Self {
+        Self { family: family.clone(), made: OnceLock::new() }
+    }
+
+    fn inc(&self, labels: &FunctionLabels) {
+        self.made.get_or_init(|| self.family.get_or_create_owned(labels)).inc();
+    }
 }
 
 /// Counts a call as in flight until it is dropped.
@@ -79,9 +98,21 @@ pub(super) struct FunctionFamilies {
     start_time: Histograms<PhaseLabels>,
     request_bytes: Family<FunctionLabels, Counter>,
     response_bytes: Family<FunctionLabels, Counter>,
+    async_ended: Family<FunctionLabels, Counter>,
+    async_dead: Family<FunctionLabels, Counter>,
 }
 
 impl FunctionMetrics {
+    /// Counts an asynchronous call that ended well or was stopped.
+    pub fn async_ended(&self) {
+        self.async_ended.inc(&self.labels);
+    }
+
+    /// Counts an asynchronous call that was given up.
+    pub fn async_dead(&self) {
+        self.async_dead.inc(&self.labels);
+    }
+
     /// Counts one call as in flight for as long as the answer lives.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> InFlight {
@@ -137,6 +168,8 @@ impl FunctionFamilies {
             start_time: Family::new_with_constructor(histogram),
             request_bytes: Family::default(),
             response_bytes: Family::default(),
+            async_ended: Family::default(),
+            async_dead: Family::default(),
         };
         register(registry, names::CALLS, &families.calls);
         register(registry, names::IN_FLIGHT, &families.in_flight);
@@ -147,6 +180,8 @@ impl FunctionFamilies {
         register(registry, names::START_TIME, &families.start_time);
         register(registry, names::REQUEST_BYTES, &families.request_bytes);
         register(registry, names::RESPONSE_BYTES, &families.response_bytes);
+        register(registry, names::ASYNC_ENDED, &families.async_ended);
+        register(registry, names::ASYNC_DEAD, &families.async_dead);
         families
     }
 
@@ -165,6 +200,8 @@ impl FunctionFamilies {
             init_time: phase("init"),
             request_bytes: self.request_bytes.get_or_create_owned(&labels),
             response_bytes: self.response_bytes.get_or_create_owned(&labels),
+            async_ended: Lazy::of(&self.async_ended),
+            async_dead: Lazy::of(&self.async_dead),
             labels,
         }
     }
@@ -175,7 +212,8 @@ impl FunctionFamilies {
         for histograms in [&self.duration, &self.run_time, &self.queue_time] {
             histograms.remove(&labels);
         }
-        for counters in [&self.cold_starts, &self.request_bytes, &self.response_bytes] {
+        let with_bytes = [&self.cold_starts, &self.request_bytes, &self.response_bytes];
+        for counters in with_bytes.into_iter().chain([&self.async_ended, &self.async_dead]) {
             counters.remove(&labels);
         }
         for phase in ["start", "init"] {

@@ -5,10 +5,11 @@
 //! [`OVERFLOW`], so that neither this process nor whoever scrapes it can be flooded by deploying.
 //!
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
-//! for a function in `function`.
+//! for a function in `function`, for the queue in `queue`.
 
 mod function;
 mod names;
+mod queue;
 mod schedules;
 
 #[cfg(test)]
@@ -27,6 +28,8 @@ use prometheus_client::registry::Registry;
 
 use function::FunctionFamilies;
 pub use function::{FunctionMetrics, InFlight};
+pub use queue::ClassMetrics;
+use queue::QueueFamilies;
 pub use schedules::ScheduleMetrics;
 
 /// Functions with series of their own.
@@ -52,6 +55,7 @@ struct Shared {
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
     schedules: ScheduleMetrics,
+    queue: QueueFamilies,
     render_size: AtomicU64,
 }
 
@@ -148,6 +152,7 @@ impl Metrics {
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
         let schedules = ScheduleMetrics::registered(&mut registry);
+        let queue = QueueFamilies::register(&mut registry);
         let (registry, functions) = (Mutex::new(registry), RwLock::default());
         let render_size = AtomicU64::new(0);
         let shared = Shared {
@@ -159,6 +164,7 @@ impl Metrics {
             connections,
             builds,
             schedules,
+            queue,
             render_size,
         };
         Self { shared: Arc::new(shared) }
@@ -213,6 +219,24 @@ impl Metrics {
     #[must_use]
     pub fn schedules(&self) -> ScheduleMetrics {
         self.shared.schedules.clone()
+    }
+
+    /// The handles of one class of lanes of the queue. To be kept, not asked for at every call.
+    #[must_use]
+    pub fn queue_class(&self, class: &'static str) -> ClassMetrics {
+        self.shared.queue.class(class)
+    }
+
+    /// The number of asynchronous calls that were refused.
+    #[must_use]
+    pub fn async_refused(&self) -> &Counter {
+        &self.shared.queue.refused
+    }
+
+    /// What the books of the queue are out by.
+    #[must_use]
+    pub fn async_imbalance(&self) -> &Gauge {
+        &self.shared.queue.imbalance
     }
 
     /// Shows the log service's count of dropped lines. To be called once.

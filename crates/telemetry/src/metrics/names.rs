@@ -59,3 +59,33 @@ pub(super) const SCHEDULE_NOT_READY: Description =
     ("alula_schedule_not_ready", "Slots for which it was known ahead that no instance would be ready");
 /// No labels.
 pub(super) const SCHEDULES: Description = ("alula_schedules", "Schedules in force");
+/// Labels: class.
+pub(super) const ASYNC_ACCEPTED: Description =
+    ("alula_async_accepted", "Asynchronous calls that were accepted, by the class of their lane");
+/// No labels.
+pub(super) const ASYNC_REFUSED: Description =
+    ("alula_async_refused", "Asynchronous calls that were refused before they were accepted");
+/// Labels: class.
+pub(super) const ASYNC_WAIT_TIME: Description = (
+    "alula_async_wait_seconds",
+    "Time from when an asynchronous call could first have been taken from the queue until it was",
+);
+/// Labels: namespace, function.
+pub(super) const ASYNC_ENDED: Description =
+    ("alula_async_ended", "Asynchronous calls that ended well or were stopped");
+/// Labels: class.
+pub(super) const ASYNC_RETRIED: Description =
+    ("alula_async_retried", "Attempts of asynchronous calls that failed and are followed by another");
+/// Labels: namespace, function.
+pub(super) const ASYNC_DEAD: Description = ("alula_async_dead", "Asynchronous calls that were given up");
+/// Labels: class.
+pub(super) const ASYNC_DEPTH: Description =
+    ("alula_async_depth", "Asynchronous calls and deliveries that wait or run now");
+/// Labels: class.
+pub(super) const ASYNC_OLDEST: Description =
+    ("alula_async_oldest_seconds", "Age of the oldest asynchronous call or delivery that waits or runs");
+/// No labels.
+pub(super) const ASYNC_IMBALANCE: Description = (
+    "alula_async_imbalance",
+    "Messages that were accepted less those that are there or accounted for: zero, or there is a defect",
+);

@@ -117,3 +117,30 @@ fn functions_beyond_the_limit_share_one_series_and_room_is_given_back() {
     assert!(!metrics.render().contains(r#"function="f0""#), "a removed function leaves no series");
     assert!(!Arc::ptr_eq(&beyond, &function(FUNCTIONS_MAX + 2)));
 }
+
+#[test]
+fn the_queue_is_counted_by_class_and_by_function() {
+    let metrics = Metrics::new();
+    assert!(!metrics.render().contains("alula_async_dead_total{"), "nothing is exported that never happened");
+    let general = metrics.queue_class("general");
+    general.accepted.inc();
+    general.waited.observe(0.2);
+    general.depth.set(7);
+    general.oldest.set(1.5);
+    metrics.async_imbalance().set(0);
+    let hello = Name::new("hello").unwrap();
+    metrics.function(&Name::default_namespace(), &hello).async_dead();
+    let text = metrics.render();
+    for line in [
+        "alula_async_accepted_total{class=\"general\"} 1",
+        "alula_async_wait_seconds_count{class=\"general\"} 1",
+        "alula_async_depth{class=\"general\"} 7",
+        "alula_async_oldest_seconds{class=\"general\"} 1.5",
+        "alula_async_dead_total{namespace=\"default\",function=\"hello\"} 1",
+        "alula_async_imbalance 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    metrics.forget_function(&Name::default_namespace(), &hello);
+    assert!(!metrics.render().contains("alula_async_dead_total{"));
+}
