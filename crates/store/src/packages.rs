@@ -4,7 +4,7 @@
 //! stored; reading verifies nothing, since what is under an address cannot change. No operation brings
 //! a whole package into memory that is not there already.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use alula_model::Digest;
@@ -28,13 +28,18 @@ pub struct PackageInfo {
 pub struct OpenPackage {
     /// Its size in bytes.
     pub bytes: u64,
-    content: Box<dyn Read + Send>,
+    content: Box<dyn Content>,
 }
+
+/// What a package's bytes come from.
+trait Content: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Content for T {}
 
 impl OpenPackage {
     /// A package of `bytes` bytes that `content` gives, for implementations of the port.
     #[must_use]
-    pub fn new(bytes: u64, content: impl Read + Send + 'static) -> Self {
+    pub fn new(bytes: u64, content: impl Read + Seek + Send + 'static) -> Self {
         Self { bytes, content: Box::new(content) }
     }
 }
@@ -42,6 +47,12 @@ impl OpenPackage {
 impl Read for OpenPackage {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.content.read(into)
+    }
+}
+
+impl Seek for OpenPackage {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.content.seek(to)
     }
 }
 

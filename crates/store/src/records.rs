@@ -16,8 +16,9 @@ use bytes::Bytes;
 use crate::message::{NewDeadLetter, NewMessage};
 use crate::{BoxFuture, Error, Result};
 
-/// Longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 512;
+/// Longest key, in bytes: names of objects have up to 1024, each of which may take two here. What one page of PostgreSQL's
+/// index holds is just above it.
+pub const KEY_BYTES_MAX: usize = 2_304;
 /// Largest value, in bytes: records are small, bodies go to the packages.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Writes, messages and dead letters in one batch.

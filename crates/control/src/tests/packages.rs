@@ -32,6 +32,13 @@ impl<R: Read> Read for Noting<R> {
     }
 }
 
+/// Nobody who unpacks goes back.
+impl<R> io::Seek for Noting<R> {
+    fn seek(&mut self, _to: io::SeekFrom) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 impl Packages for Huge {
     fn open(&self, _digest: &Digest) -> BoxFuture<'_, Result<OpenPackage, Error>> {
         let mut header = tar::Header::new_gnu();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alula_model::Digest;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::packages::{digest_of, no_package};
 use crate::{BoxFuture, Error, OpenPackage, PackageInfo, Packages, Result};
@@ -61,7 +61,7 @@ impl Packages for MemoryPackages {
         let content = self.contents().get(digest).cloned().ok_or_else(|| no_package(digest));
         Box::pin(async move {
             let content = content?;
-            Ok(OpenPackage::new(content.len() as u64, content.reader()))
+            Ok(OpenPackage::new(content.len() as u64, std::io::Cursor::new(content)))
         })
     }
 

@@ -1,0 +1,106 @@
+//! The endpoint's listener.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::endpoint::{Endpoint, Secrets};
+use crate::Buckets;
+use crate::options::{CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, XML_BYTES_MAX};
+
+/// After a failure to accept: descriptors or memory are short, and others need the time to give some back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The address that a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Answers requests of S3 clients. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    inner: S3Service,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// The endpoint of these buckets.
+    #[must_use]
+    pub fn new(buckets: Buckets) -> Self {
+        let mut config = S3Config::default();
+        config.xml_max_body_size = XML_BYTES_MAX;
+        config.post_object_max_file_size = FORM_BYTES_MAX;
+        let mut builder = S3ServiceBuilder::new(Endpoint { buckets: buckets.clone() });
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        builder.set_auth(Secrets(buckets));
+        Self { inner: builder.build() }
+    }
+
+    async fn connection(self, stream: TcpStream, peer: IpAddr, stop: CancellationToken) {
+        let answer = service_fn(move |request: hyper::Request<Incoming>| {
+            let inner = self.inner.clone();
+            async move {
+                let mut request = request.map(s3s::Body::from);
+                request.extensions_mut().insert(Peer(peer));
+                inner.call(request).await
+            }
+        });
+        let mut server = auto::Builder::new(TokioExecutor::new());
+        server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        server.http2().timer(TokioTimer::new());
+        let connection = server.serve_connection(TokioIo::new(stream), answer);
+        tokio::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                drop(connection.await);
+            }
+        }
+    }
+}
+
+/// Serves until it is told to stop; requests that have begun are answered.
+pub async fn serve(listener: TcpListener, service: Service, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                // Answers are small and written at once.
+                drop(stream.set_nodelay(true));
+                let connection = service.clone().connection(stream, peer.ip(), stop.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection to the buckets can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
