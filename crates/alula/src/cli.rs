@@ -23,6 +23,7 @@ pub(crate) struct Cli {
 
 /// Every command.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one is made, when the program starts")]
 pub(crate) enum Command {
     /// Start the platform on this machine
     Up(up::Arguments),

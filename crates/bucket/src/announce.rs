@@ -91,7 +91,8 @@ impl Subscribers {
     async fn prepare_calls(&self, change: &Change) -> Result<Vec<Prepared>, Fault> {
         let subscriptions = self.subscriptions();
         let of_bucket = subscriptions.get(&(change.namespace.clone(), change.bucket.clone()));
-        let wanted = of_bucket.into_iter().flatten().filter(|subscription| wants(&subscription.source, change));
+        let wanted =
+            of_bucket.into_iter().flatten().filter(|subscription| wants(&subscription.source, change));
         let mut prepared = Vec::new();
         for subscription in wanted {
             let event = event::render(change, subscription.trigger.as_str());

@@ -79,7 +79,8 @@ impl Buckets {
             return Err(Error::TooLarge { what: "the number of buckets", value, limit, remedy });
         }
         let created_at = self.now();
-        let batch = Batch::default().put(at.record(), record::write(&StoredBucket { created_at }), Expect::Absent);
+        let batch =
+            Batch::default().put(at.record(), record::write(&StoredBucket { created_at }), Expect::Absent);
         match self.records().commit(batch).await {
             Ok(_) => Ok(BucketInfo { name: at.bucket, created_at }),
             Err(alula_store::Error::Conflict { .. }) => Err(Error::BucketExists(name.to_owned())),
@@ -133,6 +134,7 @@ impl Buckets {
 }
 
 fn bucket_key(namespace: &Name, name: &str) -> Result<BucketKey> {
-    let bucket = Name::new(name).map_err(|error| Error::Invalid(format!("a bucket cannot have this name: {error}")))?;
+    let bucket = Name::new(name)
+        .map_err(|error| Error::Invalid(format!("a bucket cannot have this name: {error}")))?;
     Ok(BucketKey { namespace: namespace.clone(), bucket })
 }

@@ -230,8 +230,14 @@ where
         let piece = piece?;
         bytes += piece.len() as u64;
         if bytes > bytes_max {
-            let remedy = "; large objects are uploaded in parts, and bucket.object_bytes_max is the operator's limit";
-            return Err(Error::TooLarge { what: "the content's size", value: bytes, limit: bytes_max, remedy });
+            let remedy =
+                "; large objects are uploaded in parts, and bucket.object_bytes_max is the operator's limit";
+            return Err(Error::TooLarge {
+                what: "the content's size",
+                value: bytes,
+                limit: bytes_max,
+                remedy,
+            });
         }
         gathered_bytes += piece.len();
         gathered.push(piece);
@@ -350,7 +356,8 @@ mod tests {
     fn a_range_is_cut_out_of_the_pieces_that_it_touches() {
         let digest = |byte| Digest::from_bytes([byte; 32]);
         let pieces = [Piece(digest(1), 10), Piece(digest(2), 0), Piece(digest(3), 5), Piece(digest(4), 7)];
-        let cut_to = |range| cut(&pieces, range).into_iter().map(|cut| (cut.digest, cut.range)).collect::<Vec<_>>();
+        let cut_to =
+            |range| cut(&pieces, range).into_iter().map(|cut| (cut.digest, cut.range)).collect::<Vec<_>>();
         assert_eq!(cut_to(0..22), [(digest(1), 0..10), (digest(3), 0..5), (digest(4), 0..7)]);
         assert_eq!(cut_to(9..11), [(digest(1), 9..10), (digest(3), 0..1)]);
         assert_eq!(cut_to(12..13), [(digest(3), 2..3)]);

@@ -128,7 +128,9 @@ fn form_encode(key: &str) -> String {
     let mut encoded = String::with_capacity(key.len());
     for byte in key.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => encoded.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => {
+                encoded.push(char::from(byte))
+            }
             b' ' => encoded.push('+'),
             other => encoded.push_str(&format!("%{other:02X}")),
         }
@@ -157,7 +159,8 @@ mod tests {
         assert_eq!(record["eventTime"], "2023-11-14T22:13:20.123Z");
         assert_eq!(record["s3"]["configurationId"], "arrived");
         assert_eq!(record["s3"]["bucket"]["name"], "in");
-        let object = json!({"key": "a+b/%C3%BC%2B.png", "size": 3, "eTag": "e", "sequencer": "000000000000001F"});
+        let object =
+            json!({"key": "a+b/%C3%BC%2B.png", "size": 3, "eTag": "e", "sequencer": "000000000000001F"});
         assert_eq!(record["s3"]["object"], object);
         change.action = Action::Delete;
         let event: serde_json::Value = serde_json::from_slice(&render(&change, "arrived")).unwrap();

@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn every_key_comes_back_and_keeps_its_place() {
         let mut keys: Vec<String> = Vec::new();
-        for a in ["", "a", "\0", "\x01", "\x02", "-", ".", "/", "0", "..", "//", "é", "\u{10ffff}", "!", "~"] {
+        for a in ["", "a", "\0", "\x01", "\x02", "-", ".", "/", "0", "..", "//", "é", "\u{10ffff}", "!", "~"]
+        {
             for b in ["", "b", "\0", "\x01", "-", ".", "/", "0", "./", "/.", "日"] {
                 keys.push(format!("{a}{b}"));
             }

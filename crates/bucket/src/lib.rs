@@ -33,9 +33,6 @@ mod record;
 mod s3;
 mod sweep;
 
-
-
-
 pub use access::{AccessKey, NewAccessKey};
 pub use announce::{Announce, Change, Silent, Subscribers};
 pub use buckets::{BucketInfo, Buckets, Parts};

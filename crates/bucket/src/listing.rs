@@ -55,7 +55,8 @@ impl Buckets {
         if query.limit == 0 {
             return Ok(page);
         }
-        let chunk = if query.delimiter.is_empty() { (query.limit + 1).min(SCAN_LEN_MAX) } else { GROUPED_SCAN_LEN };
+        let chunk =
+            if query.delimiter.is_empty() { (query.limit + 1).min(SCAN_LEN_MAX) } else { GROUPED_SCAN_LEN };
         let mut from = self.beginning(at, query, &mut page).await?;
         loop {
             let records = self.records().scan(&at.objects(), Some(&from), chunk).await?;

@@ -42,7 +42,8 @@ impl Buckets {
         }
         let id = self.draw_id();
         let stored = StoredUpload { begun_at: self.now(), headers };
-        let batch = Batch::default().put(place.at.upload(&place.key, &id), record::write(&stored), Expect::Absent);
+        let batch =
+            Batch::default().put(place.at.upload(&place.key, &id), record::write(&stored), Expect::Absent);
         self.records().commit(batch).await?;
         Ok(id)
     }
@@ -111,12 +112,15 @@ impl Buckets {
             let bytes = pieces.iter().map(|piece| piece.1).sum();
             self.check_size(bytes)?;
             let content = Content::Pieces(upload.to_owned());
-            let new = NewObject { how: Written::Complete, bytes, etag: joint_etag(&chosen), headers, content };
+            let new =
+                NewObject { how: Written::Complete, bytes, etag: joint_etag(&chosen), headers, content };
             let (listed, parts) = (record::write(&pieces), Content::Parts(upload.to_owned()));
             let settle = |batch: Batch| {
-                let batch = batch
-                    .delete(upload_key.clone(), Expect::At(open.revision))
-                    .put(pieces_key.clone(), listed.clone(), Expect::Absent);
+                let batch = batch.delete(upload_key.clone(), Expect::At(open.revision)).put(
+                    pieces_key.clone(),
+                    listed.clone(),
+                    Expect::Absent,
+                );
                 self.shared.contents.released(batch, &parts)
             };
             match self.replace(place, &new, conditions, &settle).await {
@@ -191,14 +195,19 @@ impl Buckets {
             after = Some(last.key.clone());
             for record in &page {
                 let number = record.key.segments().last().and_then(|number| number.parse().ok());
-                parts.extend(number.map(|number| Ok::<_, Error>((number, record::read(record)?))).transpose()?);
+                parts.extend(
+                    number.map(|number| Ok::<_, Error>((number, record::read(record)?))).transpose()?,
+                );
             }
         }
     }
 }
 
 /// The parts that the client claims, of those that are there.
-fn choose<'a>(present: &'a BTreeMap<u16, StoredPart>, claimed: &[ClaimedPart]) -> Result<Vec<&'a StoredPart>> {
+fn choose<'a>(
+    present: &'a BTreeMap<u16, StoredPart>,
+    claimed: &[ClaimedPart],
+) -> Result<Vec<&'a StoredPart>> {
     if claimed.is_empty() || claimed.len() > usize::from(PARTS_MAX) {
         return Err(Error::Invalid(format!("an upload has between 1 and {PARTS_MAX} parts")));
     }

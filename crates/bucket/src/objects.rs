@@ -50,7 +50,9 @@ impl Conditions {
             }
         }
         match (&self.if_none_match, present) {
-            (Some(unwanted), Some(object)) if matches(unwanted, object) => Err(Error::Precondition("If-None-Match")),
+            (Some(unwanted), Some(object)) if matches(unwanted, object) => {
+                Err(Error::Precondition("If-None-Match"))
+            }
             _ => Ok(()),
         }
     }

@@ -48,9 +48,11 @@ impl Buckets {
         let content: Content = record::read(note)?;
         let claim = claimed(&content);
         if note.key != claim {
-            let batch = Batch::default()
-                .delete(note.key.clone(), Expect::At(note.revision))
-                .put(claim.clone(), note.value.clone(), Expect::Any);
+            let batch = Batch::default().delete(note.key.clone(), Expect::At(note.revision)).put(
+                claim.clone(),
+                note.value.clone(),
+                Expect::Any,
+            );
             match self.records().commit(batch).await {
                 Err(alula_store::Error::Conflict { .. }) => return Ok(()),
                 outcome => drop(outcome?),

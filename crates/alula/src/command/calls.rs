@@ -1,7 +1,9 @@
 //! `alula calls`: where an asynchronous call stands, waiting for it, its result, cancelling it.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use alula_model::Timestamp;
 use alula_sdk::Client;

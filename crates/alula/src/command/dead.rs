@@ -100,6 +100,7 @@ struct Which {
 }
 
 /// Dead letters that a command is about.
+#[expect(clippy::large_enum_variant, reason = "one is made")]
 enum Chosen {
     Ids(Vec<String>),
     All { client: Client, which: DeadLetterFilter, words: String },

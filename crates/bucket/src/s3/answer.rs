@@ -13,7 +13,8 @@ impl From<Error> for S3Error {
     fn from(error: Error) -> Self {
         let code = code(&error);
         if matches!(code, S3ErrorCode::InternalError) {
-            let report = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+            let report =
+                std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
             let report: Vec<String> = report.map(ToString::to_string).collect();
             tracing::error!("a request to the buckets failed: {}", report.join(": "));
         }
@@ -50,7 +51,9 @@ fn code(error: &Error) -> S3ErrorCode {
         Error::Store(alula_store::Error::Full | alula_store::Error::Unavailable { .. }) => {
             S3ErrorCode::ServiceUnavailable
         }
-        Error::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => S3ErrorCode::ServiceUnavailable,
+        Error::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            S3ErrorCode::ServiceUnavailable
+        }
         Error::Store(_) | Error::Disk(_) => S3ErrorCode::InternalError,
     }
 }
@@ -75,7 +78,8 @@ const REFUSED_HEADERS: &[(&str, &str)] = &[
 /// Refuses a request that asks for something that would be ignored.
 pub(crate) fn refuse_unsupported(headers: &http::HeaderMap) -> Result<(), S3Error> {
     for name in headers.keys() {
-        if let Some((_, what)) = REFUSED_HEADERS.iter().find(|(prefix, _)| name.as_str().starts_with(prefix)) {
+        if let Some((_, what)) = REFUSED_HEADERS.iter().find(|(prefix, _)| name.as_str().starts_with(prefix))
+        {
             return Err(s3_error!(NotImplemented, "buckets of the platform have no {what} (header {name})"));
         }
     }
@@ -101,7 +105,9 @@ pub(crate) fn url_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => encoded.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                encoded.push(char::from(byte))
+            }
             other => encoded.push_str(&format!("%{other:02X}")),
         }
     }

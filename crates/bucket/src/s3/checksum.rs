@@ -32,7 +32,10 @@ pub(crate) fn watch(
     body: StreamingBlob,
     headers: &HeaderMap,
     trailers: Option<TrailingHeaders>,
-) -> (impl Stream<Item = std::result::Result<Bytes, Box<dyn std::error::Error + Send + Sync>>> + Unpin, Expected) {
+) -> (
+    impl Stream<Item = std::result::Result<Bytes, Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+    Expected,
+) {
     let promised = |name: &str| {
         let trailer = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok()).unwrap_or_default();
         headers.contains_key(name) || trailer.split(',').any(|one| one.trim().eq_ignore_ascii_case(name))

@@ -25,7 +25,10 @@ impl S3Auth for Secrets {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         match self.0.secret(access_key).await? {
             Some(stored) => Ok(SecretKey::from(stored.secret)),
-            None => Err(s3_error!(InvalidAccessKeyId, "there is no such access key; `alula bucket key create` makes one")),
+            None => Err(s3_error!(
+                InvalidAccessKeyId,
+                "there is no such access key; `alula bucket key create` makes one"
+            )),
         }
     }
 }
@@ -45,7 +48,10 @@ impl Endpoint {
     pub(crate) async fn place<T>(&self, request: &S3Request<T>, bucket: &str, key: &str) -> S3Result<Place> {
         let namespace = self.namespace(request).await?;
         let at = self.buckets.bucket(&namespace, bucket).await?;
-        let by = request.credentials.as_ref().map_or_else(String::new, |credentials| credentials.access_key.clone());
+        let by = request
+            .credentials
+            .as_ref()
+            .map_or_else(String::new, |credentials| credentials.access_key.clone());
         let remote = request.extensions.get::<Peer>().map(|peer| peer.0);
         Ok(Place { at, key: key.to_owned(), actor: Actor { by, remote } })
     }
@@ -161,7 +167,10 @@ impl S3 for Endpoint {
         self.part(request).await
     }
 
-    async fn upload_part_copy(&self, request: S3Request<UploadPartCopyInput>) -> Answer<UploadPartCopyOutput> {
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> Answer<UploadPartCopyOutput> {
         self.part_copy(request).await
     }
 

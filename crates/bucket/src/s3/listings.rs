@@ -58,12 +58,16 @@ fn show(entries: Vec<Entry>, names: Names) -> Shown {
 /// How many entries a page has, of what is asked for.
 pub(super) fn page_len(asked: Option<i32>) -> S3Result<usize> {
     let asked = asked.unwrap_or(i32::MAX);
-    let asked = usize::try_from(asked).map_err(|_| s3_error!(InvalidArgument, "a page cannot have {asked} entries"))?;
+    let asked = usize::try_from(asked)
+        .map_err(|_| s3_error!(InvalidArgument, "a page cannot have {asked} entries"))?;
     Ok(asked.min(PAGE_LEN_MAX))
 }
 
 impl Endpoint {
-    pub(super) async fn list_v2(&self, request: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
+    pub(super) async fn list_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> Answer<ListObjectsV2Output> {
         let at = self.place(&request, &request.input.bucket, "").await?.at;
         let input = request.input;
         let names = Names::of(input.encoding_type.as_ref());

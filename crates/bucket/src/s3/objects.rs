@@ -28,7 +28,9 @@ impl ReadConditions {
         let modified = header_time(object.modified_at);
         match (&self.if_match, &self.if_unmodified_since) {
             (Some(wanted), _) if !matches(wanted, object) => return Err(Error::Precondition("If-Match")),
-            (None, Some(since)) if modified > *since => return Err(Error::Precondition("If-Unmodified-Since")),
+            (None, Some(since)) if modified > *since => {
+                return Err(Error::Precondition("If-Unmodified-Since"));
+            }
             _ => {}
         }
         match (&self.if_none_match, &self.if_modified_since) {
@@ -55,7 +57,9 @@ fn asked(object: &StoredObject, range: Option<Range>) -> Result<Asked> {
 
 fn refuse_part_number(part_number: Option<i32>) -> S3Result<()> {
     match part_number {
-        Some(_) => Err(s3_error!(NotImplemented, "objects are read by ranges, not by the parts they came in")),
+        Some(_) => {
+            Err(s3_error!(NotImplemented, "objects are read by ranges, not by the parts they came in"))
+        }
         None => Ok(()),
     }
 }
@@ -147,7 +151,11 @@ impl Endpoint {
     }
 
     /// Takes in the content of a request and compares it with the checksums that came with it.
-    pub(super) async fn arrive<T>(&self, body: Option<StreamingBlob>, request: &S3Request<T>) -> Result<Arrived> {
+    pub(super) async fn arrive<T>(
+        &self,
+        body: Option<StreamingBlob>,
+        request: &S3Request<T>,
+    ) -> Result<Arrived> {
         let body = body.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
         let (body, expected) = checksum::watch(body, &request.headers, request.trailing_headers.clone());
         let arrived = self.buckets.take(body).await?;
@@ -161,7 +169,11 @@ impl Endpoint {
     }
 
     /// The object that a copy is made of.
-    pub(super) async fn source<T>(&self, request: &S3Request<T>, source: &CopySource) -> S3Result<(Place, StoredObject)> {
+    pub(super) async fn source<T>(
+        &self,
+        request: &S3Request<T>,
+        source: &CopySource,
+    ) -> S3Result<(Place, StoredObject)> {
         let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(s3_error!(NotImplemented, "a copy names a bucket and a key"));
         };
@@ -178,7 +190,8 @@ impl Endpoint {
         let place = self.place(&request, &request.input.bucket, &request.input.key).await?;
         let (from, source) = self.source(&request, &request.input.copy_source).await?;
         let input = request.input;
-        let replaces = input.metadata_directive.as_ref().is_some_and(|how| how.as_str() == MetadataDirective::REPLACE);
+        let replaces =
+            input.metadata_directive.as_ref().is_some_and(|how| how.as_str() == MetadataDirective::REPLACE);
         if !replaces && (&from.at, &from.key) == (&place.at, &place.key) {
             let message = "a copy to itself must replace the metadata";
             return Err(s3_error!(InvalidRequest, "{message}"));
@@ -192,7 +205,8 @@ impl Endpoint {
         // Where a reader would be told that nothing has changed, a copy fails.
         conditions.check(&source).map_err(|_| Error::Precondition("x-amz-copy-source-if"))?;
         if source.bytes > CONTENT_BYTES_MAX {
-            let (what, value, limit) = ("the size of what is copied at once", source.bytes, CONTENT_BYTES_MAX);
+            let (what, value, limit) =
+                ("the size of what is copied at once", source.bytes, CONTENT_BYTES_MAX);
             return Err(Error::TooLarge { what, value, limit, remedy: "; copy it in parts" }.into());
         }
         let headers = match replaces {
@@ -214,7 +228,10 @@ impl Endpoint {
             last_modified: Some(time(object.modified_at)),
             ..CopyObjectResult::default()
         };
-        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
+        Ok(S3Response::new(CopyObjectOutput {
+            copy_object_result: Some(result),
+            ..CopyObjectOutput::default()
+        }))
     }
 
     pub(super) async fn delete(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
@@ -231,7 +248,11 @@ impl Endpoint {
         let at = self.place(&request, &request.input.bucket, "").await?;
         let Delete { objects, quiet } = request.input.delete;
         if objects.len() > DELETE_LEN_MAX {
-            return Err(s3_error!(MalformedXML, "{} keys, at most {DELETE_LEN_MAX} are allowed", objects.len()));
+            return Err(s3_error!(
+                MalformedXML,
+                "{} keys, at most {DELETE_LEN_MAX} are allowed",
+                objects.len()
+            ));
         }
         let removals = objects.into_iter().map(|object| {
             let place = Place { key: object.key, ..at.clone() };

@@ -52,10 +52,16 @@ impl Endpoint {
         let body = request.input.body.take();
         let arrived = self.arrive(body, &request).await?;
         let part = self.buckets.put_part(&place, &request.input.upload_id, number, arrived).await?;
-        Ok(S3Response::new(UploadPartOutput { e_tag: Some(ETag::Strong(part.etag)), ..UploadPartOutput::default() }))
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag: Some(ETag::Strong(part.etag)),
+            ..UploadPartOutput::default()
+        }))
     }
 
-    pub(super) async fn part_copy(&self, request: S3Request<UploadPartCopyInput>) -> Answer<UploadPartCopyOutput> {
+    pub(super) async fn part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> Answer<UploadPartCopyOutput> {
         let number = part_number(request.input.part_number)?;
         let place = self.place(&request, &request.input.bucket, &request.input.key).await?;
         self.buckets.find_upload(&place, &request.input.upload_id).await?;
@@ -63,7 +69,8 @@ impl Endpoint {
         let range = match &request.input.copy_source_range {
             None => 0..source.bytes,
             Some(text) => {
-                let range = Range::parse(text).map_err(|_| s3_error!(InvalidArgument, "the range is malformed"))?;
+                let range =
+                    Range::parse(text).map_err(|_| s3_error!(InvalidArgument, "the range is malformed"))?;
                 range.check(source.bytes).map_err(|_| Error::Range { bytes: source.bytes })?
             }
         };
@@ -161,7 +168,9 @@ impl Endpoint {
         let all = self.buckets.open_uploads(&at).await?;
         let mut rest = all.into_iter().filter(|upload| upload.key.starts_with(&prefix)).collect::<Vec<_>>();
         if let Some(marker) = &key_marker {
-            let seen = rest.iter().position(|upload| &upload.key == marker && Some(&upload.id) == id_marker.as_ref());
+            let seen = rest
+                .iter()
+                .position(|upload| &upload.key == marker && Some(&upload.id) == id_marker.as_ref());
             rest = match seen {
                 Some(seen) => rest.split_off(seen + 1),
                 None => rest.into_iter().filter(|upload| &upload.key > marker).collect(),
