@@ -31,6 +31,7 @@ pub(crate) async fn accept<I: Invoke, R: Routes>(
     called: Called,
 ) -> Result<Response<Body>, Failure> {
     let (mut head, incoming) = request.into_parts();
+    let lineage = connection.shared.parts.seal.take(&mut head.headers);
     let wishes = Wishes::take(&mut head.headers, arrival.received_at).map_err(refused)?;
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, None);
     let later = &connection.shared.parts.later;
@@ -38,6 +39,7 @@ pub(crate) async fn accept<I: Invoke, R: Routes>(
     let limit_bytes = later.body_bytes_max();
     let body = body.collect(limit_bytes).await.map_err(|error| refused(content_fault(&error)))?;
     let deferred = Deferred {
+        lineage,
         method: head.method,
         uri: called.uri,
         headers: head.headers,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use alula_control::{Catalog, RouteMatch};
 use alula_invoke::later::{Accepted, Acceptor, BoxFuture, Deferred};
-use alula_invoke::{Failure, Invocation, Invoker, Outcome};
+use alula_invoke::{Failure, Invocation, Invoker, LineageSeal, Outcome};
 use alula_model::{Clock, Fault};
 
 /// Runs invocations. Dropping the future cancels the invocation.
@@ -88,6 +88,8 @@ pub struct Parts<I, R> {
     pub invoke: I,
     /// Accepts calls that nobody waits for.
     pub later: Arc<dyn Later>,
+    /// Tells lineages that the platform signed from others.
+    pub seal: LineageSeal,
     /// Knows the routes.
     pub routes: R,
     /// Tells when requests arrived.

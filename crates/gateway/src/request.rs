@@ -129,6 +129,7 @@ async fn invoke<I: Invoke, R: Routes>(
     upgrade: Option<Upgrade>,
 ) -> Result<Response<Body>, Failure> {
     let (mut head, incoming) = request.into_parts();
+    let lineage = connection.shared.parts.seal.take(&mut head.headers);
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, upgrade.as_ref());
     let body_use = if head.method == Method::HEAD { BodyUse::Withheld } else { BodyUse::Sent };
     let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
@@ -137,6 +138,7 @@ async fn invoke<I: Invoke, R: Routes>(
         target: called.target,
         version: None,
         trigger: TriggerKind::Http,
+        lineage,
         attempt: 1,
         method: head.method,
         uri: called.uri,

@@ -11,6 +11,7 @@ mod clock;
 mod fault;
 mod id;
 pub mod limits;
+mod lineage;
 mod log;
 mod name;
 mod retry;
@@ -24,6 +25,7 @@ pub use catalog::{AuditEntry, Function, FunctionRef, Qualifier, Version, Version
 pub use clock::{Clock, Timestamp};
 pub use fault::{Blame, ErrorCode, Fault, LimitHit};
 pub use id::{Digest, InstanceId, InvocationId};
+pub use lineage::{Lineage, LineageError, LoopFound};
 pub use log::{LogLevel, LogLine, LogStream};
 pub use name::{Name, NameError};
 pub use retry::{Retry, RetryPolicy, RetryPreset};

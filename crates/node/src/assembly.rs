@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
-use alula_invoke::Invoker;
-use alula_invoke::later::Calls;
+use alula_invoke::later::{Calls, LoopReports, watch_loops};
+use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::histories::Histories;
 use crate::later;
 use crate::limits;
+use crate::secret::SECRET_BYTES;
 use crate::sources::Sources;
 use crate::token::AdminToken;
 use crate::triggers::{self, KnownTriggers};
@@ -39,6 +40,8 @@ pub(crate) struct Prepared {
     pub(crate) languages: Arc<Languages>,
     pub(crate) spawner: SpawnerLink,
     pub(crate) token: AdminToken,
+    /// What lineages are signed with.
+    pub(crate) lineage_secret: [u8; SECRET_BYTES],
     /// The runtime that serves calls.
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) build_env: std::collections::BTreeMap<String, String>,
@@ -85,6 +88,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
     let gateway = gateway_parts(&core, &calls);
+    tell_of_loops(core.loop_reports, &calls, &mut sources);
     let draining = CancellationToken::new();
     let api = alula_api::Parts {
         control: core.control.clone(),
@@ -125,6 +129,17 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     })
 }
 
+/// Owners are told of chains of calls that go in circles.
+fn tell_of_loops(reports: LoopReports, calls: &Calls, sources: &mut Sources) {
+    let notices = reports.told_through(calls.acceptor().clone());
+    sources.add(|stop| async move {
+        tokio::select! {
+            () = notices.run() => {}
+            () = stop.cancelled() => {}
+        }
+    });
+}
+
 /// What the edges stand on: everything between the store and the invoker.
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -139,6 +154,8 @@ pub(crate) struct Core {
     pub(crate) control: Control,
     pub(crate) pool: Pool,
     pub(crate) invoker: Invoker,
+    /// Chains of calls that were stopped, to be told about.
+    pub(crate) loop_reports: LoopReports,
     pub(crate) telemetry: Telemetry,
     launcher: Arc<dyn Launcher>,
     spawner: SpawnerWatch,
@@ -154,6 +171,7 @@ impl Core {
             languages,
             spawner,
             token,
+            lineage_secret,
             data_plane,
             build_env,
             build_tools,
@@ -174,9 +192,12 @@ impl Core {
         let control = open_control(options, &data_dir, store.clone(), &backends).await?;
         let unpacking = UnpackFirst { control: control.clone(), inner: backends };
         let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
-        let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
+        let (loops, loop_reports) = watch_loops();
+        let sink =
+            RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone(), loops };
+        let seal = LineageSeal::new(&lineage_secret);
         let invoker =
-            Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
+            Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink), seal);
         Ok(Self {
             config,
             data_dir,
@@ -188,6 +209,7 @@ impl Core {
             control,
             pool,
             invoker,
+            loop_reports,
             telemetry,
             launcher,
             spawner,
@@ -221,6 +243,7 @@ fn gateway_parts(core: &Core, calls: &Calls) -> alula_gateway::Parts<Invoker, Ca
     alula_gateway::Parts {
         invoke: core.invoker.clone(),
         later: Arc::new(calls.acceptor().clone()),
+        seal: core.invoker.seal().clone(),
         routes: core.control.catalog().clone(),
         clock: Arc::clone(&core.clock),
         random: Arc::new(random),

@@ -21,6 +21,7 @@ mod histories;
 mod later;
 mod limits;
 mod machine;
+mod secret;
 mod serve;
 mod sources;
 mod token;

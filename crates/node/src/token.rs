@@ -1,9 +1,9 @@
 //! The administrator's token: made at the first start, kept where only its owner can read it.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+
+use crate::secret;
 
 /// The file in the data directory.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -42,12 +42,7 @@ impl AdminToken {
             Err(error) => return Err(error),
         }
         let text = format!("{PREFIX}{:032x}{:032x}", random(), random());
-        // Written aside and renamed, so that a crash leaves either no token or a whole one.
-        let aside = data_dir.join(format!("{TOKEN_FILE}.new"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()?;
-        std::fs::rename(&aside, &path)?;
+        secret::write_whole(&path, format!("{text}\n").as_bytes())?;
         Ok(Self { text, path, is_new: true })
     }
 

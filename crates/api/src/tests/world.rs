@@ -111,7 +111,8 @@ impl World {
         let control = Control::open(alula_control::Options::new(dir.path()), parts).await.unwrap();
         let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".into());
         let sink = Arc::new(Recorder(recorder.clone()));
-        let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink);
+        let seal = alula_invoke::LineageSeal::new(b"of this test");
+        let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink, seal);
         let calls = calls(&control, &invoker, &clock);
         let schedules = schedules(&control, &calls, &pool, &clock);
         let draining = CancellationToken::new();

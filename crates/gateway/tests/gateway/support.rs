@@ -100,6 +100,9 @@ impl Later for Accepting {
     }
 }
 
+/// What lineages are signed with here.
+pub const SECRET: &[u8] = b"of these tests";
+
 pub struct Gateway {
     pub address: SocketAddr,
     pub later: Arc<Accepting>,
@@ -121,6 +124,7 @@ impl Gateway {
         let parts = Parts {
             later: Arc::clone(&later) as Arc<dyn Later>,
             invoke: Scripted(Arc::new(move |invocation| Box::pin(script(invocation)))),
+            seal: alula_invoke::LineageSeal::new(SECRET),
             routes: Users,
             clock: Arc::new(FixedClock),
             random: Arc::new(move || u128::from(serial.fetch_add(1, Ordering::Relaxed))),
