@@ -9,6 +9,7 @@
 //! through [`Invoker::invoke`]. It holds the one deadline of a call, decides nothing about instances (that is the
 //! pool's) and writes no record itself: finished runs go to a [`RunSink`], which must not block.
 
+pub mod cloudevents;
 mod finish;
 mod invoker;
 pub mod later;

@@ -29,6 +29,6 @@ pub use lineage::{Lineage, LineageError, LoopFound};
 pub use log::{LogLevel, LogLine, LogStream};
 pub use name::{Name, NameError};
 pub use retry::{Retry, RetryPolicy, RetryPreset};
-pub use route::{Route, RouteError, Segment};
+pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
 pub use spec::{BuildSpec, Class, FunctionSpec, Network, SpecError};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
+use alula_gateway::PlatformEvents;
 use alula_invoke::later::{Calls, LoopReports, watch_loops};
 use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
@@ -23,7 +24,7 @@ use crate::backends::Backends;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
-use crate::later;
+use crate::later::{self, Later};
 use crate::limits;
 use crate::secret::SECRET_BYTES;
 use crate::sources::Sources;
@@ -84,10 +85,11 @@ pub(crate) struct Telemetry {
 /// Makes everything.
 pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let core = Core::assemble(prepared).await?;
-    let (calls, queue_worker) = later::assemble(&core)?;
+    let Later { calls, worker: queue_worker, events } = later::assemble(&core)?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
-    let gateway = gateway_parts(&core, &calls);
+    let topics = events.topics.clone();
+    let gateway = gateway_parts(&core, &calls, events);
     tell_of_loops(core.loop_reports, &calls, &mut sources);
     let draining = CancellationToken::new();
     let api = alula_api::Parts {
@@ -95,6 +97,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         invoker: core.invoker,
         calls,
         schedules,
+        topics,
         pool: core.pool.clone(),
         logs: core.telemetry.logs,
         history: core.store,
@@ -239,10 +242,15 @@ fn process_backend(
 }
 
 /// What the public data plane works with.
-fn gateway_parts(core: &Core, calls: &Calls) -> alula_gateway::Parts<Invoker, Catalog> {
+fn gateway_parts(
+    core: &Core,
+    calls: &Calls,
+    events: PlatformEvents,
+) -> alula_gateway::Parts<Invoker, Catalog> {
     alula_gateway::Parts {
         invoke: core.invoker.clone(),
         later: Arc::new(calls.acceptor().clone()),
+        events: Arc::new(events),
         seal: core.invoker.seal().clone(),
         routes: core.control.catalog().clone(),
         clock: Arc::clone(&core.clock),

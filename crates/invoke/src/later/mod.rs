@@ -46,7 +46,9 @@ pub use lane::{Lane, LaneClass};
 pub use loops::{LoopNotices, LoopReports, LoopWatch, watch_loops};
 pub use options::Options;
 pub use outcome::{Outcome, OutcomeStatus};
-pub use ports::{BoxFuture, Courier, CourierError, NoTopics, Observe, Topics, Unobserved, WholeQueue};
+pub use ports::{
+    BoxFuture, Courier, CourierError, NoTopics, Observe, Publication, Topics, Unobserved, WholeQueue,
+};
 pub use trail::{Attempt, AttemptEnd, Trail};
 pub use wishes::{RESPOND_ASYNC, Wishes, prefers_async};
 pub use worker::{Service, WorkerParts};

@@ -20,7 +20,7 @@ use crate::later::options::INLINE_BYTES_MAX;
 use crate::later::record::{Callback as CallbackRecord, Finished, Verdict};
 use crate::later::trail::Trail;
 use crate::later::verdict::{self, Hope, Miss, Next, Tried};
-use crate::later::{Acceptor, Deferred, Delivery, DeliveryKind, Lane, Outcome, OutcomeStatus};
+use crate::later::{Acceptor, Deferred, Delivery, DeliveryKind, Lane, Outcome, OutcomeStatus, Publication};
 
 /// First wait after the store did not take a settlement; doubled up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -352,8 +352,13 @@ impl Runner {
                 batch
             }
             Destination::Topic(topic) => {
-                let published = self.parts.topics.publish(&lane.namespace, topic, name, record).await;
-                match published {
+                let publication = Publication {
+                    namespace: lane.namespace.clone(),
+                    topic: topic.clone(),
+                    event: finished.event(name, &record),
+                    lineage: finished.call.lineage_of_follow_ups(),
+                };
+                match self.parts.topics.publish(publication).await {
                     Ok(more) => {
                         batch.messages.extend(more.messages);
                         batch.writes.extend(more.writes);
