@@ -21,13 +21,15 @@ class ResultTooLarge extends Error {
 
 class Context {
   #deadline;
+  #fields;
   #settings;
   #controller = null;
   callbackWaitsForEmptyEventLoop = false;
 
-  constructor(requestId, deadline, settings) {
-    this.awsRequestId = requestId;
-    this.#deadline = deadline;
+  constructor(fields, settings) {
+    this.awsRequestId = fields[3];
+    this.#deadline = fields[4];
+    this.#fields = fields;
     this.#settings = settings;
   }
 
@@ -39,6 +41,12 @@ class Context {
   get invokedFunctionArn() {
     const { namespace, function: name, version } = this.#settings;
     return `arn:aws:lambda:local:${namespace}:function:${name}:${version}`;
+  }
+  // What calls of other functions are to carry in the header X-Alula-Lineage.
+  get lineage() {
+    const fields = this.#fields;
+    for (let i = 6 + 2 * Number(fields[5]); i + 1 < fields.length; i += 2) if (fields[i] === "x-alula-lineage") return fields[i + 1];
+    return "";
   }
   getRemainingTimeInMillis() { return Math.max(0, Number(this.#deadline) - Date.now()); }
 
@@ -183,7 +191,7 @@ module.exports = (shim, settings, handler) => {
 
   function serve(call, flags, meta, body) {
     const fields = meta.latin1Slice().split("\0");
-    const context = new Context(fields[3], fields[4], settings);
+    const context = new Context(fields, settings);
     shim.begin(call, { cancel: () => context.abort() });
     let value;
     try {

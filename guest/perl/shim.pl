@@ -194,10 +194,12 @@ sub answer {
 }
 
 sub context_of {
-    my ($id, $deadline) = @_;
+    my ($id, $deadline, $count, @rest) = @_[3 .. $#_];
+    my %headers = splice @rest, 2 * $count;
     return {
         aws_request_id => $id, function_name => $settings{function}, function_version => $settings{version},
         memory_limit_in_mb => $settings{memory_mb}, log_stream_name => $settings{instance},
+        lineage => $headers{'x-alula-lineage'} // '',
         get_remaining_time_in_millis => sub { my $left = $deadline - Time::HiRes::time() * 1000; return $left > 0 ? int $left : 0 },
     };
 }
@@ -205,7 +207,7 @@ sub context_of {
 sub invoke {
     my ($flags, $meta, $body) = @_;
     my @fields = split /\0/, $meta, -1;
-    my $context = context_of(@fields[3, 4]);
+    my $context = context_of(@fields);
     my ($event, $value);
     my $ran = eval {
         if ($flags & EVENT) { $event = length $body ? $json->decode($body) : undef }

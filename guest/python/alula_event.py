@@ -9,6 +9,7 @@ from alula_frames import (
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript", "+json", "+xml")
+LINEAGE = "x-alula-lineage"
 KNOWN_TYPES_MAX = 256  # content types whose class is remembered
 
 json = None  # imported at the first use
@@ -29,14 +30,21 @@ class ResultTooLarge(Exception):
 class Context:
     """What a handler can learn about its call."""
 
-    __slots__ = ("aws_request_id", "deadline_ms", "settings")
+    __slots__ = ("aws_request_id", "deadline_ms", "settings", "fields")
     identity = client_context = None
 
-    def __init__(self, request_id, deadline_ms, settings):
-        self.aws_request_id, self.deadline_ms, self.settings = request_id, deadline_ms, settings
+    def __init__(self, fields, settings):
+        self.aws_request_id, self.deadline_ms, self.settings, self.fields = fields[3], fields[4], settings, fields
 
     def get_remaining_time_in_millis(self):
         return max(0, int(self.deadline_ms) - int(time() * 1000))
+
+    @property
+    def lineage(self):
+        """What calls of other functions are to carry in the header X-Alula-Lineage."""
+        fields = self.fields
+        headers_at = 6 + 2 * int(fields[5])
+        return next((value for name, value in zip(fields[headers_at::2], fields[headers_at + 1 :: 2]) if name == LINEAGE), "")
 
     function_name = property(lambda self: self.settings.function)
     function_version = property(lambda self: self.settings.version)
@@ -252,7 +260,7 @@ def result(link, call, value, limit):
 def arguments(settings, flags, meta, body):
     """Event and context of a call."""
     fields = meta.decode("latin-1").split("\0")
-    context = Context(fields[3], fields[4], settings)
+    context = Context(fields, settings)
     if flags & EVENT:
         if json is None:
             load_json()

@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     alias, audit, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain, instances,
-    invoke, list, logs, new, queue, remove, rollback, runs, simulate, top, triggers, up, versions,
+    invoke, list, logs, new, publish, queue, remove, rollback, runs, simulate, top, topics, triggers, up,
+    versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -68,6 +69,10 @@ pub(crate) enum Task {
     Explain(explain::Arguments),
     /// Show what makes functions run besides callers, what comes next, and pause it
     Triggers(triggers::Arguments),
+    /// Publish an event to a topic
+    Publish(publish::Arguments),
+    /// Show who listens to which topic, and replay events
+    Topics(topics::Arguments),
     /// Show what functions logged
     Logs(logs::Arguments),
     /// Show what became of calls
@@ -110,6 +115,8 @@ impl Task {
             Self::Top(arguments) => top::run(arguments, session).await,
             Self::Explain(arguments) => explain::run(arguments, session).await,
             Self::Triggers(arguments) => triggers::run(arguments, session).await,
+            Self::Publish(arguments) => publish::run(arguments, session).await,
+            Self::Topics(arguments) => topics::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,

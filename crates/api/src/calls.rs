@@ -31,11 +31,13 @@ pub(crate) async fn accept(
     request: axum::extract::Request,
 ) -> Answer<Response> {
     let (mut parts, body) = request.into_parts();
+    let lineage = api.parts.invoker.seal().take(&mut parts.headers);
     let wishes = Wishes::take(&mut parts.headers, api.parts.clock.now())?;
     let (method, body) = (method_of(&body), body_of(body));
     let acceptor = api.parts.calls.acceptor();
     let body = body.collect(acceptor.body_bytes_max()).await.map_err(|error| content_fault(&error))?;
     let deferred = Deferred {
+        lineage,
         method,
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),

@@ -98,12 +98,14 @@ fn invocation(
     target: FunctionRef,
     request: axum::extract::Request,
 ) -> Invocation {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let lineage = api.parts.invoker.seal().take(&mut parts.headers);
     Invocation {
         id,
         target,
         version: None,
         trigger: TriggerKind::Api,
+        lineage,
         attempt: 1,
         method: method_of(&body),
         uri: Uri::from_static("/"),

@@ -37,6 +37,7 @@ mod respond;
 mod runs;
 mod state;
 mod system;
+mod topics;
 mod triggers;
 mod upload;
 mod versions;

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::state::Api;
 use crate::{
     auth, calls, dead_letters, deploy, docs, explain, functions, health, invocations, logs, pointers, queue,
-    respond, runs, system, triggers, versions,
+    respond, runs, system, topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -35,6 +35,7 @@ const TOKEN: &str = "token";
         (name = "functions", description = "What is deployed"),
         (name = "versions", description = "Versions and the names that point to them"),
         (name = "triggers", description = "What makes functions run besides callers"),
+        (name = "topics", description = "Events: published once, handed to every function that listens"),
         (name = "runs", description = "Calls, what became of them, what they wrote"),
         (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
         (name = "platform", description = "The platform itself"),
@@ -84,6 +85,9 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(triggers::next));
     add(routes!(triggers::pause));
     add(routes!(triggers::resume));
+    add(routes!(topics::list));
+    add(routes!(topics::publish));
+    add(routes!(topics::replay));
     add(routes!(invocations::invoke));
     add(routes!(calls::describe, calls::cancel));
     add(routes!(calls::wait));

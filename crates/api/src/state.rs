@@ -58,6 +58,8 @@ pub struct Parts {
     pub calls: Calls,
     /// Knows the schedules.
     pub schedules: alula_trigger::schedule::Handle,
+    /// Publishes to topics.
+    pub topics: alula_trigger::topic::Topics,
     /// Knows the instances.
     pub pool: Pool,
     /// Log lines.

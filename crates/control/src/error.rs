@@ -29,8 +29,10 @@ pub(crate) fn route_taken(taken: &Taken) -> Fault {
     let Taken { route, namespace, name, owner_namespace, owner } = taken;
     let owner =
         if owner_namespace == namespace { owner.to_string() } else { format!("{owner}.{owner_namespace}") };
-    let message =
-        format!("route {route} of function {name} belongs to function {owner}: change one of the two");
+    let message = format!(
+        "route {route} of function {name} belongs to function {owner}, which has a route for the same method, host and \
+         path (names of parameters do not tell routes apart): change one of the two"
+    );
     Fault::new(ErrorCode::RouteConflict, message)
 }
 

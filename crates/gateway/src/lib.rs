@@ -23,6 +23,7 @@
 mod activity;
 mod answer;
 mod body;
+mod cloudevents;
 mod connection;
 mod explain;
 mod headers;
@@ -37,10 +38,12 @@ mod respond;
 mod service;
 mod target;
 mod tls;
+mod topic;
 mod upgrade;
+mod webhook;
 
 pub use options::{Options, TlsOptions};
 pub use peer::{AddressBlock, AddressBlockError};
-pub use ports::{Invoke, Later, Observe, Parts, RandomSource, Routes, Unobserved};
+pub use ports::{Events, Invoke, Later, Observe, Parts, PlatformEvents, RandomSource, Routes, Unobserved};
 pub use service::{Error, Service};
 pub use tls::TlsError;

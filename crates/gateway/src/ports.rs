@@ -8,8 +8,13 @@ use std::sync::Arc;
 
 use alula_control::{Catalog, RouteMatch};
 use alula_invoke::later::{Accepted, Acceptor, BoxFuture, Deferred};
-use alula_invoke::{Failure, Invocation, Invoker, Outcome};
+use alula_invoke::{Failure, Invocation, Invoker, LineageSeal, Outcome};
 use alula_model::{Clock, Fault};
+use alula_trigger::TriggerKey;
+use alula_trigger::topic::{Publication, Published, Topics};
+use alula_trigger::webhook::{Seen, Verified, Webhooks};
+use bytes::Bytes;
+use http::HeaderMap;
 
 /// Runs invocations. Dropping the future cancels the invocation.
 pub trait Invoke: Send + Sync + 'static {
@@ -42,15 +47,61 @@ impl Later for Acceptor {
     }
 }
 
+/// Takes what is not itself a call: events for topics, signed requests of outside services.
+pub trait Events: Send + Sync + std::fmt::Debug {
+    /// Publishes; durable when this returns.
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<Vec<Published>, Fault>>;
+
+    /// Checks a signed request and says what it asks for.
+    fn verify<'a>(
+        &'a self,
+        trigger: &'a TriggerKey,
+        headers: &'a HeaderMap,
+        body: &'a Bytes,
+    ) -> BoxFuture<'a, Result<Verified, Fault>>;
+
+    /// Forgets a request whose call failed, so that its sender can try again.
+    fn forget<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, ()>;
+}
+
+/// Topics and webhooks of the platform.
+#[derive(Debug, Clone)]
+pub struct PlatformEvents {
+    /// The topics.
+    pub topics: Topics,
+    /// The webhooks.
+    pub webhooks: Webhooks,
+}
+
+impl Events for PlatformEvents {
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<Vec<Published>, Fault>> {
+        Box::pin(async move { self.topics.publish(&publication).await })
+    }
+
+    fn verify<'a>(
+        &'a self,
+        trigger: &'a TriggerKey,
+        headers: &'a HeaderMap,
+        body: &'a Bytes,
+    ) -> BoxFuture<'a, Result<Verified, Fault>> {
+        Box::pin(self.webhooks.verify(trigger, headers, body))
+    }
+
+    fn forget<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, ()> {
+        Box::pin(self.webhooks.forget(seen))
+    }
+}
+
 /// Finds the function that a path outside `/function/` leads to.
 pub trait Routes: Send + Sync + 'static {
-    /// The most specific route for `method` and `path` (as sent: not decoded, without the query).
-    fn route(&self, method: &str, path: &str) -> Option<RouteMatch>;
+    /// The most specific route for `method`, `host` and `path` (both as sent: the host with its port, the path not decoded
+    /// and without the query).
+    fn route(&self, method: &str, host: Option<&str>, path: &str) -> Option<RouteMatch>;
 }
 
 impl Routes for Catalog {
-    fn route(&self, method: &str, path: &str) -> Option<RouteMatch> {
-        self.load().route(method, path)
+    fn route(&self, method: &str, host: Option<&str>, path: &str) -> Option<RouteMatch> {
+        self.load().route(method, host, path)
     }
 }
 
@@ -88,6 +139,10 @@ pub struct Parts<I, R> {
     pub invoke: I,
     /// Accepts calls that nobody waits for.
     pub later: Arc<dyn Later>,
+    /// Takes events and webhooks.
+    pub events: Arc<dyn Events>,
+    /// Tells lineages that the platform signed from others.
+    pub seal: LineageSeal,
     /// Knows the routes.
     pub routes: R,
     /// Tells when requests arrived.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use alula_invoke::cloudevents::Mode;
 use alula_invoke::later::prefers_async;
 use alula_invoke::{Failure, Invocation};
 use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Timestamp, TriggerKind};
@@ -21,13 +22,15 @@ use crate::ports::{Invoke, Routes};
 use crate::respond::refused;
 use crate::target::{Target, When};
 use crate::upgrade::Upgrade;
-use crate::{answer, body, explain, headers, ids, later, respond, target, upgrade};
+use crate::{
+    answer, body, cloudevents, explain, headers, ids, later, respond, target, topic, upgrade, webhook,
+};
 
 /// When a request came and what it is called.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) id: InvocationId,
-    received: Instant,
+    pub(crate) received: Instant,
     pub(crate) received_at: Timestamp,
 }
 
@@ -67,7 +70,8 @@ async fn serve<I: Invoke, R: Routes>(
         return Err(refused(fault));
     }
     let shared = &connection.shared;
-    match target::find(&shared.parts.routes, request.method(), request.uri()).map_err(refused)? {
+    let found = target::find(&shared.parts.routes, request.method(), request.uri(), request.headers());
+    match found.map_err(refused)? {
         Target::Function { target, uri, parameters, when } => {
             let call = Called { target, uri, parameters };
             match when == When::Later || prefers_async(request.headers()) {
@@ -75,6 +79,8 @@ async fn serve<I: Invoke, R: Routes>(
                 false => invoke(connection, request, arrival, call, upgrade).await,
             }
         }
+        Target::Topic(name) => topic::publish(connection, request, arrival, name).await,
+        Target::Webhook(hook) => webhook::receive(connection, request, arrival, hook).await,
         Target::Livez => health(request.method(), arrival),
         Target::Readyz if shared.stopping.is_cancelled() => {
             Err(refused(Fault::new(ErrorCode::Draining, "the platform is shutting down")))
@@ -129,14 +135,20 @@ async fn invoke<I: Invoke, R: Routes>(
     upgrade: Option<Upgrade>,
 ) -> Result<Response<Body>, Failure> {
     let (mut head, incoming) = request.into_parts();
+    let lineage = connection.shared.parts.seal.take(&mut head.headers);
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, upgrade.as_ref());
     let body_use = if head.method == Method::HEAD { BodyUse::Withheld } else { BodyUse::Sent };
-    let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
+    let mut body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
+    let event_mode = Mode::of(&head.headers);
+    if let Some(mode) = event_mode {
+        body = cloudevents::for_one_call(mode, &mut head.headers, body).await.map_err(refused)?;
+    }
     let invocation = Invocation {
         id: arrival.id.clone(),
         target: called.target,
         version: None,
         trigger: TriggerKind::Http,
+        lineage,
         attempt: 1,
         method: head.method,
         uri: called.uri,
@@ -144,13 +156,16 @@ async fn invoke<I: Invoke, R: Routes>(
         body,
         remote: Some(remote),
         parameters: called.parameters,
-        is_event: false,
+        is_event: event_mode.is_some(),
         received: arrival.received,
         received_at: arrival.received_at,
         began: None,
     };
     let outcome = connection.shared.parts.invoke.invoke(invocation).await?;
     let (mut answer, served) = (outcome.answer, outcome.served);
+    if event_mode.is_some() {
+        cloudevents::name_answer(&mut answer);
+    }
     match (upgrade, answer.upgraded.take()) {
         (Some(upgrade), Some(function)) => {
             let (response, joint) = upgrade.agree(answer, function, &served, &arrival.id);

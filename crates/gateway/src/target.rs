@@ -1,19 +1,28 @@
 //! From a request's path to what it asks for.
 //!
 //! `/function/NAME[.NAMESPACE][:QUALIFIER][/rest]` reaches a function by name, `/async-function/` in the same form has it
-//! run later, `/_alula/` is the platform's own, every other path is looked up among the routes. Only the part with the name is decoded; the rest and the query
-//! go to the function as they were sent.
+//! run later, `/topic/NAME[.NAMESPACE]` publishes, `/webhook/NAMESPACE/FUNCTION/TRIGGER` takes signed requests, `/_alula/` is
+//! the platform's own, every other path is looked up among the routes. Only the part with a function's name is decoded; the
+//! rest and the query go to the function as they were sent.
 
-use alula_model::{ErrorCode, Fault, FunctionRef};
+use alula_model::{ErrorCode, Fault, FunctionRef, Name};
+use alula_trigger::TriggerKey;
+use http::header::{self, HeaderMap};
 use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
 use crate::ports::Routes;
+use crate::topic::TopicName;
+use crate::webhook::Hook;
 
 /// Paths below it name a function.
 const FUNCTIONS: &str = "/function/";
 /// Paths below it name a function that is to run later.
 const ASYNC_FUNCTIONS: &str = "/async-function/";
+/// Paths below it name a topic.
+const TOPICS: &str = "/topic/";
+/// Paths below it name a trigger that takes signed requests.
+const WEBHOOKS: &str = "/webhook/";
 /// Paths below it are answered by the gateway itself.
 const PLATFORM: &str = "/_alula/";
 
@@ -30,6 +39,10 @@ pub(crate) enum Target {
         /// Whether the path asks for the call to be made now.
         when: When,
     },
+    /// Events for a topic.
+    Topic(TopicName),
+    /// A signed request.
+    Webhook(Hook),
     /// Whether the gateway runs.
     Livez,
     /// Whether the gateway takes requests.
@@ -45,14 +58,25 @@ pub(crate) enum When {
     Later,
 }
 
-/// Finds what `uri` asks for.
-pub(crate) fn find(routes: &impl Routes, method: &Method, uri: &Uri) -> Result<Target, Fault> {
+/// Finds what a request with these parts asks for.
+pub(crate) fn find(
+    routes: &impl Routes,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Target, Fault> {
     let path = uri.path();
     if let Some(below) = path.strip_prefix(FUNCTIONS) {
         return by_name(FUNCTIONS, below, uri, When::Now);
     }
     if let Some(below) = path.strip_prefix(ASYNC_FUNCTIONS) {
         return by_name(ASYNC_FUNCTIONS, below, uri, When::Later);
+    }
+    if let Some(below) = path.strip_prefix(TOPICS) {
+        return topic(below).map(Target::Topic).ok_or_else(|| nothing_at(path));
+    }
+    if let Some(below) = path.strip_prefix(WEBHOOKS) {
+        return hook(below, uri).map(Target::Webhook).ok_or_else(|| nothing_at(path));
     }
     if let Some(below) = path.strip_prefix(PLATFORM) {
         return match below {
@@ -61,9 +85,17 @@ pub(crate) fn find(routes: &impl Routes, method: &Method, uri: &Uri) -> Result<T
             _ => Err(nothing_at(path)),
         };
     }
-    let found = routes.route(method.as_str(), path).ok_or_else(|| nothing_at(path))?;
+    let host = host_of(uri, headers);
+    let found = routes.route(method.as_str(), host, path).ok_or_else(|| nothing_at(path))?;
     let uri = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     Ok(Target::Function { target: found.target, uri, parameters: found.parameters, when: When::Now })
+}
+
+/// The host that a request is for. The authority of HTTP/2 and of absolute-form targets outranks a `Host` header.
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let host = authority.or_else(|| headers.get(header::HOST)?.to_str().ok())?;
+    host.rsplit('@').next()
 }
 
 fn by_name(prefix: &str, below: &str, uri: &Uri, when: When) -> Result<Target, Fault> {
@@ -79,6 +111,24 @@ fn by_name(prefix: &str, below: &str, uri: &Uri, when: When) -> Result<Target, F
     let target = target.map_err(|error| invalid(error.to_string()))?;
     let uri = rest_of(uri, prefix.len() + name.len()).map_err(|error| invalid(error.to_string()))?;
     Ok(Target::Function { target, uri, parameters: Vec::new(), when })
+}
+
+/// `NAME[.NAMESPACE]`.
+fn topic(below: &str) -> Option<TopicName> {
+    let (topic, namespace) = match below.split_once('.') {
+        Some((topic, namespace)) => (topic, Name::new(namespace).ok()?),
+        None => (below, Name::default_namespace()),
+    };
+    Some(TopicName { namespace, topic: Name::new(topic).ok()? })
+}
+
+/// `NAMESPACE/FUNCTION/TRIGGER[/rest]`.
+fn hook(below: &str, uri: &Uri) -> Option<Hook> {
+    let mut parts = below.splitn(4, '/');
+    let mut name = || Name::new(parts.next()?).ok();
+    let trigger = TriggerKey { namespace: name()?, function: name()?, trigger: name()? };
+    let names_bytes = trigger.to_string().len();
+    Some(Hook { trigger, uri: rest_of(uri, WEBHOOKS.len() + names_bytes).ok()? })
 }
 
 /// Path and query without the first `prefix_bytes` of the path.
@@ -126,15 +176,17 @@ mod tests {
     struct OneRoute;
 
     impl Routes for OneRoute {
-        fn route(&self, method: &str, path: &str) -> Option<RouteMatch> {
+        fn route(&self, method: &str, host: Option<&str>, path: &str) -> Option<RouteMatch> {
             let id = path.strip_prefix("/users/").filter(|_| method == "GET")?;
+            assert_eq!(host, Some("b.test:80"));
             let parameters = vec![("id".to_owned(), id.to_owned())];
             Some(RouteMatch { target: "users".parse().unwrap(), parameters })
         }
     }
 
     fn check(uri: &str) -> Result<String, ErrorCode> {
-        match find(&OneRoute, &Method::GET, &uri.parse().unwrap()) {
+        let headers = HeaderMap::from_iter([(header::HOST, http::HeaderValue::from_static("b.test:80"))]);
+        match find(&OneRoute, &Method::GET, &uri.parse().unwrap(), &headers) {
             Ok(Target::Function { target, uri, parameters, when }) => {
                 let later = if when == When::Later { " later" } else { "" };
                 Ok(format!("{target} {uri} {parameters:?}{later}"))
@@ -155,6 +207,15 @@ mod tests {
         ok("http://example.test/function/hello/x", "hello.default:latest /x []");
         ok("/users/7?x=1", "users.default:latest /users/7?x=1 [(\"id\", \"7\")]");
         ok("/async-function/hello.shop:3/a?q", "hello.shop:3 /a?q [] later");
+        ok("/topic/orders.shop", &format!("{:?}", Target::Topic(topic("orders.shop").unwrap())));
+        let hook = format!(
+            "{:?}",
+            Target::Webhook(
+                hook("shop/pay/stripe/x", &"/webhook/shop/pay/stripe/x?y".parse().unwrap()).unwrap()
+            )
+        );
+        ok("/webhook/shop/pay/stripe/x?y", &hook);
+        assert!(hook.contains("uri: /x?y"), "{hook}");
         ok("/_alula/livez", "Livez");
     }
 
@@ -177,6 +238,12 @@ mod tests {
             "/function//x",
             "/_alula/",
             "/_alula/livez/x",
+            "/topic/",
+            "/topic/A",
+            "/topic/a/b",
+            "/webhook/a/b",
+            "/webhook/a/b/",
+            "/webhook//a/b",
             "/Function/a",
             "*",
         ] {

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alula_control::Catalog;
-use alula_model::{Clock, Fault, FunctionRef, Qualifier};
+use alula_model::{Clock, ErrorCode, Fault, FunctionRef, Qualifier};
 use alula_pool::{Lease, Place, Pool, Released};
 use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, next_turn};
 use tokio::time::Instant;
 
 use crate::finish::{Finisher, HeldBody, HeldUpgrade, counted};
-use crate::{Failure, Invocation, Outcome, RunSink, Served};
+use crate::{Failure, Invocation, LINEAGE_HEADER, LineageSeal, Outcome, RunSink, Served};
 
 /// When a caller that was refused for want of a slot may try again: about what a start takes.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -23,14 +23,28 @@ pub struct Invoker {
     pool: Pool,
     clock: Arc<dyn Clock>,
     sink: Arc<dyn RunSink>,
+    seal: LineageSeal,
     in_flight: Arc<AtomicUsize>,
 }
 
 impl Invoker {
-    /// An invoker over what is deployed (`catalog`) and what runs (`pool`); finished runs go to `sink`.
+    /// An invoker over what is deployed (`catalog`) and what runs (`pool`); finished runs go to `sink`, lineages are
+    /// signed with `seal`.
     #[must_use]
-    pub fn new(catalog: Catalog, pool: Pool, clock: Arc<dyn Clock>, sink: Arc<dyn RunSink>) -> Self {
-        Self { catalog, pool, clock, sink, in_flight: Arc::default() }
+    pub fn new(
+        catalog: Catalog,
+        pool: Pool,
+        clock: Arc<dyn Clock>,
+        sink: Arc<dyn RunSink>,
+        seal: LineageSeal,
+    ) -> Self {
+        Self { catalog, pool, clock, sink, seal, in_flight: Arc::default() }
+    }
+
+    /// What signs lineages.
+    #[must_use]
+    pub const fn seal(&self) -> &LineageSeal {
+        &self.seal
     }
 
     /// Calls that are running now, their answers' bodies included.
@@ -64,9 +78,12 @@ impl Invoker {
     async fn run(
         &self,
         plan: &Arc<VersionPlan>,
-        invocation: Invocation,
+        mut invocation: Invocation,
         mut finisher: Finisher,
     ) -> Result<Outcome, Fault> {
+        if let Err(fault) = self.extend_lineage(plan, &mut invocation) {
+            return Err(finisher.fail(fault));
+        }
         let spec = &plan.spec;
         let received = invocation.received;
         let patience_ends = received + Duration::from_millis(spec.timeout_ms.max(spec.init_timeout_ms));
@@ -99,6 +116,21 @@ impl Invoker {
                 Err(fault) => Err(finisher.fail(fault)),
             };
         }
+    }
+
+    /// Tells the function the lineage of what it calls, or stops a chain that goes on for too long.
+    fn extend_lineage(&self, plan: &VersionPlan, invocation: &mut Invocation) -> Result<(), Fault> {
+        let key = &plan.key;
+        let header = if invocation.lineage.is_empty() {
+            self.seal.sign_first_step(key)
+        } else {
+            let policy = plan.spec.asynchronous.loops;
+            let entered = invocation.lineage.enter(&key.namespace, &key.function, policy);
+            let entered = entered.map_err(|found| Fault::new(ErrorCode::LoopDetected, found.to_string()))?;
+            self.seal.sign(&entered)
+        };
+        invocation.headers.insert(LINEAGE_HEADER, header);
+        Ok(())
     }
 
     fn call(invocation: Invocation, finisher: &mut Finisher) -> Call {

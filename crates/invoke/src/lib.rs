@@ -9,22 +9,26 @@
 //! through [`Invoker::invoke`]. It holds the one deadline of a call, decides nothing about instances (that is the
 //! pool's) and writes no record itself: finished runs go to a [`RunSink`], which must not block.
 
+pub mod cloudevents;
 mod finish;
 mod invoker;
 pub mod later;
+mod lineage;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use alula_model::{
-    Fault, FunctionRef, InstanceId, InvocationId, Phases, Run, Tier, Timestamp, TriggerKind, VersionKey,
+    Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp, TriggerKind,
+    VersionKey,
 };
 use alula_runtime::{Answer, Body};
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
 pub use invoker::Invoker;
+pub use lineage::{LINEAGE_HEADER, LineageSeal};
 
 /// One logical call, as an edge hands it in.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub struct Invocation {
     pub version: Option<u64>,
     /// What caused it.
     pub trigger: TriggerKind,
+    /// The functions that led to it.
+    pub lineage: Lineage,
     /// Which attempt of the call this is, from 1.
     pub attempt: u32,
     /// The method; `POST` where the call did not come over HTTP.

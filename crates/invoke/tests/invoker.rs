@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alula_control::{AnyTriggers, Control, DryRun, Options, Overrides, Parts, Upload};
-use alula_invoke::{Invocation, Invoker, OpenRun, RunSink};
+use alula_invoke::{Invocation, Invoker, LINEAGE_HEADER, LineageSeal, OpenRun, RunSink};
 use alula_model::{
-    Clock, ErrorCode, Fault, InvocationId, Name, Run, RunStatus, Tier, Timestamp, TriggerKind, VersionKey,
+    Clock, ErrorCode, Fault, InvocationId, Lineage, Name, Run, RunStatus, Tier, Timestamp, TriggerKind,
+    VersionKey,
 };
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::bare::BareLauncher;
@@ -68,7 +69,7 @@ impl World {
         deploy(&control, folder.path()).await;
         let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".to_owned());
         let recorded = Arc::new(Recorded::default());
-        let invoker = Invoker::new(control.catalog().clone(), pool, clock, recorded.clone());
+        let invoker = Invoker::new(control.catalog().clone(), pool, clock, recorded.clone(), seal());
         Self { invoker, backend, recorded, _folder: folder }
     }
 
@@ -107,12 +108,17 @@ async fn deploy(control: &Control, folder: &Path) {
     control.deploy("tester", upload, progress).await.unwrap();
 }
 
+fn seal() -> LineageSeal {
+    LineageSeal::new(b"of these tests")
+}
+
 fn invocation(target: &str) -> Invocation {
     Invocation {
         id: InvocationId::new("call-1").unwrap(),
         target: target.parse().unwrap(),
         version: None,
         trigger: TriggerKind::Http,
+        lineage: Lineage::default(),
         attempt: 1,
         method: Method::POST,
         uri: "/".parse().unwrap(),
@@ -209,6 +215,48 @@ async fn what_does_not_exist_is_refused_and_leaves_no_record() {
         assert_eq!(failure.fault.code, code, "{target}");
     }
     assert!(world.recorded.0.lock().unwrap().is_empty());
+}
+
+/// What the function is told of where its call comes from.
+async fn lineage_told(world: &World, lineage: &str) -> Lineage {
+    let told = Arc::new(Mutex::new(None));
+    let tell = Arc::clone(&told);
+    world.backend.change(|script| {
+        script.handler = Arc::new(move |call| {
+            *tell.lock().unwrap() = call.headers.get(LINEAGE_HEADER).cloned();
+            Does::answers("ok")
+        });
+    });
+    let call = Invocation { lineage: lineage.parse().unwrap(), ..invocation("hello") };
+    world.invoker.invoke(call).await.unwrap();
+    seal().open(told.lock().unwrap().as_ref().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_function_is_told_the_lineage_of_what_it_calls() {
+    let world = World::new().await;
+    assert_eq!(lineage_told(&world, "").await.to_string(), "hello.default");
+    assert_eq!(
+        lineage_told(&world, "").await.to_string(),
+        "hello.default",
+        "it is signed once and stays right"
+    );
+    let told = lineage_told(&world, "other.default*2>hello.default").await;
+    assert_eq!(told.to_string(), "other.default*2>hello.default*2");
+}
+
+#[tokio::test]
+async fn a_chain_that_goes_in_circles_is_stopped_with_a_record_that_names_it() {
+    let world = World::new().await;
+    world.does(|| Does::answers("never"));
+    let call =
+        Invocation { lineage: "hello.default*16>other.default".parse().unwrap(), ..invocation("hello") };
+    let failure = world.invoker.invoke(call).await.unwrap_err();
+    assert_eq!((failure.fault.code, failure.retry_after_ms), (ErrorCode::LoopDetected, None));
+    let run = world.only_run();
+    assert_eq!((run.status, run.error), (RunStatus::Failed, Some(ErrorCode::LoopDetected)));
+    assert!(run.message.unwrap().contains("hello.default (16 times) -> other.default"));
+    assert_eq!((world.backend.counts().starts, world.invoker.in_flight()), (0, 0), "nothing ran");
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,6 +114,8 @@ error_codes! {
     BadResponse = "bad_response", Function, false, 502;
     /// The response is larger than its limit.
     ResponseTooLarge = "response_too_large", Function, false, 502;
+    /// The call would have been one too many in a chain of calls that goes in circles or never ends.
+    LoopDetected = "loop_detected", Function, false, 508;
     /// The sandbox could not be made.
     SandboxFailed = "sandbox_failed", Platform, true, 503;
     /// The sandbox went away in the middle of a call, through no fault of the function.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use alula_control::Control;
 use alula_gateway::Observe;
-use alula_invoke::later::LaneClass;
+use alula_invoke::later::{LaneClass, LoopWatch};
 use alula_invoke::{OpenRun, RunSink};
-use alula_model::{Fault, InstanceId, SpecError, VersionKey};
+use alula_model::{ErrorCode, Fault, InstanceId, SpecError, VersionKey};
 use alula_runtime::{Backend, BoxFuture, Bred, Started, VersionPlan};
 use alula_telemetry::metrics::{ClassMetrics, Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
@@ -118,20 +118,24 @@ impl Backend for UnpackFirst {
     }
 }
 
-/// Counts running calls, and hands finished runs to the metrics and to the history.
+/// Counts running calls, and hands finished runs to the metrics, to the history, and to who watches for loops.
 #[derive(Debug)]
 pub(crate) struct RunFanOut {
     pub(crate) metrics: Metrics,
     pub(crate) recorder: RunRecorder,
+    pub(crate) loops: LoopWatch,
 }
 
 impl RunSink for RunFanOut {
     fn begin(&self, key: &VersionKey) -> OpenRun {
         let function = self.metrics.function(&key.namespace, &key.function);
-        let (in_flight, recorder) = (function.begin(), self.recorder.clone());
+        let (in_flight, recorder, loops) = (function.begin(), self.recorder.clone(), self.loops.clone());
         OpenRun::new(move |run| {
             function.record(&run);
             drop(in_flight);
+            if run.error == Some(ErrorCode::LoopDetected) {
+                loops.stopped(&run);
+            }
             recorder.record(run);
         })
     }
@@ -168,7 +172,8 @@ mod tests {
         let history = Arc::new(alula_store::MemoryStore::new());
         let (_service, recorder) =
             runs::start(RunOptions::default(), history, Arc::new(crate::clock::SystemClock));
-        let sink = RunFanOut { metrics: Metrics::new(), recorder };
+        let (loops, _reports) = alula_invoke::later::watch_loops();
+        let sink = RunFanOut { metrics: Metrics::new(), recorder, loops };
         let shows = |count: usize| {
             let text = sink.metrics.render();
             let line = format!("in_flight{{namespace=\"default\",function=\"hello\"}} {count}");

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
-use alula_invoke::Invoker;
-use alula_invoke::later::Calls;
+use alula_gateway::PlatformEvents;
+use alula_invoke::later::{Calls, LoopReports, watch_loops};
+use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
@@ -23,8 +24,9 @@ use crate::backends::Backends;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
-use crate::later;
+use crate::later::{self, Later};
 use crate::limits;
+use crate::secret::Secret;
 use crate::sources::Sources;
 use crate::token::AdminToken;
 use crate::triggers::{self, KnownTriggers};
@@ -39,6 +41,8 @@ pub(crate) struct Prepared {
     pub(crate) languages: Arc<Languages>,
     pub(crate) spawner: SpawnerLink,
     pub(crate) token: AdminToken,
+    /// What lineages are signed with.
+    pub(crate) lineage_secret: Secret,
     /// The runtime that serves calls.
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) build_env: std::collections::BTreeMap<String, String>,
@@ -82,16 +86,19 @@ pub(crate) struct Telemetry {
 pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let core = Core::assemble(prepared).await?;
     let key = later::signing_key(&core.data_dir)?;
-    let (calls, queue_worker) = later::assemble(&core, key.clone())?;
+    let Later { calls, worker: queue_worker, events } = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
-    let gateway = gateway_parts(&core, &calls);
+    let topics = events.topics.clone();
+    let gateway = gateway_parts(&core, &calls, events);
+    tell_of_loops(core.loop_reports, &calls, &mut sources);
     let draining = CancellationToken::new();
     let api = alula_api::Parts {
         control: core.control.clone(),
         invoker: core.invoker,
         calls,
         schedules,
+        topics,
         pool: core.pool.clone(),
         logs: core.telemetry.logs,
         history: core.store,
@@ -127,6 +134,17 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     })
 }
 
+/// Owners are told of chains of calls that go in circles.
+fn tell_of_loops(reports: LoopReports, calls: &Calls, sources: &mut Sources) {
+    let notices = reports.told_through(calls.acceptor().clone());
+    sources.add(|stop| async move {
+        tokio::select! {
+            () = notices.run() => {}
+            () = stop.cancelled() => {}
+        }
+    });
+}
+
 /// What the edges stand on: everything between the store and the invoker.
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -141,6 +159,8 @@ pub(crate) struct Core {
     pub(crate) control: Control,
     pub(crate) pool: Pool,
     pub(crate) invoker: Invoker,
+    /// Chains of calls that were stopped, to be told about.
+    pub(crate) loop_reports: LoopReports,
     pub(crate) telemetry: Telemetry,
     launcher: Arc<dyn Launcher>,
     spawner: SpawnerWatch,
@@ -156,6 +176,7 @@ impl Core {
             languages,
             spawner,
             token,
+            lineage_secret,
             data_plane,
             build_env,
             build_tools,
@@ -176,9 +197,12 @@ impl Core {
         let control = open_control(options, &data_dir, store.clone(), &backends).await?;
         let unpacking = UnpackFirst { control: control.clone(), inner: backends };
         let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
-        let sink = RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone() };
+        let (loops, loop_reports) = watch_loops();
+        let sink =
+            RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone(), loops };
+        let seal = LineageSeal::new(lineage_secret.text.as_bytes());
         let invoker =
-            Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink));
+            Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink), seal);
         Ok(Self {
             config,
             data_dir,
@@ -190,6 +214,7 @@ impl Core {
             control,
             pool,
             invoker,
+            loop_reports,
             telemetry,
             launcher,
             spawner,
@@ -219,10 +244,16 @@ fn process_backend(
 }
 
 /// What the public data plane works with.
-fn gateway_parts(core: &Core, calls: &Calls) -> alula_gateway::Parts<Invoker, Catalog> {
+fn gateway_parts(
+    core: &Core,
+    calls: &Calls,
+    events: PlatformEvents,
+) -> alula_gateway::Parts<Invoker, Catalog> {
     alula_gateway::Parts {
         invoke: core.invoker.clone(),
         later: Arc::new(calls.acceptor().clone()),
+        events: Arc::new(events),
+        seal: core.invoker.seal().clone(),
         routes: core.control.catalog().clone(),
         clock: Arc::clone(&core.clock),
         random: Arc::new(random),

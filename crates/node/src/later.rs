@@ -1,11 +1,14 @@
-//! The asynchronous part, assembled: who accepts, who runs, who sends out.
+//! The asynchronous part, assembled: who accepts, who runs, who sends out, who publishes.
 
 use std::sync::Arc;
 
 use alula_courier::{NetworkCourier, SigningKey};
-use alula_invoke::later::{Acceptor, AcceptorParts, Calls, NoTopics, Service, WorkerParts};
+use alula_gateway::PlatformEvents;
+use alula_invoke::later::{Acceptor, AcceptorParts, Calls, Service, WorkerParts};
 use alula_sandbox::CheckedEgress;
 use alula_store::{DataDir, DiskPackages};
+use alula_trigger::topic::{self, Topics};
+use alula_trigger::webhook::{self, Webhooks};
 
 use crate::adapters::QueueMetrics;
 use crate::assembly::Core;
@@ -23,8 +26,15 @@ pub(crate) fn signing_key(data_dir: &DataDir) -> Result<SigningKey, Error> {
     Ok(SigningKey::new(secret.text))
 }
 
-/// Makes the acceptor and the worker.
-pub(crate) fn assemble(core: &Core, key: SigningKey) -> Result<(Calls, Service), Error> {
+/// The asynchronous part.
+pub(crate) struct Later {
+    pub(crate) calls: Calls,
+    pub(crate) worker: Service,
+    pub(crate) events: PlatformEvents,
+}
+
+/// Makes the acceptor, the worker, and what publishes.
+pub(crate) fn assemble(core: &Core, key: SigningKey) -> Result<Later, Error> {
     let blobs = DiskPackages::open_in(&core.data_dir, BLOBS);
     let blobs = blobs.map_err(Error::component("the contents of calls cannot be opened"))?;
     let parts = AcceptorParts {
@@ -44,15 +54,36 @@ pub(crate) fn assemble(core: &Core, key: SigningKey) -> Result<(Calls, Service),
         &alula_courier::Options::default(),
     );
     let courier = courier.map_err(Error::component("mail cannot be sent as it is configured"))?;
-    Ok(Calls::with_worker(WorkerParts {
-        acceptor: Acceptor::new(core.config.asynchronous.clone(), parts),
+    let acceptor = Acceptor::new(core.config.asynchronous.clone(), parts);
+    let events = events(core, &acceptor);
+    let (calls, worker) = Calls::with_worker(WorkerParts {
+        acceptor,
         queue: core.store.clone(),
         invoker: core.invoker.clone(),
         courier: Arc::new(courier),
-        topics: Arc::new(NoTopics),
+        topics: Arc::new(events.topics.clone()),
         random: draw,
         data_plane: core.data_plane.clone(),
-    }))
+    });
+    Ok(Later { calls, worker, events })
+}
+
+fn events(core: &Core, acceptor: &Acceptor) -> PlatformEvents {
+    let topics = topic::Parts {
+        catalog: core.control.catalog().clone(),
+        records: core.store.clone(),
+        acceptor: acceptor.clone(),
+        clock: Arc::clone(&core.clock),
+    };
+    let webhooks = webhook::Parts {
+        catalog: core.control.catalog().clone(),
+        records: core.store.clone(),
+        clock: Arc::clone(&core.clock),
+    };
+    PlatformEvents {
+        topics: Topics::new(topic::Options::default(), topics),
+        webhooks: Webhooks::new(webhooks),
+    }
 }
 
 fn draw() -> u64 {

@@ -22,6 +22,9 @@ pub(crate) struct Kind {
 /// What everything is signed with that is sent out.
 pub(crate) const SIGNING_KEY: Kind = Kind { file: "signing.key", prefix: "alula_sign_" };
 
+/// What lineages are signed with. Who deletes it lets all chains of calls begin anew.
+pub(crate) const LINEAGE_KEY: Kind = Kind { file: "lineage.key", prefix: "alula_lineage_" };
+
 /// A secret.
 #[derive(Clone)]
 pub(crate) struct Secret {

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::assembly::{self, Prepared};
 use crate::config::{Config, LogFormat, ServerLog};
 use crate::machine::{detect_languages, group_name, raise_open_files, rust_toolchain};
+use crate::secret::{self, Secret};
 use crate::serve;
 use crate::token::AdminToken;
 
@@ -108,6 +109,8 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
     .map_err(Error::component("the spawner cannot be started"))?;
     let token = AdminToken::open(&data_path, crate::clock::random)
         .map_err(Error::system("the administrator's token cannot be made"))?;
+    let lineage_secret = Secret::open(&data_path, secret::LINEAGE_KEY, crate::clock::random)
+        .map_err(Error::system("the key that lineages are signed with cannot be made"))?;
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 
     let data_plane = runtime("alula-data", config.threads.data_plane)?;
@@ -121,6 +124,7 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
         languages: Arc::new(languages),
         spawner,
         token,
+        lineage_secret,
         data_plane: data_plane.handle().clone(),
     };
     let result = control.block_on(async {

@@ -23,6 +23,7 @@ mod observe;
 mod platform;
 #[cfg(feature = "script")]
 pub mod script;
+mod topics;
 mod triggers;
 
 pub use alula_wire as wire;
@@ -32,3 +33,4 @@ pub use deploy::Source;
 pub use error::{ClientError, Refusal, Result};
 pub use invoke::{Answer, Invocation, PublicCall};
 pub use reqwest::Body;
+pub use topics::NewEvent;

@@ -3,15 +3,19 @@
 //! Bounds and spelling were checked before, by the model; here is what takes knowledge of the source.
 
 use alula_model::SpecError;
-use alula_model::trigger::{Source, Trigger};
+use alula_model::trigger::{Source, TopicSource, Trigger};
 
 use crate::schedule::plan::Plan;
+use crate::topic::pattern::Pattern;
 
 /// Checks the triggers of one function and names the first that is wrong, with its field and the remedy.
 pub fn check(triggers: &[Trigger]) -> Result<(), SpecError> {
     triggers.iter().try_for_each(|trigger| {
         let checked = match &trigger.source {
             Source::Schedule(schedule) => Plan::parse(schedule).map(drop).map_err(|error| error.to_string()),
+            Source::Topic(TopicSource { filter: Some(filter), .. }) => {
+                Pattern::read(filter).map(drop).map_err(|error| error.to_string())
+            }
             _ => Ok(()),
         };
         checked
@@ -30,6 +34,11 @@ mod tests {
         let wrong = trigger(r#"{"name": "hourly", "kind": "schedule", "cron": "0 25 * * *"}"#);
         assert_eq!(check(std::slice::from_ref(&right)), Ok(()));
         let error = check(&[right, wrong]).unwrap_err().to_string();
+        let filter = trigger(
+            r#"{"name": "big", "kind": "topic", "topic": "orders", "filter": {"data": {"total": 7}}}"#,
+        );
+        let found = check(&[filter]).unwrap_err().to_string();
+        assert_eq!(found, "triggers: big: filter.data.total: write the value in a list: [7]");
         assert!(error.starts_with("triggers: hourly: cron: \"0 25 * * *\" is no cron pattern"), "{error}");
     }
 }

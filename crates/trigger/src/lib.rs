@@ -11,6 +11,8 @@
 //! describe   what a trigger watches, in words
 //! check      what a deploy is asked: is every trigger of this spec possible?
 //! schedule   the clock: slots, exactly once each
+//! topic      events that functions and clients publish: kept, filtered, fanned out, replayed
+//! webhook    signed requests of outside services
 //! ```
 //!
 //! A new kind is a module beside [`schedule`] with a `Service` that runs until it is told to stop and a `Handle` that
@@ -26,6 +28,8 @@ mod describe;
 mod key;
 mod pause;
 pub mod schedule;
+pub mod topic;
+pub mod webhook;
 
 pub use describe::describe;
 pub use key::TriggerKey;

@@ -26,6 +26,7 @@ pub mod query;
 mod queue;
 mod run;
 mod spec;
+mod topic;
 mod trigger;
 mod version;
 
@@ -46,6 +47,9 @@ pub use platform::{
 pub use queue::{Flow, QueueFlow, QueueInfo, QueueLane, QueueTotals};
 pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};
 pub use spec::{BuildSpec, Class, FunctionSpec, Network};
+pub use topic::{
+    PublishAnswer, PublishedEvent, ReplayAnswer, ReplayRequest, SubscriptionInfo, TopicInfo, TopicList,
+};
 pub use trigger::{
     ScheduleState, SlotReadiness, SlotRun, SlotSkip, TriggerInfo, TriggerPage, TriggerPause, UpcomingSlot,
     UpcomingSlots,

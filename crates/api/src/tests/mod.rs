@@ -5,6 +5,7 @@ mod deploy;
 mod document;
 mod invoke;
 mod refusals;
+mod topics;
 mod triggers;
 mod walk;
 mod world;

@@ -21,6 +21,7 @@ use alula_telemetry::logs::{self, LogHandle, LogOptions};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunRecorder};
 use alula_trigger::schedule;
+use alula_trigger::topic::{self, Topics};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -111,9 +112,12 @@ impl World {
         let control = Control::open(alula_control::Options::new(dir.path()), parts).await.unwrap();
         let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".into());
         let sink = Arc::new(Recorder(recorder.clone()));
-        let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink);
-        let calls = calls(&control, &invoker, &clock);
+        let seal = alula_invoke::LineageSeal::new(b"of this test");
+        let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink, seal);
+        let queue = Arc::new(MemoryStore::new());
+        let calls = calls(&control, &invoker, &queue, &clock);
         let schedules = schedules(&control, &calls, &pool, &clock);
+        let topics = topics(&control, &calls, &queue, &clock);
         let draining = CancellationToken::new();
         let mut options = Options {
             data_dir: dir.path().to_owned(),
@@ -132,6 +136,7 @@ impl World {
             invoker,
             calls,
             schedules,
+            topics,
             pool,
             logs: logs.clone(),
             history,
@@ -207,8 +212,7 @@ fn languages(dir: &Path) -> Languages {
 }
 
 /// Calls that wait in memory, and a worker that runs them.
-fn calls(control: &Control, invoker: &Invoker, clock: &Arc<dyn Clock>) -> Calls {
-    let queue = Arc::new(MemoryStore::new());
+fn calls(control: &Control, invoker: &Invoker, queue: &Arc<MemoryStore>, clock: &Arc<dyn Clock>) -> Calls {
     let parts = AcceptorParts {
         catalog: control.catalog().clone(),
         records: queue.clone(),
@@ -218,7 +222,7 @@ fn calls(control: &Control, invoker: &Invoker, clock: &Arc<dyn Clock>) -> Calls 
     };
     let (calls, worker) = Calls::with_worker(WorkerParts {
         acceptor: Acceptor::new(alula_invoke::later::Options::default(), parts),
-        queue,
+        queue: queue.clone(),
         invoker: invoker.clone(),
         courier: Arc::new(NoCourier),
         topics: Arc::new(NoTopics),
@@ -244,6 +248,17 @@ fn schedules(control: &Control, calls: &Calls, pool: &Pool, clock: &Arc<dyn Cloc
     );
     tokio::spawn(scheduler.run(CancellationToken::new()));
     schedules
+}
+
+/// Topics over the memory in which calls wait.
+fn topics(control: &Control, calls: &Calls, queue: &Arc<MemoryStore>, clock: &Arc<dyn Clock>) -> Topics {
+    let parts = topic::Parts {
+        catalog: control.catalog().clone(),
+        records: queue.clone(),
+        acceptor: calls.acceptor().clone(),
+        clock: Arc::clone(clock),
+    };
+    Topics::new(topic::Options::default(), parts)
 }
 
 /// Checks triggers as the platform does.

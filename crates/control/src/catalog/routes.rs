@@ -1,4 +1,7 @@
-//! Which function a request's method and path lead to: a small trie over path segments.
+//! Which function a request's method, host and path lead to: a small trie over path segments for each host.
+//!
+//! The routes for the very host are looked at first, then those for the hosts above it, the longest name first, then those
+//! for all hosts.
 //!
 //! At every segment a literal wins over a parameter and a parameter over the rest of the path; where the better
 //! branch has no route for the method, the next one is tried. At the end of the path the method's own route wins
@@ -6,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use alula_model::{FunctionRef, Name, Qualifier, Route, Segment};
+use alula_model::{FunctionRef, Host, Name, Qualifier, Route, Segment};
 
 /// The function that a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +47,12 @@ impl Taken {
 /// All routes of all latest versions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RouteTable {
+    /// Routes for all hosts.
     root: Node,
+    /// Routes for one host, by its name.
+    hosts: HashMap<String, Node>,
+    /// Routes for the hosts below one, by its name.
+    below: HashMap<String, Node>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -72,7 +80,11 @@ struct Target {
 impl RouteTable {
     /// Adds a route of a function, unless another one has the same pattern and method.
     pub(crate) fn insert(&mut self, route: &Route, namespace: &Name, name: &Name) -> Result<(), Taken> {
-        let mut node = &mut self.root;
+        let mut node = match route.host() {
+            None => &mut self.root,
+            Some(Host::Is(host)) => self.hosts.entry(host.clone()).or_default(),
+            Some(Host::Below(host)) => self.below.entry(host.clone()).or_default(),
+        };
         let mut parameters = Vec::new();
         let mut is_rest = false;
         for segment in route.segments() {
@@ -103,11 +115,14 @@ impl RouteTable {
         Ok(())
     }
 
-    /// The best route for a request.
-    pub(crate) fn find(&self, method: &str, path: &str) -> Option<RouteMatch> {
+    /// The best route for a request; `host` as it was sent.
+    pub(crate) fn find(&self, method: &str, host: Option<&str>, path: &str) -> Option<RouteMatch> {
         let path = path.strip_prefix('/')?;
         let mut values = Vec::new();
-        let target = self.root.find(method, Some(path), &mut values)?;
+        let target = self.trees(host).into_iter().find_map(|tree| {
+            values.clear();
+            tree.find(method, Some(path), &mut values)
+        })?;
         let parameters = target.parameters.iter().cloned().zip(values.into_iter().map(str::to_owned));
         Some(RouteMatch {
             target: FunctionRef {
@@ -118,6 +133,30 @@ impl RouteTable {
             parameters: parameters.collect(),
         })
     }
+}
+
+impl RouteTable {
+    /// The trees that a request for `host` is looked up in, the most particular first.
+    fn trees(&self, host: Option<&str>) -> Vec<&Node> {
+        let mut trees = Vec::new();
+        let has_hosts = !self.hosts.is_empty() || !self.below.is_empty();
+        if let Some(host) = host.filter(|_| has_hosts).map(host_name) {
+            trees.extend(self.hosts.get(&host));
+            let above = host.match_indices('.').filter_map(|(at, _)| host.get(at + 1..));
+            trees.extend(above.filter_map(|above| self.below.get(above)));
+        }
+        trees.push(&self.root);
+        trees
+    }
+}
+
+/// The name in a `Host` header: in lower case, without port and final dot.
+fn host_name(sent: &str) -> String {
+    let name = match sent.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => sent,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 impl Node {
@@ -173,7 +212,7 @@ mod tests {
     }
 
     fn check(table: &RouteTable, method: &str, path: &str, expect: Option<(&str, &[(&str, &str)])>) {
-        let found = table.find(method, path);
+        let found = table.find(method, Some("localhost:8080"), path);
         let found = found.as_ref().map(|m| {
             let parameters: Vec<_> = m.parameters.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             (m.target.name.as_str(), parameters)
@@ -215,6 +254,37 @@ mod tests {
         check(&table, "HEAD", "/a", Some(("get", &[])));
         check(&table, "PUT", "/a", Some(("any", &[])));
         check(&table, "HEAD", "/b", Some(("head", &[])));
+    }
+
+    #[test]
+    fn the_host_itself_wins_over_those_above_it_and_they_over_all() {
+        let table = table(&[
+            ("GET api.example.com/users/{id}", "api"),
+            ("*.example.com/users/{id}", "below"),
+            ("*.eu.example.com/users/{id}", "eu"),
+            ("/users/{id}", "all"),
+            ("/other", "other"),
+        ]);
+        let found =
+            |method, host, path| table.find(method, host, path).map(|found| found.target.name.to_string());
+        for (method, host, expected) in [
+            ("GET", Some("api.example.com"), "api"),
+            ("GET", Some("API.Example.COM.:8080"), "api"),
+            ("POST", Some("api.example.com"), "below"),
+            ("GET", Some("www.example.com"), "below"),
+            ("GET", Some("a.b.eu.example.com"), "eu"),
+            ("GET", Some("eu.example.com"), "below"),
+            ("GET", Some("example.com"), "all"),
+            ("GET", Some("notexample.com"), "all"),
+            ("GET", Some("[::1]:80"), "all"),
+            ("GET", Some(""), "all"),
+            ("GET", None, "all"),
+        ] {
+            assert_eq!(found(method, host, "/users/7").as_deref(), Some(expected), "{method} {host:?}");
+        }
+        assert_eq!(found("GET", Some("api.example.com"), "/other").as_deref(), Some("other"));
+        let values = table.find("POST", Some("api.example.com"), "/users/7").unwrap().parameters;
+        assert_eq!(values, [("id".to_owned(), "7".to_owned())]);
     }
 
     #[test]

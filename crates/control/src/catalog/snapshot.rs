@@ -59,8 +59,8 @@ impl Snapshot {
 
     /// The function that a request on the public port leads to by its route, if any does.
     #[must_use]
-    pub fn route(&self, method: &str, path: &str) -> Option<RouteMatch> {
-        self.routes.find(method, path)
+    pub fn route(&self, method: &str, host: Option<&str>, path: &str) -> Option<RouteMatch> {
+        self.routes.find(method, host, path)
     }
 
     /// The highest number ever given under this name.

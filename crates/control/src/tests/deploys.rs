@@ -117,8 +117,9 @@ async fn a_route_belongs_to_one_function() {
     assert!(fault.message.contains("second") && fault.message.contains("function first"), "{fault}");
     let more_exact = manifest("second", "routes = [\"GET /u/me\"]");
     world.deploy(&[("alula.toml", &more_exact), ("main.toy", "x")]).await.unwrap();
-    let route =
-        |path: &str| world.control.catalog().load().route("GET", path).map(|m| m.target.name.to_string());
+    let route = |path: &str| {
+        world.control.catalog().load().route("GET", None, path).map(|m| m.target.name.to_string())
+    };
     assert_eq!((route("/u/me"), route("/u/7")), (Some("second".to_owned()), Some("first".to_owned())));
 
     // A route that a function gave up is free; going back to the version that had it is refused.

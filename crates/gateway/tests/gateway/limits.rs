@@ -114,6 +114,8 @@ async fn options_out_of_bounds_are_refused_by_name() {
     let parts = || alula_gateway::Parts {
         invoke: Never,
         later: std::sync::Arc::new(crate::support::Accepting::default()) as _,
+        events: std::sync::Arc::new(crate::support::Receiving::default()) as _,
+        seal: alula_invoke::LineageSeal::new(crate::support::SECRET),
         routes: crate::support::Users,
         clock: std::sync::Arc::new(NoClock) as _,
         random: std::sync::Arc::new(|| 0),

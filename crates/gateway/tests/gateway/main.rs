@@ -6,6 +6,7 @@
 
 mod bodies;
 mod calls;
+mod events;
 mod hostile;
 #[allow(unreachable_pub, reason = "one module of a test binary")]
 mod http2;

@@ -7,11 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alula_control::RouteMatch;
-use alula_gateway::{Invoke, Later, Observe, Options, Parts, Routes, Service};
+use alula_gateway::{Events, Invoke, Later, Observe, Options, Parts, Routes, Service};
+use alula_invoke::cloudevents::CloudEvent;
 use alula_invoke::later::{Accepted, Deferred, Repeat};
 use alula_invoke::{Failure, Invocation, Outcome, Served};
 use alula_model::{Clock, ErrorCode, Fault, InstanceId, Name, Phases, Tier, Timestamp, VersionKey};
 use alula_runtime::{Answer, Body, BoxFuture};
+use alula_trigger::TriggerKey;
+use alula_trigger::topic::{Publication, Published};
+use alula_trigger::webhook::{Seen, Verified};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,7 +43,7 @@ impl Invoke for Scripted {
 pub struct Users;
 
 impl Routes for Users {
-    fn route(&self, method: &str, path: &str) -> Option<RouteMatch> {
+    fn route(&self, method: &str, _host: Option<&str>, path: &str) -> Option<RouteMatch> {
         let id = path.strip_prefix("/users/").filter(|_| method != "DELETE")?;
         let target = "users.shop:live".parse().unwrap();
         Some(RouteMatch { target, parameters: vec![("id".to_owned(), id.to_owned())] })
@@ -82,6 +87,46 @@ impl Observe for Counts {
 #[derive(Debug, Default)]
 pub struct Accepting(pub Mutex<Vec<Deferred>>);
 
+/// Takes every event, and every webhook whose body is not `forged`.
+#[derive(Debug, Default)]
+pub struct Receiving {
+    pub published: Mutex<Vec<Publication>>,
+    pub hooks: Mutex<Vec<(TriggerKey, Bytes)>>,
+}
+
+impl Events for Receiving {
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, std::result::Result<Vec<Published>, Fault>> {
+        let told = |event: &CloudEvent| Published {
+            id: event.attribute("id").unwrap().to_owned(),
+            calls: 1,
+            is_repeat: false,
+        };
+        let published = publication.events.iter().map(told).collect();
+        self.published.lock().unwrap().push(publication);
+        Box::pin(async move { Ok(published) })
+    }
+
+    fn verify<'a>(
+        &'a self,
+        trigger: &'a TriggerKey,
+        _headers: &'a HeaderMap,
+        body: &'a Bytes,
+    ) -> BoxFuture<'a, std::result::Result<Verified, Fault>> {
+        self.hooks.lock().unwrap().push((trigger.clone(), body.clone()));
+        let target = format!("{}.{}", trigger.function, trigger.namespace).parse().unwrap();
+        let verified = match &body[..] {
+            b"forged" => Err(Fault::new(ErrorCode::Unauthenticated, "the signature is wrong")),
+            b"challenge" => Ok(Verified::Challenge("3eZbrw1a".to_owned())),
+            _ => Ok(Verified::Later { target, idempotency_key: "webhook-1".to_owned() }),
+        };
+        Box::pin(async move { verified })
+    }
+
+    fn forget<'a>(&'a self, _seen: &'a Seen) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
 /// Largest content that it takes, in bytes.
 pub const LATER_BODY_BYTES_MAX: u64 = 1_000;
 
@@ -100,9 +145,13 @@ impl Later for Accepting {
     }
 }
 
+/// What lineages are signed with here.
+pub const SECRET: &[u8] = b"of these tests";
+
 pub struct Gateway {
     pub address: SocketAddr,
     pub later: Arc<Accepting>,
+    pub events: Arc<Receiving>,
     pub counts: Arc<Counts>,
     pub shutdown: CancellationToken,
     pub running: JoinHandle<()>,
@@ -118,9 +167,12 @@ impl Gateway {
         let counts = Arc::new(Counts::default());
         let serial = AtomicU64::new(1);
         let later = Arc::new(Accepting::default());
+        let events = Arc::new(Receiving::default());
         let parts = Parts {
             later: Arc::clone(&later) as Arc<dyn Later>,
             invoke: Scripted(Arc::new(move |invocation| Box::pin(script(invocation)))),
+            events: Arc::clone(&events) as Arc<dyn Events>,
+            seal: alula_invoke::LineageSeal::new(SECRET),
             routes: Users,
             clock: Arc::new(FixedClock),
             random: Arc::new(move || u128::from(serial.fetch_add(1, Ordering::Relaxed))),
@@ -130,7 +182,7 @@ impl Gateway {
         let service = Service::new(options, parts).unwrap();
         let token = shutdown.clone();
         let running = tokio::spawn(async move { service.run(listener, token).await.unwrap() });
-        Self { address, later, counts, shutdown, running }
+        Self { address, later, events, counts, shutdown, running }
     }
 
     /// A gateway whose function answers `method uri body`.

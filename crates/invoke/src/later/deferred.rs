@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{FunctionRef, InvocationId, Timestamp, TriggerKind};
+use alula_model::{FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Uri};
@@ -19,6 +19,8 @@ pub struct Deferred {
     pub target: FunctionRef,
     /// What caused it.
     pub trigger: TriggerKind,
+    /// The functions that led to it.
+    pub lineage: Lineage,
     /// The method; `POST` where the call did not come over HTTP.
     pub method: Method,
     /// Path and query below the function's own prefix; begins with `/`.
@@ -54,6 +56,7 @@ impl Deferred {
             id,
             target,
             trigger,
+            lineage: Lineage::default(),
             method: Method::POST,
             uri: Uri::from_static("/"),
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),

@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{Digest, FunctionRef, InvocationId, Timestamp, TriggerKind};
+use alula_model::{Digest, FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub(crate) struct CallHead {
     /// The version that the qualifier meant when the call was accepted.
     pub(crate) version: u64,
     pub(crate) trigger: TriggerKind,
+    /// The functions that led to the call, as text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    lineage: String,
     method: String,
     uri: String,
     /// Values as text in Latin 1, which every header value is.
@@ -138,6 +141,7 @@ impl Envelope {
             target: deferred.target.to_string(),
             version,
             trigger: deferred.trigger,
+            lineage: deferred.lineage.to_string(),
             method: deferred.method.to_string(),
             uri: deferred.uri.to_string(),
             headers: deferred.headers.iter().map(header).collect(),
@@ -195,6 +199,11 @@ impl CallHead {
         self.target.parse().map_err(|_| EnvelopeError::Impossible("target"))
     }
 
+    /// The functions that led to the call. What cannot be read began nowhere: only this platform writes it.
+    pub(crate) fn lineage(&self) -> Lineage {
+        self.lineage.parse().unwrap_or_default()
+    }
+
     /// The request as it was handed in.
     pub(crate) fn recall(&self) -> Result<Recalled, EnvelopeError> {
         let mut headers = HeaderMap::with_capacity(self.headers.len());
@@ -225,6 +234,7 @@ mod tests {
         let mut deferred = Deferred::event(id, target, TriggerKind::Http, Bytes::from_static(b"\x00\xff"));
         deferred.headers.append("x-odd", HeaderValue::from_bytes(b"caf\xe9").unwrap());
         deferred.headers.append("x-odd", HeaderValue::from_static("again"));
+        deferred.lineage = "a.default*3".parse().unwrap();
         deferred.uri = Uri::from_static("/a%2Fb?c=d");
         deferred.parameters = vec![("id".to_owned(), "7".to_owned())];
         deferred
@@ -238,6 +248,7 @@ mod tests {
         assert_eq!(read.content, Content::Inline(deferred.body.clone()));
         let Head::Call(head) = read.head else { panic!("no call") };
         let recalled = head.recall().unwrap();
+        assert_eq!(head.lineage(), deferred.lineage);
         assert_eq!((head.version, recalled.target, recalled.headers), (7, deferred.target, deferred.headers));
         assert_eq!((recalled.uri, recalled.parameters), (deferred.uri, deferred.parameters));
     }

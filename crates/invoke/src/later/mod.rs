@@ -23,6 +23,8 @@ mod envelope;
 mod error;
 mod flow;
 mod lane;
+mod loops;
+mod notice;
 mod options;
 mod outcome;
 mod ports;
@@ -41,9 +43,12 @@ pub use envelope::{Delivery, DeliveryKind};
 pub use error::content_fault;
 pub use flow::{Flow, FlowKey};
 pub use lane::{Lane, LaneClass};
+pub use loops::{LoopNotices, LoopReports, LoopWatch, watch_loops};
 pub use options::Options;
 pub use outcome::{Outcome, OutcomeStatus};
-pub use ports::{BoxFuture, Courier, CourierError, NoTopics, Observe, Topics, Unobserved, WholeQueue};
+pub use ports::{
+    BoxFuture, Courier, CourierError, NoTopics, Observe, Publication, Topics, Unobserved, WholeQueue,
+};
 pub use trail::{Attempt, AttemptEnd, Trail};
 pub use wishes::{RESPOND_ASYNC, Wishes, prefers_async};
 pub use worker::{Service, WorkerParts};

@@ -1,10 +1,11 @@
 //! What the asynchronous part needs from others.
 
-use alula_model::{ErrorCode, Fault, Name, VersionKey};
+use alula_model::{ErrorCode, Fault, Lineage, Name, VersionKey};
 use alula_store::{Batch, DeadLetters, Queue, QueueCounts};
 use bytes::Bytes;
 
 use super::{Delivery, LaneClass};
+use crate::cloudevents::CloudEvent;
 
 /// A boxed future that may cross threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
@@ -22,14 +23,21 @@ pub trait Courier: Send + Sync + std::fmt::Debug {
 
 /// Turns an event of a topic into messages for its subscribers.
 pub trait Topics: Send + Sync + std::fmt::Debug {
-    /// What is to be committed to publish `event` as `id` to a topic.
-    fn publish<'a>(
-        &'a self,
-        namespace: &'a Name,
-        topic: &'a Name,
-        id: &'a str,
-        event: Bytes,
-    ) -> BoxFuture<'a, Result<Batch, Fault>>;
+    /// What is to be committed to publish an event to a topic.
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<Batch, Fault>>;
+}
+
+/// One event for a topic.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The tenant.
+    pub namespace: Name,
+    /// The topic.
+    pub topic: Name,
+    /// The event.
+    pub event: CloudEvent,
+    /// The functions that led to it.
+    pub lineage: Lineage,
 }
 
 /// A platform without topics.
@@ -37,15 +45,9 @@ pub trait Topics: Send + Sync + std::fmt::Debug {
 pub struct NoTopics;
 
 impl Topics for NoTopics {
-    fn publish<'a>(
-        &'a self,
-        _namespace: &'a Name,
-        topic: &'a Name,
-        _id: &'a str,
-        _event: Bytes,
-    ) -> BoxFuture<'a, Result<Batch, Fault>> {
-        let fault =
-            Fault::new(ErrorCode::NotFound, format!("there is no topic {topic}: topics are not served"));
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<Batch, Fault>> {
+        let message = format!("there is no topic {}: topics are not served", publication.topic);
+        let fault = Fault::new(ErrorCode::NotFound, message);
         Box::pin(async move { Err(fault) })
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::verdict::TOO_OLD;
 use super::worker::{Call, Job};
+use crate::cloudevents::{self, CloudEvent, Plain};
 
 /// A call that has ended, and how.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +87,30 @@ impl Finished<'_> {
         })
         .to_string()
         .into()
+    }
+
+    /// The event that tells a topic of the call: the function's own where it answered one, the record otherwise.
+    pub(super) fn event(&self, id: &str, record: &Bytes) -> CloudEvent {
+        let Outcome { namespace, function, content_type, finished_at, .. } = self.outcome;
+        let is_event = content_type.as_deref().is_some_and(|text| text.starts_with(cloudevents::STRUCTURED));
+        if let Verdict::Success { body } = self.verdict
+            && is_event
+            && let Ok(value) = serde_json::from_slice(body)
+            && let Ok(event) = CloudEvent::of_value(value)
+        {
+            return event;
+        }
+        CloudEvent::wrap(Plain {
+            id,
+            source: &format!("/functions/{namespace}/{function}"),
+            kind: match self.verdict {
+                Verdict::Success { .. } => "alula.call.succeeded",
+                Verdict::Failure { .. } => "alula.call.failed",
+            },
+            time: *finished_at,
+            content_type: Some("application/json"),
+            content: record,
+        })
     }
 
     /// The request to the callback.

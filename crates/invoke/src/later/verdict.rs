@@ -48,8 +48,8 @@ impl Miss {
                 (AttemptEnd::Throttled, Hope::NeverBegan)
             }
             ErrorCode::FunctionTimeout | ErrorCode::InitTimeout => (AttemptEnd::Timeout, Hope::Counts),
-            // An answer that is too large stays so, and so does a request.
-            ErrorCode::ResponseTooLarge => (AttemptEnd::Failed, Hope::None),
+            // An answer that is too large stays so, and a chain of calls gets no shorter.
+            ErrorCode::ResponseTooLarge | ErrorCode::LoopDetected => (AttemptEnd::Failed, Hope::None),
             // What was stopped by us, and not by its own failure.
             ErrorCode::CallerGone => (AttemptEnd::Lost, Hope::Counts),
             _ => match (code.blame(), has_begun) {
@@ -239,6 +239,7 @@ mod tests {
         assert_eq!(of(ErrorCode::ConcurrencyExceeded, false), (AttemptEnd::Throttled, Hope::NeverBegan));
         assert_eq!(of(ErrorCode::SandboxFailed, false), (AttemptEnd::Platform, Hope::NeverBegan));
         assert_eq!(of(ErrorCode::SandboxLost, true), (AttemptEnd::Lost, Hope::Counts));
+        assert_eq!(of(ErrorCode::LoopDetected, false), (AttemptEnd::Failed, Hope::None));
         assert_eq!(of(ErrorCode::FunctionNotFound, false), (AttemptEnd::Failed, Hope::None));
     }
 

@@ -5,5 +5,6 @@ mod accepting;
 mod fairness;
 mod follow_ups;
 mod lifecycle;
+mod loops;
 mod ordering;
 mod world;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use alula_control::{AnyTriggers, Control, DryRun, Overrides, Parts, Upload};
 use alula_invoke::later::{
-    Acceptor, AcceptorParts, Call, CallState, Calls, Courier, CourierError, Deferred, Delivery, NoTopics,
-    Options, Outcome, Unobserved, WorkerParts,
+    Acceptor, AcceptorParts, Call, CallState, Calls, Courier, CourierError, Deferred, Delivery, LoopWatch,
+    NoTopics, Options, Outcome, Unobserved, WorkerParts, watch_loops,
 };
-use alula_invoke::{Invoker, OpenRun, RunSink};
+use alula_invoke::{Invoker, LineageSeal, OpenRun, RunSink};
 use alula_model::{
     Clock, ErrorCode, Fault, FunctionRef, InvocationId, Name, Run, Timestamp, TriggerKind, VersionKey,
 };
@@ -34,13 +34,21 @@ impl Clock for TestClock {
     }
 }
 
-#[derive(Debug, Default)]
-struct Recorded(Arc<Mutex<Vec<Run>>>);
+#[derive(Debug)]
+struct Recorded {
+    runs: Arc<Mutex<Vec<Run>>>,
+    loops: LoopWatch,
+}
 
 impl RunSink for Recorded {
     fn begin(&self, _key: &VersionKey) -> OpenRun {
-        let runs = Arc::clone(&self.0);
-        OpenRun::new(move |run| runs.lock().unwrap().push(run))
+        let (runs, loops) = (Arc::clone(&self.runs), self.loops.clone());
+        OpenRun::new(move |run| {
+            if run.error == Some(ErrorCode::LoopDetected) {
+                loops.stopped(&run);
+            }
+            runs.lock().unwrap().push(run);
+        })
     }
 }
 
@@ -103,8 +111,10 @@ impl World {
         };
         let control = Control::open(alula_control::Options::new(folder.path()), parts).await.unwrap();
         let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".to_owned());
-        let recorded = Arc::new(Recorded::default());
-        let invoker = Invoker::new(control.catalog().clone(), pool, clock.clone(), recorded.clone());
+        let (loops, loop_reports) = watch_loops();
+        let recorded = Arc::new(Recorded { runs: Arc::default(), loops });
+        let seal = LineageSeal::new(b"of this test");
+        let invoker = Invoker::new(control.catalog().clone(), pool, clock.clone(), recorded.clone(), seal);
         let acceptor = Acceptor::new(
             options,
             AcceptorParts {
@@ -126,6 +136,7 @@ impl World {
             data_plane: tokio::runtime::Handle::current(),
         };
         let (calls, worker) = Calls::with_worker(parts);
+        tokio::spawn(loop_reports.told_through(calls.acceptor().clone()).run());
         let stop = CancellationToken::new();
         let worker = tokio::spawn(worker.run(stop.clone()));
         let ids = Mutex::default();
@@ -204,16 +215,21 @@ impl World {
     /// Starts of the attempts that were recorded of a call, in milliseconds since the world began, to the tenth of a
     /// second: timers and the work between them take some milliseconds.
     pub(crate) fn attempts_ms(&self, id: &InvocationId) -> Vec<i64> {
-        let runs = self.recorded.0.lock().unwrap();
+        let runs = self.recorded.runs.lock().unwrap();
         runs.iter()
             .filter(|run| run.id == *id)
             .map(|run| (run.started_at.0 - self.began.0) / 100 * 100)
             .collect()
     }
 
+    /// Everything that ran.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        self.recorded.runs.lock().unwrap().clone()
+    }
+
     /// The calls in the order in which they were begun.
     pub(crate) fn order(&self) -> Vec<String> {
-        let mut runs: Vec<_> = self.recorded.0.lock().unwrap().clone();
+        let mut runs: Vec<_> = self.recorded.runs.lock().unwrap().clone();
         runs.sort_by_key(|run| run.started_at);
         runs.iter().map(|run| run.id.to_string()).collect()
     }

@@ -15,7 +15,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The source of the request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Input {
+pub(in crate::command) enum Input {
     /// Nothing.
     Empty,
     /// This text.
@@ -28,7 +28,7 @@ pub(super) enum Input {
 
 impl Input {
     /// The options decide; without any, standard input where something is piped into it.
-    pub(super) fn choose(data: Option<String>, file: Option<PathBuf>) -> Result<Self> {
+    pub(in crate::command) fn choose(data: Option<String>, file: Option<PathBuf>) -> Result<Self> {
         match (data, file) {
             (_, Some(file)) if file == Path::new("-") => Ok(Self::Stdin),
             (_, Some(file)) => Self::file(file),
@@ -54,12 +54,12 @@ impl Input {
     }
 
     /// Whether nothing is sent.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::command) fn is_empty(&self) -> bool {
         *self == Self::Empty
     }
 
     /// The body, which reads the source as it is sent, and its media type, where that can be told.
-    pub(super) async fn open(self) -> Result<(Body, Option<String>)> {
+    pub(in crate::command) async fn open(self) -> Result<(Body, Option<String>)> {
         Ok(match self {
             Self::Empty => (Body::from(Vec::new()), None),
             Self::Text(text) => {

@@ -3,7 +3,7 @@
 //! A call goes through the control API, as an event or as bytes. With a method, a path or headers of its own it
 //! goes to the public address, as everybody's calls do.
 
-mod input;
+pub(super) mod input;
 mod later;
 
 use std::io::{IsTerminal, Write};

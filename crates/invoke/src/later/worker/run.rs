@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alula_model::{Clock, FunctionRef, InvocationId, Qualifier, Timestamp};
+use alula_model::{Clock, FunctionRef, InvocationId, Lineage, Qualifier, Timestamp};
 use alula_runtime::{Body, VersionPlan};
 use alula_store::{Batch, Claim, EXPIRE_LEN_MAX, Settlement};
 use bytes::Bytes;
@@ -131,7 +131,8 @@ impl Runner {
             Ok(plan) => plan,
             Err(failure) => return self.bury(&job, failure.fault.message, &trail).await,
         };
-        let call = settle::Call { id: &id, head, plan: &plan };
+        let lineage = lineage_of(head, &trail);
+        let call = settle::Call { id: &id, head, plan: &plan, lineage: &lineage };
         if let Some(miss) = self.too_old(&job, &call, &trail) {
             return self.settle_missed(&job, &call, &miss, content, &mut trail).await;
         }
@@ -139,7 +140,7 @@ impl Runner {
             self.observe().claimed(job.lane.class, job.at.millis_since(since(&job, head, &trail)));
             self.budgets.first_attempt(job.lane);
         }
-        let came = self.attempt(&job, &id, head, content, &plan).await;
+        let came = self.attempt(&job, &call, content).await;
         match came {
             Came::Answer(reply) => self.settle_done(&job, &call, &reply, content).await,
             Came::Missed(miss) => return self.settle_missed(&job, &call, &miss, content, &mut trail).await,
@@ -176,17 +177,10 @@ impl Runner {
     }
 
     /// Runs one attempt, with its claim renewed for as long as it takes.
-    async fn attempt(
-        &self,
-        job: &settle::Job<'_>,
-        id: &InvocationId,
-        head: &CallHead,
-        content: &Content,
-        plan: &VersionPlan,
-    ) -> Came {
-        let running = self.ends.begin(id);
+    async fn attempt(&self, job: &settle::Job<'_>, call: &settle::Call<'_>, content: &Content) -> Came {
+        let running = self.ends.begin(call.id);
         tokio::select! {
-            came = self.call(job, id, head, content, plan) => came,
+            came = self.call(job, call, content) => came,
             () = running.stop.cancelled() => Came::Stopped,
             () = self.renew(job.claim) => Came::ClaimLost,
         }
@@ -207,14 +201,8 @@ impl Runner {
         }
     }
 
-    async fn call(
-        &self,
-        job: &settle::Job<'_>,
-        id: &InvocationId,
-        head: &CallHead,
-        content: &Content,
-        plan: &VersionPlan,
-    ) -> Came {
+    async fn call(&self, job: &settle::Job<'_>, call: &settle::Call<'_>, content: &Content) -> Came {
+        let settle::Call { id, head, plan, lineage } = *call;
         let body = match self.content(content).await {
             Ok(body) => body,
             Err(miss) => return Came::Missed(miss),
@@ -229,6 +217,7 @@ impl Runner {
             target: recalled.target,
             version: Some(plan.key.version),
             trigger: head.trigger,
+            lineage: lineage.clone(),
             attempt: job.claim.attempt,
             method: recalled.method,
             uri: recalled.uri,
@@ -371,6 +360,11 @@ impl Runner {
             });
         }
     }
+}
+
+/// The functions that led to a call; none where somebody runs it again who has seen what became of it.
+fn lineage_of(head: &CallHead, trail: &Trail) -> Lineage {
+    if trail.redriven_at.is_some() { Lineage::default() } else { head.lineage() }
 }
 
 /// An answer whose body broke off: the function's code has run.

@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use alula_model::{Destination, FunctionRef, InvocationId, Qualifier, Timestamp, TriggerKind};
+use alula_model::{
+    Destination, ErrorCode, FunctionRef, InvocationId, Lineage, Qualifier, Timestamp, TriggerKind,
+};
 use alula_runtime::VersionPlan;
 use alula_store::{Batch, Claim, Error, Expect, Settlement};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::run::{Fit, Reply, Runner, content_type};
-use super::streaks::{self, Bad};
+use super::streaks::Bad;
+use crate::LINEAGE_HEADER;
 use crate::later::blobs::BlobKind;
 use crate::later::envelope::{CallHead, Content};
+use crate::later::notice::is_notice;
 use crate::later::options::INLINE_BYTES_MAX;
 use crate::later::record::{Callback as CallbackRecord, Finished, Verdict};
 use crate::later::trail::Trail;
 use crate::later::verdict::{self, Hope, Miss, Next, Tried};
-use crate::later::{Acceptor, Deferred, Delivery, DeliveryKind, Lane, Outcome, OutcomeStatus};
+use crate::later::{Acceptor, Deferred, Delivery, DeliveryKind, Lane, Outcome, OutcomeStatus, Publication};
 
 /// First wait after the store did not take a settlement; doubled up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -40,6 +44,15 @@ pub(crate) struct Call<'a> {
     pub(super) id: &'a InvocationId,
     pub(super) head: &'a CallHead,
     pub(super) plan: &'a VersionPlan,
+    /// The functions that led to it.
+    pub(super) lineage: &'a Lineage,
+}
+
+impl Call<'_> {
+    /// The lineage of what follows from it.
+    fn lineage_of_follow_ups(&self) -> Lineage {
+        self.lineage.with(&self.plan.key.namespace, &self.plan.key.function)
+    }
 }
 
 impl Runner {
@@ -150,7 +163,11 @@ impl Runner {
                 let verdict = Verdict::Failure { reason: &reason };
                 let finished = Finished { job, call, outcome: &outcome, verdict };
                 let batch = self.follow_ups(&finished, content, Batch::default()).await;
-                self.tell_owner(job, call, &reason, batch)
+                match miss.code {
+                    // Whoever watches for loops tells of it, whether a call waits in the queue or not.
+                    Some(ErrorCode::LoopDetected) => batch,
+                    _ => self.tell_owner(job, call, &reason, batch),
+                }
             }
             Next::Again { wait_ms } => {
                 let pause = self.budgets.retry(job.lane, Instant::now());
@@ -254,7 +271,7 @@ impl Runner {
 
     /// Adds what a finished call leads to: its destinations and its callback.
     async fn follow_ups(&self, finished: &Finished<'_>, content: &Content, batch: Batch) -> Batch {
-        let Call { id, head, plan } = *finished.call;
+        let Call { id, head, plan, .. } = *finished.call;
         let asynchronous = &plan.spec.asynchronous;
         let destinations = match finished.verdict {
             Verdict::Success { .. } => &asynchronous.on_success,
@@ -262,7 +279,8 @@ impl Runner {
         };
         let mut batch = batch;
         if let Some(callback) = &head.callback {
-            let CallbackRecord { headers, body } = finished.callback();
+            let CallbackRecord { mut headers, body } = finished.callback();
+            headers.push(self.lineage_header(finished));
             let delivery = Delivery {
                 kind: DeliveryKind::Callback,
                 url: callback.url.clone(),
@@ -278,7 +296,9 @@ impl Runner {
             );
             batch = batch.enqueue(message);
         }
-        if destinations.is_empty() {
+        // A chain that was stopped ends here, or its failures would go in the same circle.
+        let is_stopped = finished.outcome.error == Some(ErrorCode::LoopDetected);
+        if destinations.is_empty() || is_stopped {
             return batch;
         }
         let payload = self.content(content).await.unwrap_or_default();
@@ -301,7 +321,10 @@ impl Runner {
         let (lane, about) = (finished.job.lane, finished.call.id.clone());
         match destination {
             Destination::Url(url) => {
-                let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+                let headers = vec![
+                    ("content-type".to_owned(), "application/json".to_owned()),
+                    self.lineage_header(finished),
+                ];
                 let url = url.clone();
                 let delivery = Delivery { kind: DeliveryKind::Destination, url, headers, about };
                 let at = finished.outcome.finished_at;
@@ -313,7 +336,10 @@ impl Runner {
                 let target =
                     FunctionRef { namespace: lane.namespace.clone(), name: function.clone(), qualifier };
                 let Some(id) = InvocationId::new(name) else { return batch };
-                let deferred = Deferred::event(id, target, TriggerKind::Destination, record);
+                let deferred = Deferred {
+                    lineage: finished.call.lineage_of_follow_ups(),
+                    ..Deferred::event(id, target, TriggerKind::Destination, record)
+                };
                 match self.acceptor().prepare(deferred).await {
                     Ok(prepared) => {
                         batch.messages.extend(prepared.batch.messages.iter().cloned());
@@ -326,8 +352,13 @@ impl Runner {
                 batch
             }
             Destination::Topic(topic) => {
-                let published = self.parts.topics.publish(&lane.namespace, topic, name, record).await;
-                match published {
+                let publication = Publication {
+                    namespace: lane.namespace.clone(),
+                    topic: topic.clone(),
+                    event: finished.event(name, &record),
+                    lineage: finished.call.lineage_of_follow_ups(),
+                };
+                match self.parts.topics.publish(publication).await {
                     Ok(more) => {
                         batch.messages.extend(more.messages);
                         batch.writes.extend(more.writes);
@@ -339,6 +370,12 @@ impl Runner {
                 batch
             }
         }
+    }
+
+    /// What is sent out says where it comes from, since it may come back.
+    fn lineage_header(&self, finished: &Finished<'_>) -> (String, String) {
+        let header = self.parts.invoker.seal().sign(&finished.call.lineage_of_follow_ups());
+        (LINEAGE_HEADER.to_string(), header.to_str().unwrap_or_default().to_owned())
     }
 
     async fn discard(&self, content: &Content) {
@@ -383,7 +420,7 @@ fn has_notices(batch: &Batch) -> bool {
 
 /// The batch without what tells the owner.
 fn without_notices(mut batch: Batch) -> Batch {
-    batch.messages.retain(|message| !streaks::is_notice(&message.id));
+    batch.messages.retain(|message| !is_notice(&message.id));
     batch.writes.retain(|write| write.expect == Expect::Any);
     batch
 }

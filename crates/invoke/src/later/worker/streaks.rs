@@ -7,11 +7,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alula_model::{Contact, Name, Timestamp};
-use alula_store::{Batch, Expect, Key, MessageId, Records, SCAN_LEN_MAX};
-use bytes::Bytes;
-use serde_json::json;
+use alula_store::{Batch, Expect, Key, Records, SCAN_LEN_MAX};
 
-use crate::later::{Acceptor, Delivery, DeliveryKind, Lane};
+use crate::later::Lane;
+use crate::later::notice::Notice;
 
 /// The streaks that last.
 #[derive(Debug)]
@@ -57,12 +56,16 @@ impl Streaks {
         }
         let since = serde_json::to_vec(&bad.at).unwrap_or_default();
         let batch = batch.put(key(bad.lane), since, Expect::Absent);
-        contacts.iter().enumerate().fold(batch, |batch, (number, contact)| {
-            let (delivery, body) = notice(bad, contact);
-            let digest = alula_store::digest_of(format!("{} {} {number}", bad.id, bad.at.0).as_bytes());
-            let id = format!("{NOTICE}{}", &digest.to_string()[..32]);
-            batch.enqueue(Acceptor::delivery(bad.lane, id, delivery, body, bad.at))
-        })
+        let notice = Notice {
+            event: "calls_given_up",
+            subject: &format!("{}: calls are given up", bad.lane.function),
+            text: &text_of(bad),
+            lane: bad.lane,
+            about: bad.id,
+            reason: bad.reason,
+            at: bad.at,
+        };
+        notice.add_to(batch, contacts)
     }
 
     /// Adds to the commit of a call that went through the end of a streak, if one lasts.
@@ -76,44 +79,19 @@ impl Streaks {
     }
 }
 
-/// What ids of notices begin with.
-const NOTICE: &str = "notice-";
-
-/// Whether a message tells an owner something.
-pub(super) fn is_notice(id: &MessageId) -> bool {
-    id.0.starts_with(NOTICE)
-}
-
 fn key(lane: &Lane) -> Key {
     Key::new(&["streak", lane.namespace.as_str(), lane.function.as_str()])
 }
 
-/// One notice: the same facts in the form that each kind of address takes.
-fn notice(bad: Bad<'_>, contact: &Contact) -> (Delivery, Bytes) {
+/// The whole text of a notice.
+fn text_of(bad: Bad<'_>) -> String {
     let Lane { namespace, function, .. } = bad.lane;
-    let text = format!(
+    format!(
         "Asynchronous calls of {function} in namespace {namespace} are being given up.\n\
          The first: {}\nWhy: {}\n\
          Look at them with `alula dead list {function} --namespace {namespace}`; once the cause is gone, run them again \
          with `alula dead redrive {function} --namespace {namespace} --all`.\n\
          You are told once, until a call of this function goes through again.",
         bad.id, bad.reason
-    );
-    let (url, body) = match contact {
-        Contact::Mail(address) => (
-            format!("mailto:{address}"),
-            json!({ "subject": format!("{function}: calls are given up"), "text": text }),
-        ),
-        Contact::Slack(address) => (address.clone(), json!({ "text": text })),
-        Contact::Webhook(address) => (
-            address.clone(),
-            json!({
-                "event": "calls_given_up", "namespace": namespace, "function": function,
-                "invocation_id": bad.id, "reason": bad.reason, "at_ms": bad.at, "text": text,
-            }),
-        ),
-    };
-    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    let delivery = Delivery { kind: DeliveryKind::Notice, url, headers, about: bad.id.clone() };
-    (delivery, body.to_string().into())
+    )
 }
