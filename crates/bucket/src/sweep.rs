@@ -55,7 +55,9 @@ impl Buckets {
             );
             match self.records().commit(batch).await {
                 Err(alula_store::Error::Conflict { .. }) => return Ok(()),
-                outcome => drop(outcome?),
+                outcome => {
+                    outcome?;
+                }
             }
         }
         let packages = &self.shared.contents.packages;
@@ -106,7 +108,9 @@ impl Buckets {
                 match self.records().commit(batch).await {
                     // Somebody uses it after all.
                     Err(alula_store::Error::Conflict { .. }) => {}
-                    outcome => drop(outcome?),
+                    outcome => {
+                        outcome?;
+                    }
                 }
             }
         }

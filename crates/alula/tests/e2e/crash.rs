@@ -123,7 +123,7 @@ struct Clients {
 fn send(clients: &Clients) {
     while !clients.is_over.load(Ordering::Relaxed) {
         let n = clients.next.fetch_add(1, Ordering::Relaxed);
-        let has_key = n % 2 == 0;
+        let has_key = n.is_multiple_of(2);
         let key = if has_key { format!("Idempotency-Key: call-{n}\r\n") } else { String::new() };
         let head = format!("POST /async-function/worker HTTP/1.1\r\nContent-Type: application/json\r\n{key}");
         let mut repeats_left = if has_key { 2 } else { 1 };

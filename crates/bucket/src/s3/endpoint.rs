@@ -63,7 +63,7 @@ impl Endpoint {
         match self.buckets.create(&namespace, name).await {
             Ok(_) | Err(Error::BucketExists(_)) => {
                 let location = Some(format!("/{name}"));
-                Ok(S3Response::new(CreateBucketOutput { location, ..CreateBucketOutput::default() }))
+                Ok(S3Response::new(CreateBucketOutput { location }))
             }
             Err(error) => Err(error.into()),
         }

@@ -135,7 +135,7 @@ fn write_token(name: &str) -> String {
 
 fn read_token(token: &str) -> S3Result<String> {
     let wrong = || s3_error!(InvalidArgument, "the continuation token is not one of ours");
-    if token.len() % 2 != 0 || !token.is_ascii() {
+    if !token.len().is_multiple_of(2) || !token.is_ascii() {
         return Err(wrong());
     }
     let byte = |at| u8::from_str_radix(token.get(at..at + 2).unwrap_or_default(), 16).map_err(|_| wrong());

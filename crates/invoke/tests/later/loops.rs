@@ -13,7 +13,7 @@ use crate::world::World;
 const LONG: Duration = Duration::from_secs(600);
 
 async fn dead_of(world: &World) -> Vec<alula_invoke::later::DeadCall> {
-    world.calls.dead(&DeadFilter::default(), None, 100).await.unwrap()
+    world.calls.dead(&DeadFilter::default(), None, 100).await.unwrap().letters
 }
 
 #[tokio::test]
