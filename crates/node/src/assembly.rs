@@ -12,7 +12,7 @@ use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend, StemOptions, Stems};
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
-use alula_store::{DataDir, DiskPackages, SqliteOptions, SqliteStore, open_sqlite};
+use alula_store::{DataDir, DiskPackages, PostgresOptions, SqliteOptions, Store, open_postgres, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunService};
@@ -153,7 +153,7 @@ pub(crate) struct Core {
     /// The runtime that serves calls.
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) clock: Arc<dyn alula_model::Clock>,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Store>,
     /// What functions, and the platform in their name, may reach.
     pub(crate) policy: EgressPolicy,
     pub(crate) control: Control,
@@ -183,7 +183,7 @@ impl Core {
             program,
         } = prepared;
         let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
-        let store = open_store(&data_dir)?;
+        let store = open_store(&config.store, &data_dir).await?;
         let telemetry = telemetry(&config, &data_dir, &store, &clock);
         let policy = egress_policy(&config)?;
         let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
@@ -261,16 +261,22 @@ fn gateway_parts(
     }
 }
 
-fn open_store(data_dir: &DataDir) -> Result<Arc<SqliteStore>, Error> {
-    let opened = open_sqlite(data_dir, &SqliteOptions::default());
-    opened.map(Arc::new).map_err(Error::component("the store cannot be opened"))
+/// Opens the back end that the configuration names.
+async fn open_store(config: &crate::config::Store, data_dir: &DataDir) -> Result<Arc<dyn Store>, Error> {
+    let failed = Error::component("the store cannot be opened");
+    if config.url.is_empty() {
+        let store = open_sqlite(data_dir, &SqliteOptions::default()).map_err(failed)?;
+        return Ok(Arc::new(store));
+    }
+    let store = open_postgres(&PostgresOptions::new(config.url.with_password())).await.map_err(failed)?;
+    Ok(Arc::new(store))
 }
 
 /// Opens the control service over the packages on disk and the backend that its instances will run on.
 async fn open_control(
     options: alula_control::Options,
     data_dir: &DataDir,
-    records: Arc<alula_store::SqliteStore>,
+    records: Arc<dyn Store>,
     backends: &Backends,
 ) -> Result<Control, Error> {
     let processes = &backends.processes;
@@ -309,7 +315,7 @@ async fn connect(
 fn telemetry(
     config: &Config,
     data_dir: &DataDir,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn Store>,
     clock: &Arc<dyn alula_model::Clock>,
 ) -> Telemetry {
     let log_options = LogOptions {

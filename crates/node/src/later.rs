@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alula_courier::{NetworkCourier, SigningKey};
 use alula_gateway::PlatformEvents;
-use alula_invoke::later::{Acceptor, AcceptorParts, Calls, Service, WorkerParts};
+use alula_invoke::later::{Acceptor, AcceptorParts, Calls, Options, Service, StoreUse, WorkerParts};
 use alula_sandbox::CheckedEgress;
 use alula_store::{DataDir, DiskPackages};
 use alula_trigger::topic::{self, Topics};
@@ -54,7 +54,9 @@ pub(crate) fn assemble(core: &Core, key: SigningKey) -> Result<Later, Error> {
         &alula_courier::Options::default(),
     );
     let courier = courier.map_err(Error::component("mail cannot be sent as it is configured"))?;
-    let acceptor = Acceptor::new(core.config.asynchronous.clone(), parts);
+    let store = if core.config.store.url.is_empty() { StoreUse::Alone } else { StoreUse::Shared };
+    let options = Options { store, ..core.config.asynchronous.clone() };
+    let acceptor = Acceptor::new(options, parts);
     let events = events(core, &acceptor);
     let (calls, worker) = Calls::with_worker(WorkerParts {
         acceptor,

@@ -30,9 +30,9 @@ mod up;
 
 pub use clock::SystemClock;
 pub use config::{
-    Build, Config, ConfigError, Control, Languages, Listen, Logs, Overrides, Pool, Runs, Sandbox,
+    Build, Config, ConfigError, Control, DatabaseUrl, Languages, Listen, Logs, Overrides, Pool, Runs, Sandbox,
 };
-pub use config::{LogFormat, ServerLog, Sources, Threads};
+pub use config::{LogFormat, ServerLog, Sources, Store, Threads};
 pub use machine::{default_data_dir, detect_languages};
 pub use token::{AdminToken, TOKEN_FILE};
 pub use up::{Error, local_token, up};

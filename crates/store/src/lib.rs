@@ -3,7 +3,8 @@
 //! The ports say what callers may rely on. The memory implementation is their executable specification; every
 //! other back end passes the same conformance suite and nobody outside the assembly knows which one is in use.
 //!
-//! Read the ports first (`records`, `queue` with `message`, `history`, `packages`), then `memory`, then `sqlite`.
+//! Read the ports first (`records`, `queue` with `message`, `history`, `packages`), then `memory`, then `sqlite`,
+//! then `postgres`.
 //!
 //! Deliberately absent: what the records mean (that is `control`'s), any clock (the present is passed in), and
 //! any HTTP.
@@ -17,6 +18,7 @@ mod history;
 mod memory;
 mod message;
 mod packages;
+mod postgres;
 mod queue;
 mod records;
 mod sqlite;
@@ -36,6 +38,7 @@ pub use message::{
     REASON_BYTES_MAX, Receipt, Settlement, TRAIL_BYTES_MAX,
 };
 pub use packages::{OpenPackage, PackageInfo, Packages, digest_of};
+pub use postgres::{PostgresOptions, PostgresStore, open_postgres};
 pub use queue::{CLAIM_LEN_MAX, DeadLetters, LaneHead, LaneStats, Queue, QueueCounts, Totals};
 pub use records::{
     BATCH_LEN_MAX, Batch, Committed, EXPIRE_LEN_MAX, Expect, KEY_BYTES_MAX, Key, Record, Records, Revision,
@@ -44,9 +47,14 @@ pub use records::{
 pub use sqlite::{SqliteOptions, SqliteStore, open_sqlite};
 
 /// Everything that a back end keeps in a database, for the assembly: it hands each component the port that it needs.
-pub trait Store: Records + Queue + DeadLetters + QueueCounts + History {}
+pub trait Store: Records + WholeQueue + History {}
 
-impl<T: Records + Queue + DeadLetters + QueueCounts + History> Store for T {}
+impl<T: Records + WholeQueue + History> Store for T {}
+
+/// The queue with all of its sides.
+pub trait WholeQueue: Queue + DeadLetters + QueueCounts {}
+
+impl<T: Queue + DeadLetters + QueueCounts> WholeQueue for T {}
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

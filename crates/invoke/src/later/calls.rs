@@ -13,7 +13,7 @@ use super::outcome::{Outcome, OutcomeStatus};
 use super::rates::Rates;
 use super::trail::Trail;
 use super::worker::{Ends, Service, WorkerParts};
-use super::{Acceptor, Flow, FlowKey, Lane, WholeQueue, error};
+use super::{Acceptor, Flow, FlowKey, Lane, error};
 
 /// How often a call is looked at again that nobody here will tell about: it may run in another process.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Calls {
     pub(super) acceptor: Acceptor,
-    pub(super) queue: Arc<dyn WholeQueue>,
+    pub(super) queue: Arc<dyn alula_store::WholeQueue>,
     ends: Ends,
     rates: Rates,
 }

@@ -44,11 +44,9 @@ pub use error::content_fault;
 pub use flow::{Flow, FlowKey};
 pub use lane::{Lane, LaneClass};
 pub use loops::{LoopNotices, LoopReports, LoopWatch, watch_loops};
-pub use options::Options;
+pub use options::{Options, StoreUse};
 pub use outcome::{Outcome, OutcomeStatus};
-pub use ports::{
-    BoxFuture, Courier, CourierError, NoTopics, Observe, Publication, Topics, Unobserved, WholeQueue,
-};
+pub use ports::{BoxFuture, Courier, CourierError, NoTopics, Observe, Publication, Topics, Unobserved};
 pub use trail::{Attempt, AttemptEnd, Trail};
 pub use wishes::{RESPOND_ASYNC, Wishes, prefers_async};
 pub use worker::{Service, WorkerParts};

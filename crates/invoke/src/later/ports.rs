@@ -1,7 +1,7 @@
 //! What the asynchronous part needs from others.
 
 use alula_model::{ErrorCode, Fault, Lineage, Name, VersionKey};
-use alula_store::{Batch, DeadLetters, Queue, QueueCounts};
+use alula_store::Batch;
 use bytes::Bytes;
 
 use super::{Delivery, LaneClass};
@@ -9,11 +9,6 @@ use crate::cloudevents::CloudEvent;
 
 /// A boxed future that may cross threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
-
-/// The queue with all of its sides.
-pub trait WholeQueue: Queue + DeadLetters + QueueCounts {}
-
-impl<T: Queue + DeadLetters + QueueCounts> WholeQueue for T {}
 
 /// Takes what leaves the platform: results to callbacks and destinations, notices to owners.
 pub trait Courier: Send + Sync + std::fmt::Debug {

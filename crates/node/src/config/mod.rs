@@ -3,6 +3,7 @@
 //! The structure below is the reference: every key with its meaning and its default stands here, `alula config show`
 //! prints what is in force, and unknown keys are errors. Sections of other crates are their own `Options`.
 
+mod database_url;
 mod load;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use database_url::DatabaseUrl;
 pub use load::{ConfigError, Overrides, Sources};
 
 /// Everything that can be set.
@@ -20,6 +22,8 @@ pub struct Config {
     /// Where everything is kept that must survive. Empty means `/var/lib/alula` for root and
     /// `~/.local/share/alula` for others.
     pub data_dir: PathBuf,
+    /// Where records, queue and run history are kept.
+    pub store: Store,
     /// Addresses.
     pub listen: Listen,
     /// Threads of the server.
@@ -49,6 +53,15 @@ pub struct Config {
     pub languages: Languages,
     /// What the platform says about itself.
     pub log: ServerLog,
+}
+
+/// Where records, queue and run history are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// A PostgreSQL server, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, which several nodes may share. Empty means
+    /// SQLite in the data directory. Never shown with its password.
+    pub url: DatabaseUrl,
 }
 
 /// Addresses that the platform listens on.

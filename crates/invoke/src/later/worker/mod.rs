@@ -36,7 +36,7 @@ pub(crate) use settle::{Call, Job};
 
 use super::options::{CLAIM_LEN, CLAIMS_AT_ONCE, LEASE_MS, LOOK_ALONE_MS, LOOK_SHARED_MS, StoreUse};
 use super::rates::Rates;
-use super::{Acceptor, Courier, Flow, Lane, Topics, WholeQueue};
+use super::{Acceptor, Courier, Flow, Lane, Topics};
 use crate::Invoker;
 
 /// Reports that wait to be read: all that can be made at once find room.
@@ -52,7 +52,7 @@ pub struct WorkerParts {
     /// Accepts what calls lead to, and knows the store.
     pub acceptor: Acceptor,
     /// The queue.
-    pub queue: Arc<dyn WholeQueue>,
+    pub queue: Arc<dyn alula_store::WholeQueue>,
     /// Runs calls.
     pub invoker: Invoker,
     /// Takes what leaves.

@@ -22,7 +22,7 @@ use crate::later::envelope::{CallHead, Content, Envelope, Head};
 use crate::later::options::{RENEW_MS, StoreUse};
 use crate::later::trail::{AttemptEnd, Trail};
 use crate::later::verdict::{Hope, Miss};
-use crate::later::{Acceptor, CourierError, Delivery, Lane, LaneClass, Observe, WholeQueue};
+use crate::later::{Acceptor, CourierError, Delivery, Lane, LaneClass, Observe};
 use crate::{Failure, Invocation};
 
 /// Runs messages. Shared by all attempts of one worker.
@@ -78,7 +78,7 @@ impl Runner {
         &self.parts.acceptor
     }
 
-    pub(super) fn queue(&self) -> &dyn WholeQueue {
+    pub(super) fn queue(&self) -> &dyn alula_store::WholeQueue {
         &*self.parts.queue
     }
 
