@@ -150,7 +150,7 @@ async fn many_nodes_at_once_keep_the_order_of_keys_and_lose_nothing() {
     (0..PRODUCERS).for_each(|number| drop(tasks.spawn(produce(node(number), number))));
     (0..4).for_each(|number| drop(tasks.spawn(consume(node(number), Arc::clone(&seen)))));
     timeout(PATIENCE, tasks.join_all()).await.unwrap();
-    let seen = seen.lock().unwrap();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
     assert_eq!(seen.len(), PRODUCERS * EACH, "each was claimed once");
     for producer in 0..PRODUCERS {
         let prefix = format!("{producer}-");
