@@ -7,8 +7,7 @@
 use std::fmt;
 
 use alula_model::Timestamp;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use aws_lc_rs::hmac;
 
 /// The header.
 pub(crate) const SIGNATURE: &str = "x-alula-signature";
@@ -34,12 +33,11 @@ impl SigningKey {
     #[must_use]
     pub fn sign(&self, body: &[u8], now: Timestamp) -> String {
         let seconds = now.as_millis().div_euclid(1_000);
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("any key will do");
-        mac.update(seconds.to_string().as_bytes());
-        mac.update(b".");
-        mac.update(body);
-        let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes()));
+        for part in [seconds.to_string().as_bytes(), b".", body] {
+            mac.update(part);
+        }
+        let hex: String = mac.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         format!("t={seconds},v1={hex}")
     }
 }

@@ -192,7 +192,7 @@ impl Acceptor {
         lane: &Lane,
         id: String,
         delivery: Delivery,
-        body: Bytes,
+        content: Content,
         now: Timestamp,
     ) -> NewMessage {
         NewMessage {
@@ -201,7 +201,7 @@ impl Acceptor {
             ordering_key: None,
             enqueued_at: now,
             available_at: now,
-            body: Envelope::delivery(delivery, body).to_bytes(),
+            body: Envelope::delivery(delivery, content).to_bytes(),
         }
     }
 
@@ -251,13 +251,14 @@ impl Acceptor {
         let keep_ms = spec.asynchronous.retry.policy().max_age_ms.saturating_add(BLOB_KEEP_MS);
         let from = deferred.available_at.map_or(now, |at| at.max(now));
         let until = from.plus_millis(i64::try_from(keep_ms).unwrap_or(i64::MAX));
-        let stored = self.shared.blobs.put(&deferred.id, BlobKind::Request, &deferred.body, until).await;
+        let stored =
+            self.shared.blobs.put(deferred.id.as_str(), BlobKind::Request, &deferred.body, until).await;
         stored.map_err(|error| error::of_store(&error))
     }
 }
 
 /// How long the content of a call lies in the blobs after the call has ended in any way: half a year.
-const BLOB_KEEP_MS: u64 = 183 * 86_400_000;
+pub(crate) const BLOB_KEEP_MS: u64 = 183 * 86_400_000;
 
 fn once_key(deferred: &Deferred, key: &str) -> Key {
     // The caller's key may hold anything; its digest may stand in a key.

@@ -7,7 +7,7 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use alula_model::{Digest, InvocationId, Timestamp};
+use alula_model::{Digest, Timestamp};
 use alula_store::{Batch, Expect, Key, Packages, Records, SCAN_LEN_MAX};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -25,6 +25,7 @@ pub(crate) struct Blobs {
 pub(crate) enum BlobKind {
     Request,
     Result,
+    Delivery,
 }
 
 impl Blobs {
@@ -32,10 +33,10 @@ impl Blobs {
         Self { packages, records }
     }
 
-    /// Stores `content` of the call `id`; it goes at `until` if nobody has removed it before.
+    /// Stores `content` of the message `id`; it goes at `until` if nobody has removed it before.
     pub(crate) async fn put(
         &self,
-        id: &InvocationId,
+        id: &str,
         kind: BlobKind,
         content: &[u8],
         until: Timestamp,

@@ -273,7 +273,7 @@ fn dead_call(letter: DeadLetter) -> Option<DeadCall> {
     let (delivery, content_bytes) = match Envelope::read(&letter.body) {
         Ok(Envelope { head, content }) => {
             let delivery = match head {
-                Head::Deliver(delivery) => Some(delivery),
+                Head::Deliver(dispatch) => Some(dispatch.delivery),
                 Head::Call(_) => None,
             };
             let content_bytes = match content {

@@ -33,7 +33,16 @@ pub(crate) enum Head {
     /// A function is to be called.
     Call(CallHead),
     /// Something is to be sent out.
-    Deliver(Delivery),
+    Deliver(Dispatch),
+}
+
+/// What is to be sent out, and where its content lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dispatch {
+    #[serde(flatten)]
+    pub(crate) delivery: Delivery,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blob: Option<Blob>,
 }
 
 /// How a function is to be called.
@@ -107,6 +116,15 @@ pub(crate) enum Content {
     Blob(Blob),
 }
 
+impl Content {
+    fn blob(&self) -> Option<&Blob> {
+        match self {
+            Self::Blob(blob) => Some(blob),
+            Self::Inline(_) => None,
+        }
+    }
+}
+
 /// Why a message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnvelopeError {
@@ -133,10 +151,7 @@ impl Envelope {
     pub(crate) fn call(deferred: &Deferred, version: u64, content: Content) -> Self {
         let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
         let header = |(name, value): (&HeaderName, &HeaderValue)| (name.as_str().to_owned(), text(value));
-        let blob = match &content {
-            Content::Blob(blob) => Some(blob.clone()),
-            Content::Inline(_) => None,
-        };
+        let blob = content.blob().cloned();
         let head = CallHead {
             target: deferred.target.to_string(),
             version,
@@ -156,8 +171,9 @@ impl Envelope {
     }
 
     /// Something to send out.
-    pub(crate) fn delivery(delivery: Delivery, body: Bytes) -> Self {
-        Self { head: Head::Deliver(delivery), content: Content::Inline(body) }
+    pub(crate) fn delivery(delivery: Delivery, content: Content) -> Self {
+        let blob = content.blob().cloned();
+        Self { head: Head::Deliver(Dispatch { delivery, blob }), content }
     }
 
     pub(crate) fn to_bytes(&self) -> Bytes {
@@ -186,7 +202,8 @@ impl Envelope {
         let head = bytes.get(PREFIX_BYTES..PREFIX_BYTES + head_bytes).ok_or(EnvelopeError::Damaged(None))?;
         let head: Head = serde_json::from_slice(head).map_err(|error| EnvelopeError::Damaged(Some(error)))?;
         let content = match &head {
-            Head::Call(CallHead { blob: Some(blob), .. }) => Content::Blob(blob.clone()),
+            Head::Call(CallHead { blob: Some(blob), .. })
+            | Head::Deliver(Dispatch { blob: Some(blob), .. }) => Content::Blob(blob.clone()),
             _ => Content::Inline(bytes.slice(PREFIX_BYTES + head_bytes..)),
         };
         Ok(Self { head, content })

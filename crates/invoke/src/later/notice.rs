@@ -5,6 +5,7 @@ use alula_store::{Batch, MessageId};
 use bytes::Bytes;
 use serde_json::json;
 
+use super::envelope::Content;
 use super::{Acceptor, Delivery, DeliveryKind, Lane};
 
 /// What ids of notices begin with.
@@ -46,7 +47,7 @@ impl Notice<'_> {
             let name = format!("{} {} {} {number}", self.event, self.about, self.at.0);
             let digest = alula_store::digest_of(name.as_bytes()).to_string();
             let id = format!("{PREFIX}{}", &digest[..DIGEST_CHARS]);
-            batch.enqueue(Acceptor::delivery(self.lane, id, delivery, body, self.at))
+            batch.enqueue(Acceptor::delivery(self.lane, id, delivery, Content::Inline(body), self.at))
         })
     }
 

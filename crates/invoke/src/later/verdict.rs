@@ -134,7 +134,7 @@ fn told(fault: &Fault) -> String {
 }
 
 /// As much of a text as is kept of an attempt.
-fn shortened(mut text: String) -> String {
+pub(super) fn shortened(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(ERROR_CHARS_MAX) {
         text.truncate(end);
     }

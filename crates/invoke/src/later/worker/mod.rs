@@ -9,6 +9,7 @@
 //! What a message means is decided in `run`; what its end means, in `verdict`.
 
 mod bell;
+mod deliver;
 mod ends;
 mod fair;
 mod lanes;

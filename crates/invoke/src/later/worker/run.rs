@@ -22,7 +22,7 @@ use crate::later::envelope::{CallHead, Content, Envelope, Head};
 use crate::later::options::{RENEW_MS, StoreUse};
 use crate::later::trail::{AttemptEnd, Trail};
 use crate::later::verdict::{Hope, Miss};
-use crate::later::{Acceptor, CourierError, Delivery, Lane, LaneClass, Observe};
+use crate::later::{Acceptor, Lane, LaneClass, Observe};
 use crate::{Failure, Invocation};
 
 /// Runs messages. Shared by all attempts of one worker.
@@ -112,7 +112,9 @@ impl Runner {
             }
         };
         match envelope.head {
-            Head::Deliver(delivery) => self.run_delivery(job, &delivery, envelope.content, trail).await,
+            Head::Deliver(dispatch) => {
+                self.run_delivery(job, &dispatch.delivery, &envelope.content, trail).await
+            }
             Head::Call(head) => self.run_call(job, &head, &envelope.content, trail).await,
         }
     }
@@ -261,32 +263,6 @@ impl Runner {
                 }),
             },
         }
-    }
-
-    async fn run_delivery(
-        &self,
-        job: settle::Job<'_>,
-        delivery: &Delivery,
-        content: Content,
-        mut trail: Trail,
-    ) -> Fit {
-        let Content::Inline(body) = content else {
-            return self.bury(&job, "a delivery has no content".to_owned(), &trail).await;
-        };
-        let sent = tokio::select! {
-            sent = self.parts.courier.send(delivery, body) => sent,
-            () = self.renew(job.claim) => return Fit::Yes,
-        };
-        let miss = match sent {
-            Ok(()) => {
-                self.settle(job.claim, Settlement::Done, Batch::default()).await;
-                return Fit::Yes;
-            }
-            Err(CourierError::Final(message)) => Miss::hopeless(message),
-            Err(CourierError::Passing(message)) => Miss { hope: Hope::Counts, ..Miss::hopeless(message) },
-        };
-        self.settle_undelivered(&job, &miss, &mut trail).await;
-        Fit::Yes
     }
 
     /// Ends the claims that an earlier process has left, where none but this one can have any.

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use alula_model::{
-    Destination, ErrorCode, FunctionRef, InvocationId, Lineage, Qualifier, Timestamp, TriggerKind,
+    Destination, ErrorCode, Fault, FunctionRef, InvocationId, Lineage, Qualifier, Timestamp, TriggerKind,
 };
 use alula_runtime::VersionPlan;
-use alula_store::{Batch, Claim, Error, Expect, Settlement};
+use alula_store::{Batch, Claim, Error, Expect, NewDeadLetter, NewMessage, Settlement};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::run::{Fit, Reply, Runner, content_type};
 use super::streaks::Bad;
 use crate::LINEAGE_HEADER;
+use crate::later::acceptor::BLOB_KEEP_MS;
 use crate::later::blobs::BlobKind;
 use crate::later::envelope::{CallHead, Content};
 use crate::later::notice::is_notice;
@@ -93,7 +94,7 @@ impl Runner {
             match self
                 .acceptor()
                 .blobs()
-                .put(call.id, BlobKind::Result, &reply.body, outcome.kept_until)
+                .put(call.id.as_str(), BlobKind::Result, &reply.body, outcome.kept_until)
                 .await
             {
                 Ok(blob) => outcome.blob = Some(blob),
@@ -287,14 +288,8 @@ impl Runner {
                 headers,
                 about: id.clone(),
             };
-            let message = Acceptor::delivery(
-                finished.job.lane,
-                follow_up_id(finished, CALLBACK_NUMBER),
-                delivery,
-                body,
-                finished.outcome.finished_at,
-            );
-            batch = batch.enqueue(message);
+            let name = follow_up_id(finished, CALLBACK_NUMBER);
+            batch = batch.enqueue(self.delivery(finished, &name, delivery, body).await);
         }
         // A chain that was stopped ends here, or its failures would go in the same circle.
         let is_stopped = finished.outcome.error == Some(ErrorCode::LoopDetected);
@@ -327,8 +322,7 @@ impl Runner {
                 ];
                 let url = url.clone();
                 let delivery = Delivery { kind: DeliveryKind::Destination, url, headers, about };
-                let at = finished.outcome.finished_at;
-                batch.enqueue(Acceptor::delivery(lane, name.to_owned(), delivery, record, at))
+                batch.enqueue(self.delivery(finished, name, delivery, record).await)
             }
             Destination::Function { name: function, qualifier } => {
                 let qualifier =
@@ -338,7 +332,7 @@ impl Runner {
                 let Some(id) = InvocationId::new(name) else { return batch };
                 let deferred = Deferred {
                     lineage: finished.call.lineage_of_follow_ups(),
-                    ..Deferred::event(id, target, TriggerKind::Destination, record)
+                    ..Deferred::event(id, target, TriggerKind::Destination, record.clone())
                 };
                 match self.acceptor().prepare(deferred).await {
                     Ok(prepared) => {
@@ -346,16 +340,19 @@ impl Runner {
                         batch.writes.extend(prepared.batch.writes.iter().cloned());
                     }
                     Err(fault) => {
-                        tracing::warn!(%fault, %destination, invocation = %about, "a destination cannot be called")
+                        tracing::warn!(%fault, %destination, invocation = %about, "a destination cannot be called");
+                        batch = self.bury_record(finished, destination, (name, record), &fault, batch).await;
                     }
                 }
                 batch
             }
             Destination::Topic(topic) => {
+                let event = finished.event(name, &record);
+                let event_bytes = event.to_bytes();
                 let publication = Publication {
                     namespace: lane.namespace.clone(),
                     topic: topic.clone(),
-                    event: finished.event(name, &record),
+                    event,
                     lineage: finished.call.lineage_of_follow_ups(),
                 };
                 match self.parts.topics.publish(publication).await {
@@ -364,7 +361,9 @@ impl Runner {
                         batch.writes.extend(more.writes);
                     }
                     Err(fault) => {
-                        tracing::warn!(%fault, %destination, invocation = %about, "a destination cannot be published to")
+                        tracing::warn!(%fault, %destination, invocation = %about, "a destination cannot be published to");
+                        batch =
+                            self.bury_record(finished, destination, (name, event_bytes), &fault, batch).await;
                     }
                 }
                 batch
@@ -378,7 +377,52 @@ impl Runner {
         (LINEAGE_HEADER.to_string(), header.to_str().unwrap_or_default().to_owned())
     }
 
-    async fn discard(&self, content: &Content) {
+    /// Keeps the record of a call that its destination cannot take: as a dead letter with the name and the reason.
+    async fn bury_record(
+        &self,
+        finished: &Finished<'_>,
+        destination: &Destination,
+        (name, record): (&str, Bytes),
+        fault: &Fault,
+        batch: Batch,
+    ) -> Batch {
+        let delivery = Delivery {
+            kind: DeliveryKind::Destination,
+            url: destination.to_string(),
+            headers: Vec::new(),
+            about: finished.call.id.clone(),
+        };
+        let message = self.delivery(finished, name, delivery, record).await;
+        let reason = verdict::shortened(fault.message.clone());
+        batch.bury(NewDeadLetter { message, attempts: 0, reason, trail: Bytes::new() })
+    }
+
+    /// The message that sends `body` out as `name`; a large one is put into the blobs first, however long the store takes.
+    async fn delivery(
+        &self,
+        finished: &Finished<'_>,
+        name: &str,
+        delivery: Delivery,
+        body: Bytes,
+    ) -> NewMessage {
+        let (lane, at) = (finished.job.lane, finished.outcome.finished_at);
+        let message = |content| Acceptor::delivery(lane, name.to_owned(), delivery.clone(), content, at);
+        if body.len() <= INLINE_BYTES_MAX {
+            return message(Content::Inline(body));
+        }
+        let until = at.plus_millis(i64::try_from(BLOB_KEEP_MS).unwrap_or(i64::MAX));
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match self.acceptor().blobs().put(name, BlobKind::Delivery, &body, until).await {
+                Ok(blob) => return message(Content::Blob(blob)),
+                Err(error) => tracing::warn!(%error, message = name, "what is to be sent cannot be kept yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    pub(super) async fn discard(&self, content: &Content) {
         if let Content::Blob(blob) = content {
             self.acceptor().blobs().remove(blob).await;
         }
