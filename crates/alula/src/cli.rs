@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain, instances,
+    alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain, instances,
     invoke, list, logs, new, queue, remove, rollback, runs, simulate, top, triggers, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
@@ -67,6 +67,8 @@ pub(crate) enum Task {
     Explain(explain::Arguments),
     /// Show what makes functions run besides callers, what comes next, and pause it
     Triggers(triggers::Arguments),
+    /// Make buckets, and the keys that S3 clients reach them with
+    Bucket(bucket::Arguments),
     /// Show what functions logged
     Logs(logs::Arguments),
     /// Show what became of calls
@@ -109,6 +111,7 @@ impl Task {
             Self::Top(arguments) => top::run(arguments, session).await,
             Self::Explain(arguments) => explain::run(arguments, session).await,
             Self::Triggers(arguments) => triggers::run(arguments, session).await,
+            Self::Bucket(arguments) => bucket::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
 use crate::backends::Backends;
+use crate::buckets;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
@@ -54,6 +55,7 @@ pub(crate) struct Platform {
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) gateway: alula_gateway::Parts<Invoker, Catalog>,
     pub(crate) api: Api,
+    pub(crate) buckets: alula_bucket::Buckets,
     pub(crate) pool: Pool,
     pub(crate) histories: Histories,
     pub(crate) control: Control,
@@ -84,6 +86,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let (calls, queue_worker) = later::assemble(&core)?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
+    let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let gateway = gateway_parts(&core, &calls);
     let draining = CancellationToken::new();
     let api = alula_api::Parts {
@@ -91,6 +94,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         invoker: core.invoker,
         calls,
         schedules,
+        buckets: buckets.clone(),
         pool: core.pool.clone(),
         logs: core.telemetry.logs,
         history: core.store,
@@ -105,6 +109,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     };
     Ok(Platform {
         gateway,
+        buckets,
         api: Api::new(api_options(&core.config, &core.data_dir, &core.clock), api),
         histories: Histories::load_into(&core.pool, &core.data_dir),
         config: core.config,
@@ -335,12 +340,13 @@ fn api_options(
         package_bytes_max: config.build.package_bytes_max,
         metrics_open: config.control.metrics_open,
         data_plane_url: base_url(config.listen.data_plane, config.gateway.tls.is_some()),
+        s3_url: config.listen.s3.map(buckets::url),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock.now(),
     }
 }
 
 #[expect(clippy::expect_used, reason = "a hyphenated UUID is letters, digits and hyphens")]
-fn invocation_id() -> InvocationId {
+pub(crate) fn invocation_id() -> InvocationId {
     InvocationId::new(&uuid::Uuid::now_v7().to_string()).expect("a UUID is an invocation id")
 }

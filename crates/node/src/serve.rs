@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::announce::{Bound, announce};
 use crate::assembly::Platform;
+use crate::buckets;
 use crate::up::Error;
 
 /// Connections to the control API at once.
@@ -45,7 +46,11 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     let data_plane_listener = bind(platform.config.listen.data_plane, "data plane").await?;
     let control_listener = bind(platform.config.listen.control, "control API").await?;
-    let bound = Bound { data_plane: data_plane_listener.address()?, control: control_listener.address()? };
+    let s3_listener = match platform.config.listen.s3 {
+        Some(address) => Some(bind(address, "S3 endpoint").await?),
+        None => None,
+    };
+    let bound = Bound { data_plane: data_plane_listener.address()?, control: control_listener.address()?, s3: s3_listener.as_ref().map(Listener::address).transpose()? };
     announce(&platform, &bound);
 
     let (stop, stop_telemetry) = (CancellationToken::new(), CancellationToken::new());
@@ -65,6 +70,10 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let gateway = platform.data_plane.spawn(serve_calls(gateway, data_plane_listener, stop.clone()));
     let router = platform.api.router();
     let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
+    let s3 = match s3_listener {
+        Some(listener) => Some(tokio::spawn(buckets::serve(listener.into_tokio()?, platform.buckets, stop.clone()))),
+        None => None,
+    };
     let forgetting = tokio::spawn(forget_start());
 
     let end = tokio::select! {
@@ -82,6 +91,10 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let drained = async {
         drop(gateway.await);
         tracing::debug!("the data plane is closed");
+        if let Some(s3) = s3 {
+            drop(s3.await);
+            tracing::debug!("the S3 endpoint is closed");
+        }
         sources.join_all().await;
         drop(worker.await);
         tracing::debug!("what ran from the queue has ended");

@@ -114,12 +114,14 @@ impl World {
         let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink);
         let calls = calls(&control, &invoker, &clock);
         let schedules = schedules(&control, &calls, &pool, &clock);
+        let buckets = buckets(dir.path(), &clock);
         let draining = CancellationToken::new();
         let mut options = Options {
             data_dir: dir.path().to_owned(),
             package_bytes_max: PACKAGE_BYTES_MAX,
             metrics_open: false,
             data_plane_url: "http://localhost:8080".into(),
+            s3_url: None,
             version: "1.2.3".into(),
             started_at: Timestamp(1_699_999_999_000),
         };
@@ -132,6 +134,7 @@ impl World {
             invoker,
             calls,
             schedules,
+            buckets,
             pool,
             logs: logs.clone(),
             history,
@@ -229,6 +232,20 @@ fn calls(control: &Control, invoker: &Invoker, clock: &Arc<dyn Clock>) -> Calls 
 }
 
 /// Schedules over a memory of their own, running.
+fn buckets(dir: &Path, clock: &Arc<dyn Clock>) -> alula_bucket::Buckets {
+    let parts = alula_bucket::Parts {
+        options: alula_bucket::Options::default(),
+        data_dir: dir.to_owned(),
+        records: Arc::new(MemoryStore::new()),
+        packages: Arc::new(MemoryPackages::default()),
+        announce: Arc::new(alula_bucket::Silent),
+        clock: Arc::clone(clock),
+        draw_id: || unreachable!("nothing is uploaded"),
+        draw_secret: || 7,
+    };
+    alula_bucket::Buckets::open(parts).unwrap()
+}
+
 fn schedules(control: &Control, calls: &Calls, pool: &Pool, clock: &Arc<dyn Clock>) -> schedule::Handle {
     let (scheduler, schedules) = schedule::Service::new(
         schedule::Options::default(),
