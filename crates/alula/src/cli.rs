@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain, instances,
-    invoke, list, logs, new, publish, queue, remove, rollback, runs, simulate, top, topics, triggers, up,
-    versions,
+    alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain,
+    instances, invoke, list, logs, new, publish, queue, remove, rollback, runs, simulate, top, topics,
+    triggers, up, versions,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -73,6 +73,8 @@ pub(crate) enum Task {
     Publish(publish::Arguments),
     /// Show who listens to which topic, and replay events
     Topics(topics::Arguments),
+    /// Make buckets, and the keys that S3 clients reach them with
+    Bucket(bucket::Arguments),
     /// Show what functions logged
     Logs(logs::Arguments),
     /// Show what became of calls
@@ -117,6 +119,7 @@ impl Task {
             Self::Triggers(arguments) => triggers::run(arguments, session).await,
             Self::Publish(arguments) => publish::run(arguments, session).await,
             Self::Topics(arguments) => topics::run(arguments, session).await,
+            Self::Bucket(arguments) => bucket::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,

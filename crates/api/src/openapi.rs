@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    auth, calls, dead_letters, deploy, docs, explain, functions, health, invocations, logs, pointers, queue,
-    respond, runs, system, topics, triggers, versions,
+    auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, logs,
+    pointers, queue, respond, runs, system, topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -34,6 +34,7 @@ const TOKEN: &str = "token";
     tags(
         (name = "functions", description = "What is deployed"),
         (name = "versions", description = "Versions and the names that point to them"),
+        (name = "buckets", description = "Buckets, and the keys of S3 clients"),
         (name = "triggers", description = "What makes functions run besides callers"),
         (name = "topics", description = "Events: published once, handed to every function that listens"),
         (name = "runs", description = "Calls, what became of them, what they wrote"),
@@ -81,6 +82,10 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(versions::diff));
     add(routes!(pointers::rollback));
     add(routes!(pointers::set_alias, pointers::remove_alias));
+    add(routes!(buckets::list));
+    add(routes!(buckets::create, buckets::delete));
+    add(routes!(buckets::list_keys, buckets::create_key));
+    add(routes!(buckets::delete_key));
     add(routes!(triggers::list));
     add(routes!(triggers::next));
     add(routes!(triggers::pause));

@@ -42,6 +42,8 @@ pub struct Options {
     pub metrics_open: bool,
     /// Where functions are called from outside, without a slash at the end.
     pub data_plane_url: String,
+    /// Where S3 clients find the buckets, if the platform listens for them.
+    pub s3_url: Option<String>,
     /// The version of the platform.
     pub version: String,
     /// When the platform was started.
@@ -60,6 +62,8 @@ pub struct Parts {
     pub schedules: alula_trigger::schedule::Handle,
     /// Publishes to topics.
     pub topics: alula_trigger::topic::Topics,
+    /// Knows the buckets.
+    pub buckets: alula_bucket::Buckets,
     /// Knows the instances.
     pub pool: Pool,
     /// Log lines.

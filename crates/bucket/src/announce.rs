@@ -2,7 +2,8 @@
 //!
 //! The calls are prepared before the change is committed and committed with it. What cannot be called because it is not
 //! there (an alias that was deleted) gets nothing, and a warning says so; what takes no calls at the moment (it is being
-//! drained) keeps the change from being made, for its event would be lost.
+//! drained) keeps the change from being made, for its event would be lost. A trigger that an operator has paused misses
+//! what happens meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,8 @@ use alula_control::{Catalog, Snapshot};
 use alula_invoke::later::{Acceptor, Deferred, Prepared};
 use alula_model::trigger::{BucketSource, Source, Trigger};
 use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Name, Qualifier, TriggerKind};
-use alula_store::Batch;
+use alula_store::{Batch, Records};
+use alula_trigger::{Pauses, TriggerKey};
 
 use crate::BoxFuture;
 use crate::event;
@@ -53,6 +55,7 @@ pub(crate) fn with_calls(mut batch: Batch, prepared: &[Prepared]) -> Batch {
 pub struct Subscribers {
     catalog: Catalog,
     acceptor: Acceptor,
+    pauses: Pauses,
     draw_id: fn() -> InvocationId,
     index: Mutex<Index>,
 }
@@ -75,8 +78,13 @@ struct Subscription {
 impl Subscribers {
     /// The subscribers in `catalog`, who are called by `acceptor`.
     #[must_use]
-    pub fn new(catalog: Catalog, acceptor: Acceptor, draw_id: fn() -> InvocationId) -> Self {
-        Self { catalog, acceptor, draw_id, index: Mutex::default() }
+    pub fn new(
+        catalog: Catalog,
+        acceptor: Acceptor,
+        records: Arc<dyn Records>,
+        draw_id: fn() -> InvocationId,
+    ) -> Self {
+        Self { catalog, acceptor, pauses: Pauses::new(records), draw_id, index: Mutex::default() }
     }
 
     fn subscriptions(&self) -> Arc<HashMap<(Name, Name), Vec<Subscription>>> {
@@ -95,11 +103,18 @@ impl Subscribers {
             of_bucket.into_iter().flatten().filter(|subscription| wants(&subscription.source, change));
         let mut prepared = Vec::new();
         for subscription in wanted {
+            let key = subscription.key();
+            if self.pauses.get(&key).await.map_err(of_store)?.is_some() {
+                continue;
+            }
             let event = event::render(change, subscription.trigger.as_str());
             let target = subscription.target.clone();
             let call = Deferred::event((self.draw_id)(), target, TriggerKind::Bucket, event);
             match self.acceptor.prepare(call).await {
-                Ok(call) => prepared.push(call),
+                Ok(mut call) => {
+                    call.batch = Pauses::unless_paused(&key, call.batch);
+                    prepared.push(call);
+                }
                 Err(fault) if is_gone(fault.code) => {
                     let (target, trigger) = (&subscription.target, &subscription.trigger);
                     tracing::warn!(%target, %trigger, "a trigger of a bucket calls what is not there: {fault}");
@@ -119,6 +134,21 @@ impl Announce for Subscribers {
     fn committed(&self, prepared: &[Prepared]) {
         prepared.iter().for_each(|call| self.acceptor.committed(call));
     }
+}
+
+impl Subscription {
+    fn key(&self) -> TriggerKey {
+        TriggerKey {
+            namespace: self.target.namespace.clone(),
+            function: self.target.name.clone(),
+            trigger: self.trigger.clone(),
+        }
+    }
+}
+
+fn of_store(error: alula_store::Error) -> Fault {
+    tracing::error!(%error, "the pauses of triggers cannot be read");
+    Fault::new(ErrorCode::StoreUnavailable, "the store does not answer")
 }
 
 fn is_gone(code: ErrorCode) -> bool {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use alula_store::{Batch, Expect, Record};
+use alula_trigger::Pauses;
 use bytes::Bytes;
 use futures_util::Stream;
 use s3s::dto::ETagCondition;
@@ -138,7 +139,8 @@ impl Buckets {
             let expect = present.map_or(Expect::Absent, |record| Expect::At(record.revision));
             let batch = with(Batch::default().put(record_key.clone(), record::write(&object), expect));
             match self.commit(&change, batch, old.as_ref()).await {
-                Err(Error::Store(alula_store::Error::Conflict { key })) if key == record_key => {}
+                Err(Error::Store(alula_store::Error::Conflict { key }))
+                    if key == record_key || Pauses::is_one(&key) => {}
                 outcome => return outcome.map(|()| object),
             }
         }
@@ -154,7 +156,8 @@ impl Buckets {
             let change = self.change(place, Some(&old), Action::Delete);
             let batch = Batch::default().delete(record_key.clone(), Expect::At(present.revision));
             match self.commit(&change, batch, Some(&old)).await {
-                Err(Error::Store(alula_store::Error::Conflict { key })) if key == record_key => {}
+                Err(Error::Store(alula_store::Error::Conflict { key }))
+                    if key == record_key || Pauses::is_one(&key) => {}
                 outcome => return outcome,
             }
         }

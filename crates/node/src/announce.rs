@@ -11,6 +11,7 @@ use crate::assembly::Platform;
 pub(crate) struct Bound {
     pub(crate) data_plane: SocketAddr,
     pub(crate) control: SocketAddr,
+    pub(crate) s3: Option<SocketAddr>,
 }
 
 /// Says it in the log.
@@ -22,6 +23,9 @@ pub(crate) fn announce(platform: &Platform, bound: &Bound) {
     tracing::info!("alula {} is ready", env!("CARGO_PKG_VERSION"));
     tracing::info!("functions at {data_plane}/function/NAME");
     tracing::info!("control API at {control}, its page at {control}/docs");
+    if let Some(s3) = bound.s3 {
+        tracing::info!("buckets for S3 clients at {}", base_url(s3, false));
+    }
     tracing::info!("administrator's token {made} {}", token.path.display());
     tracing::info!("data directory {}", platform.config.data_dir.display());
     tracing::info!("runtimes {}", available(platform).join(", "));

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
 use crate::backends::Backends;
+use crate::buckets;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
@@ -58,6 +59,7 @@ pub(crate) struct Platform {
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) gateway: alula_gateway::Parts<Invoker, Catalog>,
     pub(crate) api: Api,
+    pub(crate) buckets: alula_bucket::Buckets,
     pub(crate) pool: Pool,
     pub(crate) histories: Histories,
     pub(crate) control: Control,
@@ -89,6 +91,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Later { calls, worker: queue_worker, events } = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
+    let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let topics = events.topics.clone();
     let gateway = gateway_parts(&core, &calls, events);
     tell_of_loops(core.loop_reports, &calls, &mut sources);
@@ -99,6 +102,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         calls,
         schedules,
         topics,
+        buckets: buckets.clone(),
         pool: core.pool.clone(),
         logs: core.telemetry.logs,
         history: core.store,
@@ -114,6 +118,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     };
     Ok(Platform {
         gateway,
+        buckets,
         api: Api::new(api_options(&core.config, &core.data_dir, &core.clock), api),
         histories: Histories::load_into(&core.pool, &core.data_dir),
         config: core.config,
@@ -375,12 +380,13 @@ fn api_options(
         package_bytes_max: config.build.package_bytes_max,
         metrics_open: config.control.metrics_open,
         data_plane_url: base_url(config.listen.data_plane, config.gateway.tls.is_some()),
+        s3_url: config.listen.s3.map(buckets::url),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock.now(),
     }
 }
 
 #[expect(clippy::expect_used, reason = "a hyphenated UUID is letters, digits and hyphens")]
-fn invocation_id() -> InvocationId {
+pub(crate) fn invocation_id() -> InvocationId {
     InvocationId::new(&uuid::Uuid::now_v7().to_string()).expect("a UUID is an invocation id")
 }

@@ -19,11 +19,13 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::announce::{Bound, announce};
 use crate::assembly::Platform;
+use crate::buckets;
 use crate::up::Error;
 
 /// Connections to the control API at once.
@@ -43,29 +45,23 @@ const GAUGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 /// Serves until a signal, or until no function can be started any more; then drains.
 pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let mut signals = Signals::new()?;
-    let data_plane_listener = bind(platform.config.listen.data_plane, "data plane").await?;
-    let control_listener = bind(platform.config.listen.control, "control API").await?;
-    let bound = Bound { data_plane: data_plane_listener.address()?, control: control_listener.address()? };
-    announce(&platform, &bound);
+    let Listeners { data_plane, control, s3 } = Listeners::bind(&platform).await?;
+    if let Some(listener) = s3 {
+        let (listener, buckets) = (listener.into_tokio()?, platform.buckets.clone());
+        platform.sources.add(|stop| buckets::serve(listener, buckets, stop));
+    }
 
     let (stop, stop_telemetry) = (CancellationToken::new(), CancellationToken::new());
-    let stocking = stocking(&platform);
+    let chores = chores(&platform);
     let logs = tokio::spawn(platform.log_service.run(stop_telemetry.clone()));
     let runs = tokio::spawn(platform.run_service.run(stop_telemetry.clone()));
-    // It asks the kernel what every instance uses, which must not hold up calls.
-    let housekeeping = tokio::spawn(platform.pool.clone().run());
-    let retiring = tokio::spawn(retire_on_change(platform.control.clone(), platform.pool.clone()));
-    let showing = tokio::spawn(show_instances(platform.pool.clone(), platform.metrics));
-    let remembering = tokio::spawn(platform.histories.clone().run(platform.pool.clone()));
-    let collecting = tokio::spawn(collect_garbage(platform.control.clone(), platform.pool.clone()));
     let sources = platform.sources.start(&stop);
     let worker = tokio::spawn(platform.queue_worker.run(stop.clone()));
     let gateway = alula_gateway::Service::new(platform.config.gateway.clone(), platform.gateway)
         .map_err(Error::component("the gateway cannot be set up"))?;
-    let gateway = platform.data_plane.spawn(serve_calls(gateway, data_plane_listener, stop.clone()));
+    let gateway = platform.data_plane.spawn(serve_calls(gateway, data_plane, stop.clone()));
     let router = platform.api.router();
-    let control = tokio::spawn(serve_control(control_listener, router, stop.clone()));
-    let forgetting = tokio::spawn(forget_start());
+    let control = tokio::spawn(serve_control(control, router, stop.clone()));
 
     let end = tokio::select! {
         () = signals.next() => {
@@ -83,6 +79,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
         drop(gateway.await);
         tracing::debug!("the data plane is closed");
         sources.join_all().await;
+        tracing::debug!("nothing is watched any more");
         drop(worker.await);
         tracing::debug!("what ran from the queue has ended");
         drop(control.await);
@@ -95,19 +92,55 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
         () = drained => {}
         () = signals.next() => tracing::warn!("stopping at once: running calls are cut"),
     }
-    retiring.abort();
-    stocking.abort();
-    collecting.abort();
-    remembering.abort();
-    forgetting.abort();
-    housekeeping.abort();
+    drop(chores);
     platform.histories.save(&platform.pool);
-    showing.abort();
     stop_telemetry.cancel();
     drop(runs.await);
     drop(logs.await);
     tracing::info!("stopped");
     end
+}
+
+/// Everything that listens.
+struct Listeners {
+    data_plane: Listener,
+    control: Listener,
+    s3: Option<Listener>,
+}
+
+impl Listeners {
+    /// Binds all addresses, and says where people find what.
+    async fn bind(platform: &Platform) -> Result<Self, Error> {
+        let listen = &platform.config.listen;
+        let data_plane = bind(listen.data_plane, "data plane").await?;
+        let control = bind(listen.control, "control API").await?;
+        let s3 = match listen.s3 {
+            Some(address) => Some(bind(address, "S3 endpoint").await?),
+            None => None,
+        };
+        let bound = Bound {
+            data_plane: data_plane.address()?,
+            control: control.address()?,
+            s3: s3.as_ref().map(Listener::address).transpose()?,
+        };
+        announce(platform, &bound);
+        Ok(Self { data_plane, control, s3 })
+    }
+}
+
+/// What is done now and then until the end, and may be left off anywhere.
+fn chores(platform: &Platform) -> JoinSet<()> {
+    let Platform { control, pool, metrics, histories, .. } = platform;
+    let mut chores = JoinSet::new();
+    // It asks the kernel what every instance uses, which must not hold up calls.
+    chores.spawn(pool.clone().run());
+    chores.spawn(retire_on_change(control.clone(), pool.clone()));
+    chores.spawn(show_instances(pool.clone(), metrics.clone()));
+    chores.spawn(histories.clone().run(pool.clone()));
+    chores.spawn(collect_garbage(control.clone(), pool.clone()));
+    chores.spawn(stock_on_change(control.clone(), platform.stems.clone(), Arc::clone(&platform.languages)));
+    chores.spawn(forget_start());
+    chores
 }
 
 type Gateway = alula_gateway::Service<Invoker, Catalog>;
@@ -130,11 +163,6 @@ async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Poo
             entry.is_some_and(|entry| entry.plan(&Qualifier::Version(key.version)).is_ok())
         });
     }
-}
-
-fn stocking(platform: &Platform) -> tokio::task::JoinHandle<()> {
-    let languages = Arc::clone(&platform.languages);
-    tokio::spawn(stock_on_change(platform.control.clone(), platform.stems.clone(), languages))
 }
 
 /// Keeps cells prepared for the languages that functions are written in, now and whenever the catalog changes.

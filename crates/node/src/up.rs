@@ -144,9 +144,13 @@ fn build_tools(config: &Config, environment: &[(String, String)]) -> Vec<PathBuf
     home.and_then(rust_toolchain).into_iter().collect()
 }
 
+/// What is said only if it is asked for: the reader of S3 requests takes every answer that is not 200 for an error.
+const QUIET: &str = "s3s=off";
+
 /// Writes what the platform says about itself to standard error.
 fn start_log(log: &ServerLog) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(Error::component("log.filter is wrong"))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", log.filter))
+        .map_err(Error::component("log.filter is wrong"))?;
     let is_terminal = std::io::stderr().is_terminal();
     let to_stderr =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);

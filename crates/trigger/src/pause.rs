@@ -41,6 +41,12 @@ impl Pauses {
         trigger.record(KIND)
     }
 
+    /// Whether a record is a pause: a commit that lost against one is made anew without what is paused.
+    #[must_use]
+    pub fn is_one(record: &Key) -> bool {
+        record.segments().next() == Some(KIND)
+    }
+
     /// Adds to `batch` that it is only to be committed while nobody has paused the trigger.
     #[must_use]
     pub fn unless_paused(trigger: &TriggerKey, batch: Batch) -> Batch {

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod bucket;
 mod call;
 mod deploy;
 mod error;
@@ -30,6 +31,7 @@ mod topic;
 mod trigger;
 mod version;
 
+pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{
     AcceptedCall, AttemptEnd, Call, CallState, DeadLetter, DeadLetterCount, DeadLetterDetail,
     DeadLetterFilter, DeadLetterPage, FailedAttempt, PurgeRequest, RedriveRequest,

@@ -118,12 +118,14 @@ impl World {
         let calls = calls(&control, &invoker, &queue, &clock);
         let schedules = schedules(&control, &calls, &pool, &clock);
         let topics = topics(&control, &calls, &queue, &clock);
+        let buckets = buckets(dir.path(), &clock);
         let draining = CancellationToken::new();
         let mut options = Options {
             data_dir: dir.path().to_owned(),
             package_bytes_max: PACKAGE_BYTES_MAX,
             metrics_open: false,
             data_plane_url: "http://localhost:8080".into(),
+            s3_url: None,
             version: "1.2.3".into(),
             started_at: Timestamp(1_699_999_999_000),
         };
@@ -137,6 +139,7 @@ impl World {
             calls,
             schedules,
             topics,
+            buckets,
             pool,
             logs: logs.clone(),
             history,
@@ -234,6 +237,20 @@ fn calls(control: &Control, invoker: &Invoker, queue: &Arc<MemoryStore>, clock: 
 }
 
 /// Schedules over a memory of their own, running.
+fn buckets(dir: &Path, clock: &Arc<dyn Clock>) -> alula_bucket::Buckets {
+    let parts = alula_bucket::Parts {
+        options: alula_bucket::Options::default(),
+        data_dir: dir.to_owned(),
+        records: Arc::new(MemoryStore::new()),
+        packages: Arc::new(MemoryPackages::default()),
+        announce: Arc::new(alula_bucket::Silent),
+        clock: Arc::clone(clock),
+        draw_id: || unreachable!("nothing is uploaded"),
+        draw_secret: || 7,
+    };
+    alula_bucket::Buckets::open(parts).unwrap()
+}
+
 fn schedules(control: &Control, calls: &Calls, pool: &Pool, clock: &Arc<dyn Clock>) -> schedule::Handle {
     let (scheduler, schedules) = schedule::Service::new(
         schedule::Options::default(),

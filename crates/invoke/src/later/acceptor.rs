@@ -6,7 +6,6 @@ use alula_control::Catalog;
 use alula_model::{Clock, ErrorCode, Fault, FunctionSpec, InvocationId, Timestamp};
 use alula_runtime::VersionPlan;
 use alula_store::{Batch, Expect, Key, MessageId, NewMessage, Packages, Records};
-use bytes::Bytes;
 
 use super::blobs::{BlobKind, Blobs};
 use super::envelope::{Content, Envelope};

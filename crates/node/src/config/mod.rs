@@ -39,6 +39,8 @@ pub struct Config {
     pub asynchronous: alula_invoke::later::Options,
     /// How owners are told by mail.
     pub mail: alula_courier::MailOptions,
+    /// Buckets.
+    pub bucket: alula_bucket::Options,
     /// Sandboxes that are prepared ahead.
     pub stems: Stems,
     /// Isolation.
@@ -72,6 +74,9 @@ pub struct Listen {
     pub data_plane: SocketAddr,
     /// The control API. Functions can never reach it; keep it off public networks all the same.
     pub control: SocketAddr,
+    /// The S3-compatible endpoint of the buckets; without an address there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<SocketAddr>,
 }
 
 impl Default for Listen {
@@ -79,6 +84,7 @@ impl Default for Listen {
         Self {
             data_plane: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             control: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            s3: None,
         }
     }
 }

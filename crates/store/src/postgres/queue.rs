@@ -17,8 +17,7 @@ const CLAIM: &str = "SELECT * FROM claim_messages($1, $2, $3, $4)";
 
 const RENEW: &str = "UPDATE messages SET ready_at = $3 WHERE id = $1 AND claim = $2 RETURNING id";
 
-const END_CLAIMS: &str =
-    "UPDATE messages SET claim = NULL, ready_at = $1 WHERE claim IS NOT NULL AND dead_at IS NULL RETURNING id";
+const END_CLAIMS: &str = "UPDATE messages SET claim = NULL, ready_at = $1 WHERE claim IS NOT NULL AND dead_at IS NULL RETURNING id";
 
 const SETTLE: &str = concat!("SELECT settle($15, $16, $17, $18, $19, $20, $21, ", batch_arguments!(), ")");
 

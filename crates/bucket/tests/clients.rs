@@ -1,0 +1,199 @@
+//! Real S3 clients against the endpoint: boto3 and the `aws` command line from the package index, rclone from the
+//! distribution. The endpoint runs here, on a store in memory and contents on the disk.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests may panic and print"
+)]
+#![allow(clippy::disallowed_methods, reason = "other processes are watched from outside, in real time")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use alula_bucket::{Buckets, NewAccessKey, Options, Parts, Service, Silent};
+use alula_model::{Clock, Name, Timestamp};
+use alula_store::{DataDir, DiskPackages, MemoryStore};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Signatures carry the time, so the endpoint needs the real one.
+#[derive(Debug)]
+struct RealClock;
+
+impl Clock for RealClock {
+    fn now(&self) -> Timestamp {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Timestamp(i64::try_from(now.as_millis()).unwrap())
+    }
+}
+
+static DRAWN: AtomicU64 = AtomicU64::new(1);
+
+fn draw_id() -> String {
+    format!("00000000-0000-7000-8000-{:012}", DRAWN.fetch_add(1, Ordering::Relaxed))
+}
+
+fn draw_secret() -> u128 {
+    u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835
+}
+
+/// An endpoint with a key of a namespace of its own.
+struct Endpoint {
+    url: String,
+    key: NewAccessKey,
+    stop: CancellationToken,
+    folder: tempfile::TempDir,
+}
+
+impl Endpoint {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::open(&folder.path().join("data")).unwrap();
+        let buckets = Buckets::open(Parts {
+            options: Options::default(),
+            data_dir: data_dir.path().to_owned(),
+            records: Arc::new(MemoryStore::new()),
+            packages: Arc::new(DiskPackages::open_in(&data_dir, "objects").unwrap()),
+            announce: Arc::new(Silent),
+            clock: Arc::new(RealClock),
+            draw_id,
+            draw_secret,
+        })
+        .unwrap();
+        let key = buckets.create_access_key(&Name::default_namespace(), "test").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(alula_bucket::serve(listener, Service::new(buckets), stop.clone()));
+        Self { url, key, stop, folder }
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("AWS_ENDPOINT_URL", &self.url)
+            .env("AWS_ACCESS_KEY_ID", &self.key.id)
+            .env("AWS_SECRET_ACCESS_KEY", &self.key.secret)
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("NO_PROXY", "127.0.0.1")
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs a client to its end, beside the endpoint.
+    async fn run(&self, program: &Path, arguments: &[&str]) -> String {
+        let mut command = self.command(program);
+        command.args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}:\n{stdout}\n{stderr}");
+        stdout.into_owned()
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/s3")
+}
+
+/// The Python of an environment with boto3 and the `aws` command line, made where it is not there yet; `None` without
+/// Python on this machine.
+fn python() -> Option<PathBuf> {
+    static MADE: std::sync::OnceLock<Option<PathBuf>> = std::sync::OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3-clients");
+        let python = folder.join("bin/python");
+        let finished = folder.join("finished");
+        if finished.exists() {
+            return Some(python);
+        }
+        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
+        if !made.is_ok_and(|status| status.success()) {
+            println!("SKIPPED: python3 with venv is not on this machine");
+            return None;
+        }
+        let requirements = clients().join("requirements.txt");
+        let installed = Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(requirements)
+            .status();
+        assert!(installed.unwrap().success(), "the clients cannot be installed");
+        std::fs::write(finished, "").unwrap();
+        Some(python)
+    })
+    .clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_finds_what_it_expects_of_s3() {
+    let Some(python) = tokio::task::spawn_blocking(python).await.unwrap() else { return };
+    let endpoint = Endpoint::start().await;
+    let script = clients().join("boto3_client.py");
+    let said = endpoint.run(&python, &[script.to_str().unwrap()]).await;
+    assert!(said.contains("removal ok"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_aws_command_line_copies_and_synchronises() {
+    let Some(python) = tokio::task::spawn_blocking(python).await.unwrap() else { return };
+    let aws = python.with_file_name("aws");
+    let endpoint = Endpoint::start().await;
+    let local = endpoint.folder.path().join("local");
+    std::fs::create_dir_all(local.join("deep")).unwrap();
+    std::fs::write(local.join("deep/a b.txt"), "small").unwrap();
+    let large: Vec<u8> = (0..20_000_000_u32).map(|number| (number % 251) as u8).collect();
+    std::fs::write(local.join("large"), &large).unwrap();
+    endpoint.run(&aws, &["s3", "mb", "s3://one"]).await;
+    endpoint.run(&aws, &["s3", "sync", "local", "s3://one/copy"]).await;
+    let listed = endpoint.run(&aws, &["s3", "ls", "--recursive", "s3://one"]).await;
+    assert!(listed.contains("copy/deep/a b.txt") && listed.contains("20000000 copy/large"), "{listed}");
+    endpoint.run(&aws, &["s3", "mv", "s3://one/copy/large", "s3://one/moved"]).await;
+    endpoint.run(&aws, &["s3", "cp", "s3://one/moved", "back"]).await;
+    assert!(std::fs::read(endpoint.folder.path().join("back")).unwrap() == large);
+    endpoint.run(&aws, &["s3", "rb", "--force", "s3://one"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rclone_copies_checks_and_purges() {
+    let rclone = Path::new("/usr/bin/rclone");
+    if !rclone.exists() {
+        println!("SKIPPED: rclone is not on this machine");
+        return;
+    }
+    let endpoint = Endpoint::start().await;
+    let local = endpoint.folder.path().join("local");
+    std::fs::create_dir_all(local.join("deep/er")).unwrap();
+    for number in 0..30 {
+        std::fs::write(local.join(format!("deep/er/{number}.txt")), format!("content {number}")).unwrap();
+    }
+    std::fs::write(local.join("large"), vec![7; 12_000_000]).unwrap();
+    let remote = format!(
+        ":s3,provider=Other,env_auth=true,region=us-east-1,endpoint=\"{}\",upload_cutoff=5M,chunk_size=5M:two",
+        endpoint.url
+    );
+    let config = ["--config", "/dev/null", "--retries", "1", "--low-level-retries", "1"];
+    let run = async |arguments: &[&str]| {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(config).collect();
+        endpoint.run(rclone, &arguments).await
+    };
+    run(&["mkdir", &remote]).await;
+    run(&["copy", "local", &remote]).await;
+    run(&["check", "local", &remote]).await;
+    let listed = run(&["lsf", "--recursive", "--files-only", &remote]).await;
+    assert_eq!(listed.lines().count(), 31, "{listed}");
+    run(&["moveto", &format!("{remote}/large"), &format!("{remote}/elsewhere")]).await;
+    run(&["copyto", &format!("{remote}/elsewhere"), "back"]).await;
+    assert_eq!(std::fs::metadata(endpoint.folder.path().join("back")).unwrap().len(), 12_000_000);
+    run(&["purge", &remote]).await;
+}
