@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use crate::{Body, Client, Result};
 
 /// What is published as one event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NewEvent {
     /// Its content.
     pub body: Body,
@@ -47,6 +47,7 @@ impl Client {
     /// Hands kept events out once more.
     pub async fn replay(&self, topic: &str, replay: &ReplayRequest) -> Result<ReplayAnswer> {
         let path = ["v1", "topics", topic, "replay"];
-        self.fetch(self.request(Method::POST, &path).query(&self.here()).json(replay)).await
+        // It hands out one event after the other, however many there are.
+        self.fetch_unbounded(self.request(Method::POST, &path).query(&self.here()).json(replay)).await
     }
 }
