@@ -39,7 +39,7 @@ async fn an_accepted_call_runs_and_a_repeat_of_it_does_not() {
     folder_function(&platform, "echo", &[("main.py", source)]);
     let post = async |body: &'static str| {
         let request = client().post(platform.url("/async-function/echo")).body(body);
-        request.header("idempotency-key", "k").send().await.unwrap()
+        request.header("content-type", "text/plain").header("idempotency-key", "k").send().await.unwrap()
     };
     let first = post("seven").await;
     assert_eq!(first.status(), 202);
