@@ -37,7 +37,7 @@ fn draw_id() -> String {
 }
 
 fn draw_secret() -> u128 {
-    u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835
+    u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }
 
 /// An endpoint with a key of a namespace of its own.

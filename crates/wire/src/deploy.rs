@@ -85,6 +85,10 @@ pub struct Overrides {
     #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub asynchronous: Option<serde_json::Value>,
+    /// What makes it run besides somebody who calls it: the tables `triggers` of `alula.toml`, which they replace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub triggers: Option<Vec<serde_json::Value>>,
 }
 
 /// A build step of the user's own, stated by the deployer.

@@ -26,6 +26,8 @@ impl Operation {
             ("{version}", "1"),
             ("{alias}", "live"),
             ("{id}", "run-1"),
+            ("{topic}", "orders"),
+            ("{bucket}", "photos"),
         ];
         filled.iter().fold(self.path.clone(), |path, (parameter, value)| path.replace(parameter, value))
     }

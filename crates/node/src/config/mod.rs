@@ -75,7 +75,6 @@ pub struct Listen {
     /// The control API. Functions can never reach it; keep it off public networks all the same.
     pub control: SocketAddr,
     /// The S3-compatible endpoint of the buckets; without an address there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub s3: Option<SocketAddr>,
 }
 
