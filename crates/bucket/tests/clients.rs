@@ -81,6 +81,8 @@ impl Endpoint {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("NO_PROXY", "127.0.0.1")
+            // The endpoint speaks plain HTTP, and rclone refuses a bundle for its own transport.
+            .env_remove("AWS_CA_BUNDLE")
             .current_dir(self.folder.path());
         command
     }
