@@ -12,6 +12,7 @@ mod bell;
 mod deliver;
 mod ends;
 mod fair;
+mod follow_ups;
 mod lanes;
 mod load;
 mod run;
