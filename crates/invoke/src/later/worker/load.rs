@@ -29,7 +29,7 @@ pub(super) enum Room {
 
 /// Calls that may lie claimed before the function's instances beyond what these can run, so that neither waits for the
 /// disk between two calls.
-const AHEAD_MAX: usize = 128;
+const AHEAD_MAX: usize = 32;
 /// As long as an attempt, its wait for an instance included, takes less than this, more may lie ahead; what has been claimed
 /// cannot be had by another node.
 const AHEAD_WHILE: Duration = Duration::from_millis(50);
