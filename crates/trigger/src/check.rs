@@ -16,7 +16,8 @@ pub fn check(triggers: &[Trigger]) -> Result<(), SpecError> {
             Source::Topic(TopicSource { filter: Some(filter), .. }) => {
                 Pattern::read(filter).map(drop).map_err(|error| error.to_string())
             }
-            _ => Ok(()),
+            Source::Topic(_) | Source::Webhook(_) | Source::Bucket(_) => Ok(()),
+            other => Err(format!("kind: this program cannot watch {:?}", other.kind())),
         };
         checked
             .map_err(|reason| SpecError { field: "triggers", reason: format!("{}: {reason}", trigger.name) })
@@ -34,6 +35,9 @@ mod tests {
         let wrong = trigger(r#"{"name": "hourly", "kind": "schedule", "cron": "0 25 * * *"}"#);
         assert_eq!(check(std::slice::from_ref(&right)), Ok(()));
         let error = check(&[right, wrong]).unwrap_err().to_string();
+        let broker = trigger(r#"{"name": "in", "kind": "nats", "url": "nats://h", "subject": "a"}"#);
+        let unwatched = check(&[broker]).unwrap_err().to_string();
+        assert_eq!(unwatched, "triggers: in: kind: this program cannot watch \"nats\"");
         let filter = trigger(
             r#"{"name": "big", "kind": "topic", "topic": "orders", "filter": {"data": {"total": 7}}}"#,
         );
