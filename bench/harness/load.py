@@ -13,6 +13,7 @@ import urllib.parse
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 UNITS_BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 POST = pathlib.Path(__file__).with_name("post.lua")
+POST_KEYS = pathlib.Path(__file__).with_name("post_keys.lua")
 TIMEOUT_SECONDS = 60
 # Threads of ours that call at the same time.
 CALLERS_MAX = 256
@@ -24,11 +25,13 @@ class WrongAnswer(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A request, a POST where it has a body, and the body of its right answer; None where the caller looks at it."""
+    """A request, a POST where it has a body, and its right answer: the body, None where the caller looks at it, and the
+    status."""
 
     url: str
     expected: bytes | None
     body: bytes = b""
+    status: int = 200
 
 
 def once(call, connection=None):
@@ -47,7 +50,7 @@ def once(call, connection=None):
     took_ms = (time.perf_counter() - started) * 1000
     if connection is None:
         own.close()
-    if response.status != 200 or call.expected not in (None, answer):
+    if response.status != call.status or call.expected not in (None, answer):
         raise WrongAnswer(f"{call.url} answered {response.status}: {answer[:500]!r}")
     return took_ms, answer
 
@@ -59,16 +62,16 @@ def connect(url):
     return connection
 
 
-def wrk(call, connections, seconds):
+def wrk(call, connections, seconds, script=POST):
     """Requests a second, the 50th and 99th percentile in ms, and how many failed. wrk looks at the status of each answer;
     its body is looked at before and after, and the bytes that came tell that no answer was short of it."""
     once(call)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-    post = ["-s", POST, call.url, "--", str(len(call.body))] if call.body else [call.url]
+    post = ["-s", script, call.url, "--", str(len(call.body))] if call.body else [call.url]
     text = subprocess.run([*command, *post], capture_output=True, text=True, check=True).stdout
     once(call)
     requests, amount, unit = re.search(r"(\d+) requests in \S+, ([\d.]+)([KMG]?B) read", text).groups()
-    if float(amount) * UNITS_BYTES[unit] < 0.99 * int(requests) * len(call.expected):
+    if call.expected is not None and float(amount) * UNITS_BYTES[unit] < 0.99 * int(requests) * len(call.expected):
         raise WrongAnswer(f"{call.url}: {requests} answers in {amount} {unit} are too short")
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", text) or re.search(r"Socket errors: (.*)", text)
     return {

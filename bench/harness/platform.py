@@ -94,6 +94,12 @@ class Platform:
         with urllib.request.urlopen(request, timeout=10) as response:
             return json.load(response)
 
+    def metrics(self):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.control_port}/metrics", headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.read().decode()
+
     def url(self, function):
         return f"http://127.0.0.1:{self.port}/function/{function}"
 
