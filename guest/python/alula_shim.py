@@ -112,12 +112,23 @@ def shut_down(link):
 def listen_for_cancel(link):
     import signal
 
+    # Signals that have come, and whether one is being looked into: a second one may come in the midst of that.
+    asked, is_looking = 0, False
+
     def interrupt(_signal, _frame):
+        nonlocal asked, is_looking
         link.is_asked = True
-        call = link.cancellable
-        if not call:
-            return
-        if link.is_cancelled(call):
+        asked += 1
+        seen = 0
+        while not is_looking and seen != asked and link.cancellable:
+            seen, is_looking = asked, True
+            try:
+                look(link)
+            finally:
+                is_looking = False
+
+    def look(link):
+        if link.is_cancelled(link.cancellable):
             link.cancellable = 0
             raise alula_log.Cancelled("the call was cancelled")
         link.give_back()
