@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::ScriptError;
 use crate::artifact::Artifact;
+use crate::blank::Blank;
 use crate::host::{Console, Fetch, Meter, NoFetch, NoMeter, Silent};
 use crate::isolate::Isolate;
 use crate::message::{Request, Response};
@@ -69,6 +70,8 @@ struct Inner {
     /// Every module that was made and is still held.
     modules: RefCell<Vec<Weak<Script>>>,
     calls: Cell<u64>,
+    /// What the next context is made of.
+    blank: RefCell<Option<Blank>>,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,8 @@ impl Engine {
     /// An engine without modules.
     #[must_use]
     pub fn new(options: EngineOptions) -> Self {
-        let inner = Inner { options, modules: RefCell::default(), calls: Cell::new(0) };
+        let inner =
+            Inner { options, modules: RefCell::default(), calls: Cell::new(0), blank: RefCell::default() };
         Self { inner: Rc::new(inner) }
     }
 
@@ -108,6 +112,16 @@ impl Engine {
         modules.retain(|module| module.strong_count() > 0);
         modules.push(Rc::downgrade(&script));
         Module { script, engine: Rc::clone(&self.inner) }
+    }
+
+    /// Makes the part of the next context ahead that is the same for all scripts, where it is not there: it takes about
+    /// half a millisecond and 0.2 MB. Without it nothing is missing, a cold start only takes that much longer.
+    pub fn prepare(&self) -> Result<(), ScriptError> {
+        if self.inner.blank.borrow().is_none() {
+            let blank = Blank::new()?;
+            *self.inner.blank.borrow_mut() = Some(blank);
+        }
+        Ok(())
     }
 
     /// Drops idle contexts while all together use more than they may: with a load this is done anyway, but contexts
@@ -208,7 +222,8 @@ impl Module {
         if let Some(isolate) = self.script.live() {
             return Ok(isolate);
         }
-        let isolate = Isolate::load(&self.script.options, deadline).await?;
+        let blank = self.engine.blank.take();
+        let isolate = Isolate::load(&self.script.options, blank, deadline).await?;
         *self.script.isolate.borrow_mut() = Some(Rc::clone(&isolate));
         self.engine.make_room(Some(&self.script));
         Ok(isolate)

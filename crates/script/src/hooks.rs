@@ -1,39 +1,22 @@
-//! A context before the script: the parts of the language, the prelude, and the prelude's functions that the platform
-//! calls.
+//! The prelude's functions that the platform calls, and what it is given for them.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rquickjs::context::intrinsic as part;
-use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime, TypedArray};
+use rquickjs::{Ctx, Function, Object, Persistent, TypedArray};
 use tokio::time::Instant;
 
-use crate::loader::load_module;
 use crate::message::CallInfo;
 use crate::natives;
 use crate::shared::Shared;
 
-/// An empty context with everything but `eval` and its like: code comes from the package and from nowhere else.
-pub(crate) fn new_context(runtime: &Runtime) -> rquickjs::Result<Context> {
-    Context::builder()
-        .with::<part::Date>()
-        .with::<part::RegExpCompiler>()
-        .with::<part::RegExp>()
-        .with::<part::Json>()
-        .with::<part::Proxy>()
-        .with::<part::MapSet>()
-        .with::<part::TypedArrays>()
-        .with::<part::Promise>()
-        .with::<part::Performance>()
-        .with::<part::WeakRef>()
-        .with::<part::DOMException>()
-        .build(runtime)
-}
-
-/// Evaluates the prelude and gives it what it needs.
-pub(crate) fn install(ctx: &Ctx<'_>, bytecode: &[u8], shared: &Rc<Shared>) -> rquickjs::Result<Hooks> {
-    let (prelude, _evaluated_at_once) = load_module(ctx, bytecode)?.eval()?;
-    let install: Function<'_> = prelude.get("install")?;
+/// Gives the prelude what is the script's own.
+pub(crate) fn install(
+    ctx: &Ctx<'_>,
+    install: Persistent<Function<'static>>,
+    shared: &Rc<Shared>,
+) -> rquickjs::Result<Hooks> {
+    let install = install.restore(ctx)?;
     let variables: Vec<Vec<&str>> =
         shared.options.env.iter().map(|(name, value)| vec![name.as_str(), value.as_str()]).collect();
     let exported: Object<'_> = install.call((natives::object(ctx, shared)?, variables))?;

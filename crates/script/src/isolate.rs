@@ -16,6 +16,7 @@ use rquickjs::{CatchResultExt as _, CaughtError, Context, Ctx, Runtime, TypedArr
 use tokio::time::Instant;
 
 use crate::ScriptError;
+use crate::blank::Blank;
 use crate::calls::{Head, next_of};
 use crate::engine::ModuleOptions;
 use crate::fetches::{AbortOnDrop, Fetches};
@@ -23,7 +24,6 @@ use crate::hooks::{self, Hooks};
 use crate::imports::Imports;
 use crate::loader::load_module;
 use crate::message::{BodyStream, Request, RequestBody, Response, ResponseBody};
-use crate::prelude;
 use crate::shared::{Effect, Shared};
 
 /// The number under which loading waits, like a call.
@@ -47,13 +47,14 @@ pub(crate) struct Isolate {
 }
 
 impl Isolate {
-    /// Makes a context and runs the script's top level in it, at most until `deadline`.
+    /// Makes a context, of `blank` where there is one, and runs the script's top level in it, at most until `deadline`.
     pub(crate) async fn load(
         options: &Rc<ModuleOptions>,
+        blank: Option<Blank>,
         deadline: Option<Instant>,
     ) -> Result<Rc<Self>, ScriptError> {
         options.meter.begins();
-        let made = Self::new(options);
+        let made = blank.map_or_else(Blank::new, Ok).and_then(|blank| Self::new(options, blank));
         options.meter.ends();
         let isolate = made?;
         isolate.shared.calls.begin(LOADING, LOADING, None);
@@ -70,9 +71,8 @@ impl Isolate {
         Ok(isolate)
     }
 
-    fn new(options: &Rc<ModuleOptions>) -> Result<Rc<Self>, ScriptError> {
-        let broken = |error: rquickjs::Error| ScriptError::Broken { reason: error.to_string() };
-        let runtime = Runtime::new().map_err(broken)?;
+    fn new(options: &Rc<ModuleOptions>, blank: Blank) -> Result<Rc<Self>, ScriptError> {
+        let Blank { install, context, runtime } = blank;
         runtime.set_memory_limit(options.limits.memory_bytes);
         runtime.set_max_stack_size(options.limits.stack_bytes);
         runtime.set_loader(Imports(options.clone()), Imports(options.clone()));
@@ -89,10 +89,8 @@ impl Isolate {
                 of.note_rejection(&ctx, promise, reason, is_handled);
             },
         )));
-        let context = hooks::new_context(&runtime).map_err(broken)?;
-        let bytecode = &prelude::bytecode()?.first;
         let hooks = context.with(|ctx| {
-            hooks::install(&ctx, bytecode, &shared)
+            hooks::install(&ctx, install, &shared)
                 .catch(&ctx)
                 .map_err(|error| ScriptError::Broken { reason: error.to_string() })
         })?;

@@ -15,6 +15,7 @@
 //! code that he does not trust runs the engine in a sandboxed process that he can kill.
 
 mod artifact;
+mod blank;
 mod calls;
 mod compile;
 mod engine;

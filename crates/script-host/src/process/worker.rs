@@ -25,6 +25,10 @@ const STACK_BYTES: usize = 2 * 1024 * 1024;
 /// How often memory is told to the platform while it changes.
 const USAGE_EVERY: Duration = Duration::from_secs(1);
 
+/// How long after a context was opened the next one is prepared: by then its first call, which somebody waits for, is
+/// usually answered.
+const PREPARE_AFTER: Duration = Duration::from_millis(20);
+
 /// What a thread is asked.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -94,6 +98,7 @@ async fn run(
     shared: Arc<Shared>,
 ) {
     let engine = Engine::new(EngineOptions { memory_bytes_max: memory_bytes });
+    prepare(&engine);
     let client = Rc::new(Client::default());
     let open: Rc<RefCell<HashMap<u32, JoinHandle<()>>>> = Rc::default();
     while let Some(order) = orders.recv().await {
@@ -119,9 +124,19 @@ async fn run(
                     }
                 });
                 open.borrow_mut().insert(number, task);
+                let engine = engine.clone();
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(PREPARE_AFTER).await;
+                    prepare(&engine);
+                });
             }
         }
     }
+}
+
+/// Has the next context's common part made. Where that fails it is made with the context, which can tell.
+fn prepare(engine: &Engine) {
+    let _ = engine.prepare();
 }
 
 fn ended(link: &OwnedFd, shared: &Shared, number: u32) {

@@ -73,7 +73,9 @@ pub(crate) fn try_files(files: &[(&str, &str)]) -> Result<Artifact, CompileError
 }
 
 impl World {
+    /// Its first context is made of what was prepared, those after it from nothing: both must be the same.
     pub(crate) fn module(&self, artifact: Artifact) -> Module {
+        self.engine.prepare().unwrap();
         self.engine.module(ModuleOptions {
             env: vec![("GREETING".to_owned(), "hello".to_owned())],
             limits: self.limits,
