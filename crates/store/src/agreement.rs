@@ -194,7 +194,7 @@ async fn perform<S: Store>(
         Operation::Redrive { id, lane } => {
             outcome(store.redrive(&message_id(id), &lane_name(lane), at, trail(now)).await)
         }
-        Operation::Purge { id } => outcome(store.purge(&message_id(id)).await),
+        Operation::Purge { id } => outcome(store.purge(&message_id(id), Batch::default()).await),
         Operation::Put { key, expected, expires_in } => {
             outcome(put(store, key, expected, expires_in.map(|expires_in| at.plus_millis(expires_in))).await)
         }

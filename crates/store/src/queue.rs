@@ -139,8 +139,8 @@ pub trait DeadLetters: Send + Sync + fmt::Debug {
     /// counted from zero and `trail` in place of its own.
     fn redrive(&self, id: &MessageId, lane: &str, now: Timestamp, trail: Bytes) -> BoxFuture<'_, Result<()>>;
 
-    /// Forgets a dead letter.
-    fn purge(&self, id: &MessageId) -> BoxFuture<'_, Result<()>>;
+    /// Forgets a dead letter, together with a batch of other changes.
+    fn purge(&self, id: &MessageId, with: Batch) -> BoxFuture<'_, Result<()>>;
 }
 
 /// What is in the queue, for those who watch it.

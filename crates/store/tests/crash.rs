@@ -75,7 +75,7 @@ impl Producer {
                     let message = MessageId(id.clone());
                     self.store.redrive(&message, &self.lane, NOW, "again".into()).await.unwrap();
                     self.settle(&id, dead(), "2 dead").await;
-                    self.store.purge(&message).await.unwrap();
+                    self.store.purge(&message, Batch::default()).await.unwrap();
                 }
                 _ => {
                     let message = NewMessage { lane: "left".to_owned(), ..self.message(&id) };

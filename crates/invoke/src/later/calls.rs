@@ -183,7 +183,7 @@ impl Calls {
             return Err(Fault::new(ErrorCode::Conflict, format!("call {id} has ended already")));
         }
         let now = self.now();
-        let outcome = cancelled(&call, now);
+        let outcome = call.outcome(OutcomeStatus::Cancelled, now);
         let with = Batch::default().put_until(
             Outcome::key(id),
             outcome.to_bytes(&[]),
@@ -275,25 +275,32 @@ fn ended_call(outcome: Outcome) -> Call {
     }
 }
 
-fn cancelled(call: &Call, now: Timestamp) -> Outcome {
-    /// How long it can be looked up that a call was cancelled: a day.
-    const KEEP_MS: i64 = 86_400_000;
-    Outcome {
-        id: call.id.clone(),
-        namespace: call.namespace.clone(),
-        function: call.function.clone(),
-        version: call.version,
-        trigger: call.trigger.unwrap_or(TriggerKind::Api),
-        status: OutcomeStatus::Cancelled,
-        attempts: call.attempts,
-        accepted_at: call.accepted_at,
-        finished_at: now,
-        kept_until: now.plus_millis(KEEP_MS),
-        http_status: None,
-        content_type: None,
-        error: None,
-        message: None,
-        result_bytes: 0,
-        blob: None,
+impl Call {
+    /// What is kept of a call that somebody takes out of the queue.
+    pub(super) fn outcome(&self, status: OutcomeStatus, now: Timestamp) -> Outcome {
+        /// How long it can be looked up: a day.
+        const KEEP_MS: i64 = 86_400_000;
+        let message = match &self.state {
+            CallState::Dead { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        Outcome {
+            id: self.id.clone(),
+            namespace: self.namespace.clone(),
+            function: self.function.clone(),
+            version: self.version,
+            trigger: self.trigger.unwrap_or(TriggerKind::Api),
+            status,
+            attempts: self.attempts,
+            accepted_at: self.accepted_at,
+            finished_at: now,
+            kept_until: now.plus_millis(KEEP_MS),
+            http_status: None,
+            content_type: None,
+            error: None,
+            message,
+            result_bytes: 0,
+            blob: None,
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Calls that were given up: looked at, run again, forgotten.
 
 use alula_model::{ErrorCode, Fault, InvocationId, Name, Timestamp};
-use alula_store::{DeadLetter, Found, MessageId, MessageState};
+use alula_store::{Batch, DeadLetter, Expect, Found, MessageId, MessageState};
 use bytes::Bytes;
 
 use super::envelope::{Content, Delivery, Envelope, Head};
 use super::trail::Trail;
-use super::{Calls, Lane, LaneClass, error};
+use super::{Call, CallState, Calls, Lane, LaneClass, Outcome, OutcomeStatus, error};
 
 /// Dead letters that are read with one look at the list.
 const PAGE_LEN: usize = 100;
@@ -201,13 +201,24 @@ impl Calls {
         }
     }
 
-    /// Forgets a dead letter.
+    /// Forgets a dead letter. That the call was given up, and why, can be looked up for a while.
     pub async fn purge(&self, id: &str) -> Result<(), Fault> {
         let message = MessageId(id.to_owned());
         let content = self.content_of(&message).await;
-        self.queue.purge(&message).await.map_err(|error| error::of_store(&error))?;
+        let with = self.purged(id).await?;
+        self.queue.purge(&message, with).await.map_err(|error| error::of_store(&error))?;
         self.discard(content).await;
         Ok(())
+    }
+
+    /// What stays of a dead letter that is a call.
+    async fn purged(&self, id: &str) -> Result<Batch, Fault> {
+        let Some(id) = InvocationId::new(id) else { return Ok(Batch::default()) };
+        let is_call = |found: &Call| found.trigger.is_some() && matches!(found.state, CallState::Dead { .. });
+        let Some(call) = self.find(&id).await?.filter(is_call) else { return Ok(Batch::default()) };
+        let outcome = call.outcome(OutcomeStatus::Dead, self.now());
+        let key = Outcome::key(&id);
+        Ok(Batch::default().put_until(key, outcome.to_bytes(&[]), Expect::Any, outcome.kept_until))
     }
 
     /// Forgets all dead letters that `filter` means and that are there now. Returns how many.

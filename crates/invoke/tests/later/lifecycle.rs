@@ -154,6 +154,9 @@ async fn dead_letters_are_filtered_counted_and_purged() {
     assert_eq!(world.calls.purge_all(&other).await.unwrap(), 0);
     assert_eq!(world.calls.purge_all(&late).await.unwrap(), 2);
     assert_eq!(world.calls.dead_letter(ids[3].as_str()).await.unwrap_err().code, ErrorCode::NotFound);
+    let purged = world.outcome(&ids[3]).await;
+    assert_eq!((purged.status, purged.attempts), (OutcomeStatus::Dead, 1));
+    assert!(purged.message.is_some_and(|reason| reason.contains("attempt")), "the reason stays");
     assert_eq!(world.calls.dead_letter(ids[0].as_str()).await.unwrap().attempts, 1);
     assert_eq!(world.calls.dead(&DeadFilter::default(), None, 10).await.unwrap().letters.len(), 3);
     world.assert_balanced().await;

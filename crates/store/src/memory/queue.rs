@@ -106,10 +106,8 @@ impl DeadLetters for MemoryStore {
         Box::pin(async move { redriven })
     }
 
-    fn purge(&self, id: &MessageId) -> BoxFuture<'_, Result<()>> {
-        let mut state = self.state();
-        let purged = state.dead.remove(id).map(drop).ok_or_else(|| not_dead(id));
-        state.gone.purged += u64::from(purged.is_ok());
+    fn purge(&self, id: &MessageId, with: Batch) -> BoxFuture<'_, Result<()>> {
+        let purged = self.state().purge(id, with);
         Box::pin(async move { purged })
     }
 }
@@ -242,6 +240,17 @@ impl State {
         };
         let Message { lane, ordering_key, attempts, enqueued_at, trail, body, .. } = message.clone();
         Found { lane, ordering_key, state, attempts, enqueued_at, trail, body }
+    }
+
+    fn purge(&mut self, id: &MessageId, with: Batch) -> Result<()> {
+        with.check_limits()?;
+        if !self.dead.contains_key(id) {
+            return Err(not_dead(id));
+        }
+        self.commit(with)?;
+        self.dead.remove(id);
+        self.gone.purged += 1;
+        Ok(())
     }
 
     fn cancel(&mut self, id: &MessageId, now: Timestamp, with: Batch) -> Result<bool> {

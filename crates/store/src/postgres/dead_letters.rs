@@ -5,16 +5,19 @@ use bytes::Bytes;
 use tokio_postgres::Row;
 
 use super::PostgresStore;
+use super::batch::{Columns, batch_arguments};
 use super::queue::{bytes, count, text};
 use crate::message::check_trail;
 use crate::queue::{CLAIM_LEN_MAX, end_of_prefix};
 use crate::records::check_text;
-use crate::{BoxFuture, DeadLetter, DeadLetters, MessageId, Result};
+use crate::{Batch, BoxFuture, DeadLetter, DeadLetters, MessageId, Result};
 
 const LIST: &str = "
     SELECT id, lane, ordering_key, attempts, enqueued_at, dead_at, reason, trail, body FROM messages
     WHERE dead_at IS NOT NULL AND (lane, id) > ($1, $2) AND lane >= $3 AND ($4::text IS NULL OR lane < $4)
     ORDER BY lane, id LIMIT $5";
+
+const PURGE: &str = concat!("SELECT purge($15, ", batch_arguments!(), ")");
 
 impl DeadLetters for PostgresStore {
     fn dead_letters(
@@ -44,9 +47,14 @@ impl DeadLetters for PostgresStore {
         })
     }
 
-    fn purge(&self, id: &MessageId) -> BoxFuture<'_, Result<()>> {
+    fn purge(&self, id: &MessageId, with: Batch) -> BoxFuture<'_, Result<()>> {
         let id = id.clone();
-        Box::pin(async move { self.writers.query("SELECT purge($1)", &[&id.0]).await.map(drop) })
+        Box::pin(async move {
+            let columns = Columns::new(&with)?;
+            self.writers.query(PURGE, &columns.values(&[&id.0])).await?;
+            self.announce(&with);
+            Ok(())
+        })
     }
 }
 

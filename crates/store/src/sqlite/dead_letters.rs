@@ -5,12 +5,13 @@ use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, named_params, params};
 
-use super::SqliteStore;
+use super::counters::Counters;
 use super::queue::{bytes, check_is_new};
+use super::{SqliteStore, records};
 use crate::message::check_trail;
 use crate::queue::{CLAIM_LEN_MAX, end_of_prefix};
 use crate::records::check_text;
-use crate::{BoxFuture, DeadLetter, DeadLetters, Error, MessageId, NewDeadLetter, Result};
+use crate::{Batch, BoxFuture, DeadLetter, DeadLetters, Error, MessageId, NewDeadLetter, Result};
 
 /// From behind `:lane` and `:id`, up to the end of the prefix.
 const LIST: &str = "
@@ -66,12 +67,17 @@ impl DeadLetters for SqliteStore {
         })
     }
 
-    fn purge(&self, id: &MessageId) -> BoxFuture<'_, Result<()>> {
+    fn purge(&self, id: &MessageId, with: Batch) -> BoxFuture<'_, Result<()>> {
         let id = id.clone();
-        Box::pin(self.main.write(move |connection, counters| {
-            counters.purged += 1;
-            remove(connection, &id)
-        }))
+        Box::pin(async move {
+            with.check_limits()?;
+            let purge = move |connection: &Connection, counters: &mut Counters| {
+                remove(connection, &id)?;
+                counters.purged += 1;
+                records::apply(connection, counters, with).map(drop)
+            };
+            self.main.write(purge).await
+        })
     }
 }
 

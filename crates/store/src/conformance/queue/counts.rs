@@ -88,8 +88,8 @@ impl<S: Queue + DeadLetters + QueueCounts + Records> Suite<'_, S> {
         assert_eq!(self.cancel("to3", now).await, Ok(false));
         assert_eq!(since(now).await, ([5, 1, 1], 0, plus([0, 1, 2])));
         self.0.redrive(&id_of("to2"), lane, Timestamp(now), Bytes::new()).await.unwrap();
-        self.0.purge(&id_of("to-dead")).await.unwrap();
-        assert!(self.0.purge(&id_of("to-dead")).await.is_err());
+        self.0.purge(&id_of("to-dead"), Batch::default()).await.unwrap();
+        assert!(self.0.purge(&id_of("to-dead"), Batch::default()).await.is_err());
         assert_eq!(since(now).await, ([5, 1, 1], 1, plus([1, 1, 0])));
     }
 

@@ -8,7 +8,7 @@ use crate::message::{REASON_BYTES_MAX, TRAIL_BYTES_MAX};
 use crate::queue::CLAIM_LEN_MAX;
 use crate::{
     Batch, DeadLetter, DeadLetters, Error, Expect, Key, MessageState, NewDeadLetter, NewMessage, Queue,
-    QueueCounts, Records, Settlement,
+    QueueCounts, Records, Revision, Settlement,
 };
 
 fn letter(id: &str, lane: &str) -> NewDeadLetter {
@@ -53,10 +53,15 @@ impl<S: Queue + DeadLetters + QueueCounts + Records> Suite<'_, S> {
         let page = self.0.dead_letters(lane, Some((lane, &letters[0].id)), 1).await.unwrap();
         assert_eq!(page, letters[1..2]);
         assert_eq!(ids(&self.claim(lane, 9, 1_000_000).await), [""; 0], "dead messages are not claimed");
-        self.0.purge(&letters[0].id).await.unwrap();
+        let fails = Batch::default().put(Key::new(&["purged"]), "no", Expect::At(Revision(1)));
+        assert!(matches!(self.0.purge(&letters[0].id, fails).await, Err(Error::Conflict { .. })));
+        assert_eq!(self.letters(lane).await, letters, "nothing is purged whose batch does not fit");
+        let with = Batch::default().put(Key::new(&["purged"]), "yes", Expect::Absent);
+        self.0.purge(&letters[0].id, with.clone()).await.unwrap();
+        assert_eq!(self.0.get(&Key::new(&["purged"])).await.unwrap().unwrap().value, "yes");
         assert_eq!(self.letters(lane).await, letters[1..]);
         let again = self.0.redrive(&letters[0].id, lane, Timestamp(9), Bytes::new()).await;
-        for outcome in [self.0.purge(&letters[0].id).await, again] {
+        for outcome in [self.0.purge(&letters[0].id, Batch::default()).await, again] {
             assert!(matches!(outcome, Err(Error::NotFound { .. })), "{outcome:?}");
         }
     }

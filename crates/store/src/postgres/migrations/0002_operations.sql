@@ -240,12 +240,15 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION purge(of_id text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION purge(of_id text, writes new_record[], new_messages new_message[])
+RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM lock_names(names_of(writes, new_messages));
     DELETE FROM messages WHERE id = of_id AND dead_at IS NOT NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'AL003', MESSAGE = 'dead letter ' || of_id;
     END IF;
+    PERFORM apply_batch(writes, new_messages);
     PERFORM count_up(0, 0, 0, 1);
 END $$;
 
