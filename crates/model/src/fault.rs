@@ -64,6 +64,8 @@ error_codes! {
     InvalidRequest = "invalid_request", Caller, false, 400;
     /// No token, or one that is not known.
     Unauthenticated = "unauthenticated", Caller, false, 401;
+    /// The token is known, and may not do this.
+    Forbidden = "forbidden", Caller, false, 403;
     /// The route or resource does not exist.
     NotFound = "not_found", Caller, false, 404;
     /// The method is not allowed on this resource.

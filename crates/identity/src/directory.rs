@@ -1,0 +1,139 @@
+//! Everybody who is known, in memory: one immutable picture that is swapped whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use alula_model::{Name, Timestamp};
+
+use crate::grant::Grant;
+use crate::key::{KeyId, PlainKey, is_same};
+use crate::last_use::LastUse;
+use crate::principal::Principal;
+use crate::record::{KeyOwner, KeyRecord, NamespaceRecord, UserRecord};
+
+/// Everybody who is known.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    pub(crate) namespaces: BTreeMap<Name, Arc<NamespaceRecord>>,
+    pub(crate) users: BTreeMap<Name, Arc<UserRecord>>,
+    pub(crate) keys: HashMap<KeyId, Arc<KeyEntry>>,
+}
+
+/// A key and what it may.
+#[derive(Debug)]
+pub(crate) struct KeyEntry {
+    pub(crate) record: KeyRecord,
+    /// `None` while its owner is disabled.
+    pub(crate) principal: Option<Principal>,
+    pub(crate) last_use: Arc<LastUse>,
+}
+
+/// Why a key is not taken. What a stranger is told is the same for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such key, or not its secret.
+    #[error("the key is not known here")]
+    Unknown,
+    /// Its time is over.
+    #[error("the key has expired")]
+    Expired,
+    /// Its owner is disabled.
+    #[error("the owner of the key is disabled")]
+    Disabled,
+}
+
+/// One change of the picture.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Namespace(Name, Option<NamespaceRecord>),
+    User(Name, Option<UserRecord>),
+    Key(KeyId, Option<KeyRecord>),
+}
+
+impl Directory {
+    /// Who comes with the key `text`. The use is noted.
+    pub fn identify(&self, text: &str, now: Timestamp) -> Result<&Principal, Refusal> {
+        let presented = PlainKey::parse(text).ok_or(Refusal::Unknown)?;
+        let entry = self.keys.get(presented.id()).ok_or(Refusal::Unknown)?;
+        let digest = presented.digest();
+        let record = &entry.record;
+        let is_previous =
+            |previous: &crate::record::Previous| is_same(&previous.digest, &digest) && now < previous.until;
+        if !is_same(&record.digest, &digest) && !record.previous.as_ref().is_some_and(is_previous) {
+            return Err(Refusal::Unknown);
+        }
+        if record.expires_at.is_some_and(|at| now >= at) {
+            return Err(Refusal::Expired);
+        }
+        let principal = entry.principal.as_ref().ok_or(Refusal::Disabled)?;
+        entry.last_use.note(now);
+        Ok(principal)
+    }
+
+    /// The picture after a change.
+    pub(crate) fn with(&self, change: Change) -> Self {
+        let mut next = self.clone();
+        match change {
+            Change::Namespace(name, record) => put(&mut next.namespaces, name, record),
+            Change::User(name, record) => {
+                put(&mut next.users, name.clone(), record);
+                next.refresh_keys_of(&name);
+            }
+            Change::Key(id, None) => drop(next.keys.remove(&id)),
+            Change::Key(id, Some(record)) => {
+                let last_use = next.keys.get(&id).map(|entry| Arc::clone(&entry.last_use));
+                next.insert_key(record, last_use.unwrap_or_else(|| Arc::new(LastUse::stored(None))));
+            }
+        }
+        next
+    }
+
+    pub(crate) fn insert_key(&mut self, record: KeyRecord, last_use: Arc<LastUse>) {
+        let principal = self.principal(&record);
+        self.keys.insert(record.id.clone(), Arc::new(KeyEntry { record, principal, last_use }));
+    }
+
+    /// What a key may depends on its owner.
+    fn refresh_keys_of(&mut self, user: &Name) {
+        let of_user =
+            |entry: &&Arc<KeyEntry>| matches!(&entry.record.owner, KeyOwner::User(of) if of == user);
+        let changed: Vec<_> = self.keys.values().filter(of_user).cloned().collect();
+        for entry in changed {
+            self.insert_key(entry.record.clone(), Arc::clone(&entry.last_use));
+        }
+    }
+
+    fn principal(&self, key: &KeyRecord) -> Option<Principal> {
+        match &key.owner {
+            KeyOwner::Namespace(_) => {
+                Some(Principal::member(&format!("key:{}", key.name), key.grants.clone().into()))
+            }
+            KeyOwner::User(name) => {
+                let user = self.users.get(name).filter(|user| !user.is_disabled)?;
+                let called = format!("user:{name}");
+                if user.is_administrator && key.grants.is_empty() {
+                    return Some(Principal::administrator(&called));
+                }
+                let grants =
+                    if key.grants.is_empty() { user.grants.clone() } else { common(user, &key.grants) };
+                Some(Principal::member(&called, grants.into()))
+            }
+        }
+    }
+}
+
+/// Of the grants of a key those that its owner still has.
+fn common(user: &UserRecord, wanted: &[Grant]) -> Vec<Grant> {
+    let has = |wanted: &Grant| {
+        user.is_administrator
+            || user.grants.iter().any(|has| has.role == wanted.role && has.covers(&wanted.place()))
+    };
+    wanted.iter().filter(|grant| has(grant)).cloned().collect()
+}
+
+fn put<T>(of: &mut BTreeMap<Name, Arc<T>>, name: Name, record: Option<T>) {
+    match record {
+        Some(record) => drop(of.insert(name, Arc::new(record))),
+        None => drop(of.remove(&name)),
+    }
+}

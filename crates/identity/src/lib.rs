@@ -1,0 +1,38 @@
+//! Who may do what: namespaces, users, keys, roles.
+//!
+//! ```text
+//! records --load, follow--> Directory (in memory, swapped whole) --identify--> Principal --may(verb, resource, place)-->
+//!    ^                                                                                        permission::TABLE
+//!    └── Identity: create, change, rotate, revoke; each with its line of the audit record
+//! ```
+//!
+//! A request is judged without the store: everything that is needed lies in memory, so that a store that is gone locks nobody
+//! out, and a change is in force when the command returns, elsewhere as soon as it is followed.
+//!
+//! Deliberately absent: HTTP, which route needs which permission (the control API's), and how a call of a function is
+//! judged (the gateway's).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
+
+mod directory;
+mod grant;
+mod identity;
+mod key;
+mod keys;
+mod last_use;
+mod members;
+mod permission;
+mod principal;
+mod record;
+mod role;
+
+pub use directory::{Directory, Refusal};
+pub use grant::{Grant, Place};
+pub use identity::{AuditTrail, Identity, Parts};
+pub use key::{KeyId, PlainKey};
+pub use keys::{KeyInfo, NewKey};
+pub use members::NewUser;
+pub use permission::{Resource, TABLE, Verb};
+pub use principal::{Principal, PrincipalKind};
+pub use record::{KeyOwner, NamespaceRecord, UserRecord};
+pub use role::{Role, Roles};
