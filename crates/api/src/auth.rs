@@ -7,8 +7,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
+use alula_identity::{Identity, Principal, Refusal};
 use alula_model::{Digest, ErrorCode, Fault};
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -17,6 +18,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::access;
 use crate::respond::Problem;
 use crate::state::Api;
 
@@ -26,7 +28,7 @@ pub(crate) const OPEN_PATHS: &[&str] =
 /// Answers without a token only where the configuration says so.
 pub(crate) const METRICS_PATH: &str = "/metrics";
 
-/// The tokens that are known, with the names that the audit record uses for their holders.
+/// The tokens of administrators that the configuration brings, with the names that the audit record uses for their holders.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Token>);
 
@@ -51,12 +53,12 @@ impl Tokens {
     }
 
     /// Whose token `presented` is. Takes the same time whichever token comes close.
-    fn identify(&self, presented: &str) -> Option<Actor> {
+    fn identify(&self, presented: &str) -> Option<Principal> {
         let digest = Self::digest_of(presented);
         let mut found = None;
         for token in &self.0 {
             if bool::from(token.digest.as_bytes().ct_eq(digest.as_bytes())) {
-                found = Some(Actor(Arc::clone(&token.name)));
+                found = Some(Principal::administrator(&token.name));
             }
         }
         found
@@ -69,12 +71,17 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// The name of the token that a request came with.
+/// Whoever a request's token belongs to.
 #[derive(Debug, Clone)]
-pub(crate) struct Actor(Arc<str>);
+pub(crate) struct Actor(Principal);
 
 impl Actor {
+    /// What they are called in the audit record.
     pub(crate) fn as_str(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn principal(&self) -> &Principal {
         &self.0
     }
 }
@@ -84,17 +91,24 @@ impl<S: Sync> FromRequestParts<S> for Actor {
 
     /// Behind [`require_token`] there is always an actor; on an open route nobody has a name.
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self("nobody".into())))
+        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self(Principal::member("nobody", [].into()))))
     }
 }
 
-/// Refuses a request without a known token.
+/// Refuses a request without a known token, or whose owner may not do what it asks for.
 pub(crate) async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     if !is_open(&api, &request) {
-        match identify(&api.parts.tokens, request.headers()) {
-            Ok(actor) => request.extensions_mut().insert(actor),
+        let actor = match identify(&api.parts.tokens, &api.parts.identity, request.headers()) {
+            Ok(actor) => actor,
             Err(fault) => return refusal(fault),
         };
+        // Without a route there is nothing to be allowed: it is answered that it does not exist.
+        if let Some(route) = request.extensions().get::<MatchedPath>()
+            && let Err(fault) = access::admit(&api, actor.principal(), request.method(), request.uri(), route)
+        {
+            return Problem::from(fault).into_response();
+        }
+        request.extensions_mut().insert(actor);
     }
     next.run(request).await
 }
@@ -105,7 +119,17 @@ fn is_open(api: &Api, request: &Request) -> bool {
     reads && (OPEN_PATHS.contains(&path) || (path == METRICS_PATH && api.options.metrics_open))
 }
 
-fn identify(tokens: &Tokens, headers: &HeaderMap) -> Result<Actor, Fault> {
+fn identify(tokens: &Tokens, identity: &Identity, headers: &HeaderMap) -> Result<Actor, Fault> {
+    let token = bearer(headers)?;
+    if let Some(administrator) = tokens.identify(token) {
+        return Ok(Actor(administrator));
+    }
+    let refuse = |refusal: Refusal| Fault::new(ErrorCode::Unauthenticated, refusal.to_string());
+    identity.identify(token).map(Actor).map_err(refuse)
+}
+
+/// The token that a request came with.
+fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
     let refuse = |message: &str| Fault::new(ErrorCode::Unauthenticated, message);
     let Some(value) = headers.get(AUTHORIZATION) else {
         let message = "no token: send the header Authorization: Bearer TOKEN; the platform says at its start \
@@ -116,7 +140,7 @@ fn identify(tokens: &Tokens, headers: &HeaderMap) -> Result<Actor, Fault> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(refuse("the header Authorization must read Bearer TOKEN"));
     }
-    tokens.identify(token.trim()).ok_or_else(|| refuse("the token is not known here"))
+    Ok(token.trim())
 }
 
 fn refusal(fault: Fault) -> Response {
@@ -139,7 +163,7 @@ mod tests {
             .with("admin", Tokens::digest_of("secret"))
             .with("ci", Tokens::digest_of("other"));
         let name =
-            |value: &str| identify(&tokens, &headers(value)).map(|actor| actor.as_str().to_owned()).ok();
+            |value: &str| tokens.identify(bearer(&headers(value)).ok()?).map(|admin| admin.name.to_string());
         assert_eq!(name("Bearer secret").as_deref(), Some("admin"));
         assert_eq!(name("bearer other").as_deref(), Some("ci"));
         for value in
@@ -147,7 +171,7 @@ mod tests {
         {
             assert_eq!(name(value), None, "{value}");
         }
-        assert!(identify(&Tokens::default(), &headers("Bearer ")).is_err());
+        assert_eq!(Tokens::default().identify(""), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use alula_identity::{PrincipalKind, Resource, Verb};
 use alula_invoke::later::{self, Accepted, Deferred, RESPOND_ASYNC, Repeat, Wishes, content_fault};
 use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, TriggerKind};
 use alula_wire::{AcceptedCall, Call, CallState, ErrorAnswer, Run, RunStatus, headers, query};
@@ -77,10 +78,12 @@ fn accepted_answer(accepted: &Accepted) -> Response {
 )]
 pub(crate) async fn describe(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     _no_query: NoQuery,
 ) -> Answer<Json<Call>> {
     let id = known_form(&id)?;
+    judge(&api, &actor, Verb::Read, &id).await?;
     let found = api.parts.calls.find(&id).await?;
     Ok(Json(call(&api, &id, found).await?))
 }
@@ -102,6 +105,7 @@ pub(crate) async fn describe(
 )]
 pub(crate) async fn wait(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Query(query): Query<query::Wait>,
 ) -> Answer<Json<Call>> {
@@ -113,6 +117,7 @@ pub(crate) async fn wait(
         )));
     }
     let id = known_form(&id)?;
+    judge(&api, &actor, Verb::Read, &id).await?;
     let _slot = api.wait_slot()?;
     let patience = Duration::from_millis(timeout_ms);
     let found = tokio::select! {
@@ -145,10 +150,12 @@ pub(crate) async fn wait(
 )]
 pub(crate) async fn result(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     _no_query: NoQuery,
 ) -> Answer<Response> {
     let id = known_form(&id)?;
+    judge(&api, &actor, Verb::Read, &id).await?;
     let found = api.parts.calls.find(&id).await?.ok_or_else(|| unknown(&id))?;
     let none = |why: String| Problem::from(Fault::new(ErrorCode::Conflict, why)).of_call(id.clone());
     match &found.state {
@@ -192,10 +199,28 @@ pub(crate) async fn cancel(
     _no_query: NoQuery,
 ) -> Answer<Json<Call>> {
     let id = known_form(&id)?;
+    judge(&api, &actor, Verb::Operate, &id).await?;
     let cancelled = api.parts.calls.cancel(&id).await?;
     let subject = format!("{}/{}", cancelled.namespace, cancelled.function);
     api.parts.control.note(actor.as_str(), "call.cancel", &subject, id.to_string()).await?;
     Ok(Json(call(&api, &id, Some(cancelled)).await?))
+}
+
+/// Whether `actor` may do that to the call, whosever it is.
+pub(crate) async fn judge(api: &Api, actor: &Actor, verb: Verb, id: &InvocationId) -> Result<(), Fault> {
+    if actor.principal().kind == PrincipalKind::Administrator {
+        return Ok(());
+    }
+    let (namespace, function) = match api.parts.calls.find(id).await? {
+        Some(call) => (call.namespace, call.function),
+        None => {
+            api.parts.recorder.flush().await;
+            let runs = api.parts.history.get(id).await.map_err(|error| store_fault(&error))?;
+            let run = runs.into_iter().next().ok_or_else(|| unknown(id))?;
+            (run.key.namespace, run.key.function)
+        }
+    };
+    api.judge(actor, (verb, Resource::Call), (&namespace, Some(&function)), || unknown(id))
 }
 
 /// An id that no call can have is not known.

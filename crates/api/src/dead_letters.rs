@@ -1,7 +1,8 @@
 //! Dead letters: what was given up is listed, shown, run again, forgotten. Nothing of it disappears by itself.
 
-use alula_invoke::later::{self, DeadCall, DeadCursor, DeadFilter};
-use alula_model::{Fault, InvocationId, LogLine, Name, Timestamp};
+use alula_identity::{Resource, Verb};
+use alula_invoke::later::{self, DeadCall, DeadCursor, DeadFilter, Lane};
+use alula_model::{ErrorCode, Fault, InvocationId, LogLine, Name, Timestamp};
 use alula_telemetry::logs::LogQuery;
 use alula_wire::{
     AttemptEnd, DeadLetter, DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterPage, ErrorAnswer,
@@ -14,7 +15,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use crate::auth::Actor;
-use crate::calls::known_form;
+use crate::calls::{self, known_form};
 use crate::extract::{self, NoQuery, Path, Query};
 use crate::openapi::Binary;
 use crate::respond::{Answer, Problem};
@@ -64,10 +65,11 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn describe(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     _no_query: NoQuery,
 ) -> Answer<Json<DeadLetterDetail>> {
-    let call = api.parts.calls.dead_letter(&id).await?;
+    let call = found(&api, &actor, Verb::Read, &id).await?;
     let about = call.delivery.as_ref().map_or_else(|| InvocationId::new(&call.id), |d| Some(d.about.clone()));
     let lines = match about {
         Some(invocation) => logs_of(&api, &call, invocation).await,
@@ -112,10 +114,12 @@ async fn logs_of(api: &Api, call: &DeadCall, invocation: InvocationId) -> Vec<Lo
 )]
 pub(crate) async fn content(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     _no_query: NoQuery,
 ) -> Answer<Response> {
     let id = known_form(&id)?;
+    calls::judge(&api, &actor, Verb::Read, &id).await?;
     let content = api.parts.calls.content(&id).await?;
     let gone = || {
         let message = format!("no call {id} is known that has not ended: its content is no longer kept");
@@ -144,7 +148,7 @@ pub(crate) async fn redrive(
     Path(id): Path<String>,
     _no_query: NoQuery,
 ) -> Answer<StatusCode> {
-    let letter = api.parts.calls.dead_letter(&id).await?;
+    let letter = found(&api, &actor, Verb::Operate, &id).await?;
     api.parts.calls.redrive(&id).await?;
     note(&api, &actor, "dead_letter.redrive", &subject(&letter), id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -200,7 +204,7 @@ pub(crate) async fn purge(
     Path(id): Path<String>,
     _no_query: NoQuery,
 ) -> Answer<StatusCode> {
-    let letter = api.parts.calls.dead_letter(&id).await?;
+    let letter = found(&api, &actor, Verb::Delete, &id).await?;
     api.parts.calls.purge(&id).await?;
     note(&api, &actor, "dead_letter.purge", &subject(&letter), id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -228,6 +232,15 @@ pub(crate) async fn purge_all(
     let count = api.parts.calls.purge_all(&filter).await?;
     note(&api, &actor, "dead_letter.purge", &subject_of(&filter), format!("{count} of them")).await?;
     Ok(Json(DeadLetterCount { count }))
+}
+
+/// The dead letter of that id, if `actor` may do that to it.
+async fn found(api: &Api, actor: &Actor, verb: Verb, id: &str) -> Result<DeadCall, Fault> {
+    let letter = api.parts.calls.dead_letter(id).await?;
+    let Lane { namespace, function, .. } = &letter.lane;
+    let not_there = || Fault::new(ErrorCode::NotFound, format!("there is no dead letter {id}"));
+    api.judge(actor, (verb, Resource::DeadLetter), (namespace, Some(function)), not_there)?;
+    Ok(letter)
 }
 
 async fn note(api: &Api, actor: &Actor, action: &str, subject: &str, detail: String) -> Result<(), Fault> {

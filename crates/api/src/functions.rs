@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alula_control::FunctionEntry;
+use alula_identity::{Resource, Verb};
 use alula_model::{ErrorCode, Fault, Function, FunctionSpec, Name, Run};
 use alula_pool::InstanceState;
 use alula_store::RunFilter;
@@ -34,6 +35,7 @@ const RECENT_RUNS: usize = 100;
 )]
 pub(crate) async fn list(
     State(api): State<Api>,
+    actor: Actor,
     Query(query): Query<query::ListFunctions>,
 ) -> Answer<Json<FunctionPage>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
@@ -43,7 +45,11 @@ pub(crate) async fn list(
         let snapshot = api.parts.control.catalog().load();
         let is_behind =
             |entry: &&Arc<FunctionEntry>| cursor.as_ref().is_none_or(|cursor| entry.function.name > *cursor);
-        let mut rest = snapshot.functions(&namespace).filter(is_behind);
+        let is_seen = |entry: &&Arc<FunctionEntry>| {
+            let place = api.place(namespace.clone(), Some(&entry.function.name));
+            actor.principal().may(Verb::Read, Resource::Function, &place)
+        };
+        let mut rest = snapshot.functions(&namespace).filter(is_behind).filter(is_seen);
         let entries: Vec<_> = rest.by_ref().take(limit).cloned().collect();
         (entries, rest.next().is_some())
     };

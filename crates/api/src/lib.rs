@@ -17,6 +17,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
+mod access;
 mod auth;
 mod buckets;
 mod calls;
@@ -28,8 +29,11 @@ mod extract;
 mod functions;
 mod health;
 mod invocations;
+mod keys;
 mod log_tail;
 mod logs;
+mod members;
+mod namespaces;
 mod ndjson;
 mod openapi;
 mod pointers;

@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, logs,
-    pointers, queue, respond, runs, system, topics, triggers, versions,
+    auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys, logs,
+    members, namespaces, pointers, queue, respond, runs, system, topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -39,6 +39,7 @@ const TOKEN: &str = "token";
         (name = "topics", description = "Events: published once, handed to every function that listens"),
         (name = "runs", description = "Calls, what became of them, what they wrote"),
         (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
+        (name = "access", description = "Who may do what: namespaces, people, keys, roles"),
         (name = "platform", description = "The platform itself"),
         (name = "health", description = "For probes, scrapers and tools"),
     ),
@@ -109,6 +110,18 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(logs::logs));
     add(routes!(runs::list));
     add(routes!(runs::describe));
+    add(routes!(namespaces::whoami));
+    add(routes!(namespaces::list));
+    add(routes!(namespaces::create, namespaces::remove));
+    add(routes!(members::list));
+    add(routes!(members::give, members::take));
+    add(routes!(members::users));
+    add(routes!(members::create, members::remove));
+    add(routes!(members::disable));
+    add(routes!(members::enable));
+    add(routes!(keys::list, keys::create));
+    add(routes!(keys::rotate));
+    add(routes!(keys::revoke));
     add(routes!(system::info));
     add(routes!(system::runtimes));
     add(routes!(system::templates));
@@ -159,6 +172,7 @@ fn document_refusals(operation: &mut Operation) {
     if !is_open {
         let mut add = add;
         add("401", "No token, or one that is not known");
+        add("403", "The token's owner may not do this here");
     }
 }
 

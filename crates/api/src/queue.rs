@@ -1,7 +1,8 @@
 //! The queue of asynchronous calls: what is in it, and pausing or draining it.
 
+use alula_identity::{Place, PrincipalKind, Resource, Verb};
 use alula_invoke::later::{self, FlowKey};
-use alula_model::{Fault, Name};
+use alula_model::{ErrorCode, Fault, Name};
 use alula_wire::{ErrorAnswer, Flow, QueueFlow, QueueInfo, QueueLane, QueueTotals, query};
 use axum::Json;
 use axum::extract::State;
@@ -25,6 +26,7 @@ use crate::state::Api;
 )]
 pub(crate) async fn queue(
     State(api): State<Api>,
+    actor: Actor,
     Query(query): Query<query::Queue>,
 ) -> Answer<Json<QueueInfo>> {
     let namespace = query.namespace.as_deref().map(|text| extract::name("namespace", text)).transpose()?;
@@ -34,10 +36,19 @@ pub(crate) async fn queue(
         namespace.as_ref().is_none_or(|name| *name == lane.lane.namespace)
             && function.as_ref().is_none_or(|name| *name == lane.lane.function)
     };
-    let mut flows: Vec<QueueFlow> = info.flows.iter().map(|(key, flow)| queue_flow(key, *flow)).collect();
+    // Of the rest of the platform a tenant sees only what holds for them too.
+    let is_administrator = actor.principal().kind == PrincipalKind::Administrator;
+    let concerns = |key: &FlowKey| match key {
+        FlowKey::All => true,
+        FlowKey::Namespace(of) | FlowKey::Function(of, _) => {
+            is_administrator || namespace.as_ref() == Some(of)
+        }
+    };
+    let flows = info.flows.iter().filter(|(key, _)| concerns(key));
+    let mut flows: Vec<QueueFlow> = flows.map(|(key, flow)| queue_flow(key, *flow)).collect();
     flows.sort_unstable_by(|a, b| (&a.namespace, &a.function).cmp(&(&b.namespace, &b.function)));
     Ok(Json(QueueInfo {
-        totals: queue_totals(&info.totals),
+        totals: is_administrator.then(|| queue_totals(&info.totals)),
         lanes: info.lanes.iter().filter(is_shown).map(queue_lane).collect(),
         flows,
     }))
@@ -63,6 +74,7 @@ pub(crate) async fn set_flow(
     _no_query: NoQuery,
     extract::Json(request): extract::Json<QueueFlow>,
 ) -> Answer<Json<QueueFlow>> {
+    judge(&api, &actor, &request)?;
     let key = flow_key(&api, &request)?;
     let (flow, action) = match request.flow {
         Flow::Open => (later::Flow::Open, "queue.resume"),
@@ -78,6 +90,21 @@ pub(crate) async fn set_flow(
     };
     api.parts.control.note(actor.as_str(), action, &subject, detail.to_owned()).await?;
     Ok(Json(queue_flow(&key, flow)))
+}
+
+/// What is nobody's own is the administrators' business.
+fn judge(api: &Api, actor: &Actor, request: &QueueFlow) -> Result<(), Fault> {
+    let name = |field: &str, text: Option<&str>| text.map(|text| extract::name(field, text)).transpose();
+    let function = name("function", request.function.as_deref())?;
+    let namespace = match (name("namespace", request.namespace.as_deref())?, &function) {
+        (Some(namespace), _) => Some(namespace),
+        (None, function) => function.as_ref().map(|_| Name::default_namespace()),
+    };
+    let place = namespace.map_or(Place::Platform, |namespace| api.place(namespace, function.as_ref()));
+    let resource = if place == Place::Platform { Resource::Platform } else { Resource::Queue };
+    let refused =
+        || Fault::new(ErrorCode::Forbidden, format!("{} may not pause or open this", actor.as_str()));
+    actor.principal().may(Verb::Operate, resource, &place).then_some(()).ok_or_else(refused)
 }
 
 fn flow_key(api: &Api, request: &QueueFlow) -> Result<FlowKey, Fault> {

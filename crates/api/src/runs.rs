@@ -1,11 +1,13 @@
 //! Runs: what became of calls.
 
+use alula_identity::{Resource, Verb};
 use alula_model::{ErrorCode, Fault, InvocationId, Timestamp};
 use alula_store::RunFilter;
 use alula_wire::{ErrorAnswer, Run, RunDetail, RunPage, query};
 use axum::Json;
 use axum::extract::State;
 
+use crate::auth::Actor;
 use crate::extract::{self, NoQuery, Path, Query};
 use crate::respond::{Answer, store_fault};
 use crate::state::Api;
@@ -52,6 +54,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn describe(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     _no_query: NoQuery,
 ) -> Answer<Json<RunDetail>> {
@@ -60,8 +63,8 @@ pub(crate) async fn describe(
     let invocation = InvocationId::new(&id).ok_or_else(unknown)?;
     api.parts.recorder.flush().await;
     let attempts = api.parts.history.get(&invocation).await.map_err(|error| store_fault(&error))?;
-    if attempts.is_empty() {
-        return Err(unknown().into());
-    }
+    let first = attempts.first().ok_or_else(unknown)?;
+    let whose = (&first.key.namespace, Some(&first.key.function));
+    api.judge(&actor, (Verb::Read, Resource::Run), whose, unknown)?;
     Ok(Json(RunDetail { attempts: attempts.iter().map(Run::from).collect(), id }))
 }

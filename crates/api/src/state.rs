@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alula_control::Control;
+use alula_identity::Identity;
 use alula_invoke::Invoker;
 use alula_invoke::later::Calls;
 use alula_model::{Clock, ErrorCode, Fault, InvocationId, Timestamp};
@@ -82,8 +83,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Makes invocation ids.
     pub ids: IdSource,
-    /// Who may ask.
+    /// Administrators by the configuration.
     pub tokens: Tokens,
+    /// Who else may ask, and for what.
+    pub identity: Identity,
     /// What everything is signed with which is sent out.
     pub signing_key: String,
     /// Cancelled when the platform begins to shut down: streams without an end are ended then.

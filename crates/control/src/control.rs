@@ -8,7 +8,7 @@ use alula_model::trigger::Trigger;
 use alula_model::{AuditEntry, Clock, Digest, Fault, Name, Qualifier, SpecError, Version, VersionKey};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Launcher, VersionPlan};
-use alula_store::{Error as StoreError, OpenPackage, Packages, Records};
+use alula_store::{Batch, Error as StoreError, OpenPackage, Packages, Records};
 use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use crate::catalog::{Catalog, EntryChange, FunctionEntry, Snapshot};
@@ -164,6 +164,12 @@ impl Control {
         let (actor, action, subject) = (actor.to_owned(), action.to_owned(), subject.to_owned());
         let at = self.shared.parts.clock.now();
         self.shared.ledger.note(&AuditEntry { at, actor, action, subject, detail }).await
+    }
+
+    /// A batch of another component with the audit entry of what it changes, so that both are there or neither.
+    #[must_use]
+    pub fn audited(&self, batch: Batch, entry: &AuditEntry) -> Batch {
+        self.shared.ledger.write_audit(batch, entry)
     }
 
     /// Who changed what, the newest first. `subject` narrows it to a function (`hello`, its versions included) or

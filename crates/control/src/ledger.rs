@@ -149,7 +149,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn write_audit(&self, batch: Batch, entry: &AuditEntry) -> Batch {
+    /// Adds an audit entry to a batch.
+    pub(crate) fn write_audit(&self, batch: Batch, entry: &AuditEntry) -> Batch {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         batch.put(audit_key(entry, sequence), encode(entry), Expect::Absent)
     }

@@ -25,6 +25,7 @@ use crate::buckets;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
+use crate::identities;
 use crate::later::{self, Later};
 use crate::limits;
 use crate::secret::Secret;
@@ -92,6 +93,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
+    let identity = identities::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
     let gateway = gateway_parts(&core, &calls, events);
     tell_of_loops(core.loop_reports, &calls, &mut sources);
@@ -113,6 +115,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         clock: Arc::clone(&core.clock),
         ids: Arc::new(invocation_id),
         tokens: Tokens::default().with("admin", Tokens::digest_of(&core.token.text)),
+        identity,
         signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };

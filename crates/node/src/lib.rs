@@ -19,6 +19,7 @@ mod buckets;
 mod clock;
 mod config;
 mod histories;
+mod identities;
 mod later;
 mod limits;
 mod machine;

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod access;
 mod bucket;
 mod call;
 mod deploy;
@@ -31,6 +32,10 @@ mod topic;
 mod trigger;
 mod version;
 
+pub use access::{
+    Grant, KeyInfo, KeyList, NamespaceInfo, NamespaceList, NewKey, NewKeyRequest, NewNamespace, NewUser,
+    RotateRequest, UserInfo, UserList, WhoAmI,
+};
 pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{
     AcceptedCall, AttemptEnd, Call, CallState, DeadLetter, DeadLetterCount, DeadLetterDetail,

@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 /// What is in the queue and what became of what was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QueueInfo {
-    /// All of the queue, whatever part of it is shown.
-    pub totals: QueueTotals,
+    /// All of the queue, whatever part of it is shown; for administrators only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totals: Option<QueueTotals>,
     /// Lanes that hold something, by namespace, function and class.
     pub lanes: Vec<QueueLane>,
     /// What is paused or drained.

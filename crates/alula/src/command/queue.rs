@@ -103,8 +103,9 @@ async fn show(name: Option<&Target>, session: &Session) -> Result<()> {
             session.output.line(&line)?;
         }
     }
-    if info.totals.imbalance != 0 {
-        let message = format!("{} accepted calls are not accounted for", info.totals.imbalance);
+    let imbalance = info.totals.map_or(0, |totals| totals.imbalance);
+    if imbalance != 0 {
+        let message = format!("{imbalance} accepted calls are not accounted for");
         return Err(Failure::failed("imbalance", message)
             .remedy("this is a defect of the platform: keep its log and data directory, and report it"));
     }
@@ -112,7 +113,7 @@ async fn show(name: Option<&Target>, session: &Session) -> Result<()> {
 }
 
 fn lines(info: &QueueInfo, colour: Colour) -> Vec<String> {
-    let mut lines = vec![totals(&info.totals)];
+    let mut lines: Vec<String> = info.totals.iter().map(totals).collect();
     lines.extend(info.flows.iter().map(|flow| {
         let (tone, words) = match flow.flow {
             Flow::Open => (Tone::Good, "open"),

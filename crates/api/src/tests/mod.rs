@@ -1,5 +1,6 @@
 //! The API as a client sees it, over the real components with a fake back end and a store in memory.
 
+mod access;
 mod calls;
 mod deploy;
 mod document;

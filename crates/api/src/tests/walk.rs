@@ -10,15 +10,15 @@ use super::world::{World, read};
 use crate::auth::OPEN_PATHS;
 use crate::document;
 
-struct Operation {
-    method: String,
-    path: String,
+pub(super) struct Operation {
+    pub(super) method: String,
+    pub(super) path: String,
     about: Value,
 }
 
 impl Operation {
     /// The path with its parameters filled in.
-    fn uri(&self) -> String {
+    pub(super) fn uri(&self) -> String {
         let filled = [
             ("{name}", "hello"),
             ("{function}", "hello"),
@@ -28,25 +28,30 @@ impl Operation {
             ("{id}", "run-1"),
             ("{topic}", "orders"),
             ("{bucket}", "photos"),
+            ("{user}", "anna"),
+            ("{role}", "viewer"),
         ];
         filled.iter().fold(self.path.clone(), |path, (parameter, value)| path.replace(parameter, value))
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.about["security"].as_array().is_some_and(|ways| ways.contains(&serde_json::json!({})))
     }
 
-    fn body(&self) -> &'static str {
+    pub(super) fn body(&self) -> &'static str {
         match (self.method.as_str(), self.path.as_str()) {
             ("PUT", path) if path.ends_with("/aliases/{alias}") => r#"{"version": 1}"#,
             ("POST", "/v1/dead-letters/redrive" | "/v1/dead-letters/purge") => r#"{"which": {}}"#,
+            ("POST", "/v1/keys") => {
+                r#"{"name": "ci", "grants": [{"namespace": "default", "role": "viewer"}]}"#
+            }
             ("POST", "/v1/queue/flow") => r#"{"flow": "open"}"#,
             _ => "",
         }
     }
 }
 
-fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<Operation> {
     let document = serde_json::to_value(document()).unwrap();
     let paths = document["paths"].as_object().unwrap().clone();
     let operations: Vec<_> = paths

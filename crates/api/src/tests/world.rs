@@ -53,6 +53,16 @@ impl RunSink for Recorder {
     }
 }
 
+/// The audit entries of identity, in the record of the control.
+#[derive(Debug)]
+struct Trail(Control);
+
+impl alula_identity::AuditTrail for Trail {
+    fn add(&self, batch: alula_store::Batch, entry: &alula_model::AuditEntry) -> alula_store::Batch {
+        self.0.audited(batch, entry)
+    }
+}
+
 pub(super) struct World {
     pub(super) api: Api,
     pub(super) backend: FakeBackend,
@@ -133,7 +143,9 @@ impl World {
         let numbers = AtomicU64::new(0);
         let ids =
             move || InvocationId::new(&format!("id-{}", numbers.fetch_add(1, Ordering::Relaxed))).unwrap();
+        let identity = identity(&control, &clock).await;
         let parts = Parts {
+            identity,
             control,
             invoker,
             calls,
@@ -166,6 +178,13 @@ impl World {
         read(self.send(with_token(method, uri, body)).await).await
     }
 
+    /// Asks with another token than the administrator's.
+    pub(super) async fn ask_as(&self, token: &str, method: &str, uri: &str, body: impl Into<Body>) -> Reply {
+        let request =
+            Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {token}"));
+        read(self.send(request.body(body.into()).unwrap()).await).await
+    }
+
     pub(super) async fn get(&self, uri: &str) -> Reply {
         self.ask("GET", uri, Body::empty()).await
     }
@@ -196,6 +215,17 @@ pub(super) async fn read(response: axum::response::Response) -> Reply {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     Reply { status: parts.status, headers: parts.headers, body }
+}
+
+async fn identity(control: &Control, clock: &Arc<dyn Clock>) -> alula_identity::Identity {
+    static LAST: AtomicU64 = AtomicU64::new(1);
+    let parts = alula_identity::Parts {
+        records: Arc::new(MemoryStore::new()),
+        clock: Arc::clone(clock),
+        audit: Arc::new(Trail(control.clone())),
+        random: || u128::from(LAST.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15_f39c,
+    };
+    alula_identity::Identity::load(parts).await.unwrap()
 }
 
 fn telemetry(dir: &Path, clock: &Arc<dyn Clock>) -> (LogHandle, RunRecorder, Arc<MemoryStore>) {

@@ -1,0 +1,158 @@
+//! Who may do what: namespaces, people, keys and roles.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A role in a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The namespace.
+    pub namespace: String,
+    /// Only in this app of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// `viewer`, `developer`, `operator` or `owner`.
+    pub role: String,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhoAmI {
+    /// What they are called in the audit record.
+    pub name: String,
+    /// Whether they administer the platform.
+    pub is_administrator: bool,
+    /// What they are elsewhere.
+    pub grants: Vec<Grant>,
+}
+
+/// A namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceInfo {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Functions in it.
+    pub functions: u64,
+    /// When it was made known, in milliseconds since the Unix epoch; none where something was only deployed to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at_ms: Option<i64>,
+}
+
+/// Namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceList {
+    /// Ordered by name; those that whoever asks has a role in.
+    pub namespaces: Vec<NamespaceInfo>,
+}
+
+/// What is said of a new namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewNamespace {
+    /// What it is for.
+    pub description: String,
+}
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserInfo {
+    /// What they are called.
+    pub name: String,
+    /// Where they are written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether they administer the platform.
+    pub is_administrator: bool,
+    /// Whether their keys are refused for now.
+    pub is_disabled: bool,
+    /// What they are, and where; among members, in the namespace only.
+    pub grants: Vec<Grant>,
+    /// When they were made known, in milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
+}
+
+/// People.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserList {
+    /// Ordered by name.
+    pub users: Vec<UserInfo>,
+}
+
+/// What is said of a new person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewUser {
+    /// Where they are written to.
+    pub email: Option<String>,
+    /// Whether they administer the platform.
+    pub is_administrator: bool,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyInfo {
+    /// Its id: the second part of the key itself.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// The namespace that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The person whom it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What it may; a person's key with none may what the person may.
+    pub grants: Vec<Grant>,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
+    /// By whom.
+    pub created_by: String,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<i64>,
+    /// When it was used last, a minute late at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at_ms: Option<i64>,
+}
+
+/// Keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyList {
+    /// Ordered by name.
+    pub keys: Vec<KeyInfo>,
+}
+
+/// A key to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewKeyRequest {
+    /// What it is called.
+    pub name: String,
+    /// The person whom it belongs to; without one it belongs to the namespace of the query.
+    pub user: Option<String>,
+    /// What it may; a person's key with none may what the person may.
+    pub grants: Vec<Grant>,
+    /// When it ends, in seconds from now; never, without.
+    pub expires_in_s: Option<u64>,
+}
+
+/// How a key gets another secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RotateRequest {
+    /// For how long the old secret is still taken, in seconds.
+    pub keep_old_s: u64,
+}
+
+/// A key that was made just now: the only time that it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewKey {
+    /// What is known of it from now on.
+    #[serde(flatten)]
+    pub info: KeyInfo,
+    /// The key itself.
+    pub key: String,
+}
