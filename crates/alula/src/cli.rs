@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain,
-    instances, invoke, list, logs, new, publish, queue, remove, rollback, runs, simulate, top, topics,
-    triggers, up, versions,
+    instances, invoke, key, list, logs, member, namespace, new, publish, queue, remove, rollback, runs,
+    simulate, top, topics, triggers, up, user, versions, whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -92,6 +92,16 @@ pub(crate) enum Task {
     Remove(remove::Arguments),
     /// Show the configuration, and keep profiles of platforms
     Config(config::Arguments),
+    /// Tell whose token is used, and what it may
+    Whoami(whoami::Arguments),
+    /// Make keys for programs and people, replace them, take them back
+    Key(key::Arguments),
+    /// Give roles in a namespace, and take them
+    Member(member::Arguments),
+    /// Make people known
+    User(user::Arguments),
+    /// Make namespaces known
+    Namespace(namespace::Arguments),
     /// Show who changed what
     Audit(audit::Arguments),
     /// Try the policy of keeping instances on a trace of calls
@@ -128,6 +138,11 @@ impl Task {
             Self::Alias(arguments) => alias::run(arguments, session).await,
             Self::Remove(arguments) => remove::run(arguments, session).await,
             Self::Config(arguments) => config::run(arguments, session),
+            Self::Whoami(arguments) => whoami::run(arguments, session).await,
+            Self::Key(arguments) => key::run(arguments, session).await,
+            Self::Member(arguments) => member::run(arguments, session).await,
+            Self::User(arguments) => user::run(arguments, session).await,
+            Self::Namespace(arguments) => namespace::run(arguments, session).await,
             Self::Audit(arguments) => audit::run(arguments, session).await,
             Self::Simulate(arguments) => simulate::run(arguments, session),
             Self::Completions(arguments) => completions::run(arguments),

@@ -2,7 +2,7 @@
 //!
 //! Plain enough for `grep` and `awk`; made for tens to thousands of rows that fit into memory.
 
-use crate::output::{Colour, Tone};
+use crate::output::{Colour, Output, Tone};
 
 /// One cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,11 @@ impl Table {
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
         self.rows.push(cells.into());
+    }
+
+    /// Prints it.
+    pub(crate) fn print(&self, output: Output) -> std::io::Result<()> {
+        self.lines(output.colour).iter().try_for_each(|line| output.line(line))
     }
 
     /// The lines of the table, without trailing spaces.

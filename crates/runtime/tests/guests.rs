@@ -1,4 +1,5 @@
 //! What guests do inside their own process, where no frame tells of it: programs in `guests/` that use a guest's code.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::Command;

@@ -105,7 +105,7 @@ async fn list(client: &alula_sdk::Client, session: &Session) -> Result<()> {
         let made = human::age(session.now(), Timestamp(bucket.created_at_ms));
         table.row([bucket.name.as_str().into(), made.into()]);
     }
-    print(&table, session)
+    Ok(table.print(session.output)?)
 }
 
 async fn list_keys(client: &alula_sdk::Client, session: &Session) -> Result<()> {
@@ -122,7 +122,7 @@ async fn list_keys(client: &alula_sdk::Client, session: &Session) -> Result<()> 
         let made = human::age(session.now(), Timestamp(key.created_at_ms));
         table.row([key.id.as_str().into(), made.into(), key.created_by.as_str().into()]);
     }
-    print(&table, session)
+    Ok(table.print(session.output)?)
 }
 
 /// The variables that S3 clients read, so that the output can be evaluated by a shell.
@@ -139,12 +139,5 @@ fn created(key: &NewBucketKey, session: &Session) -> Result<()> {
         ),
     }
     session.output.say("the secret is not shown again");
-    Ok(())
-}
-
-fn print(table: &Table, session: &Session) -> Result<()> {
-    for line in table.lines(session.output.colour) {
-        session.output.line(&line)?;
-    }
     Ok(())
 }
