@@ -39,6 +39,7 @@ type Row = (Method, &'static str, Verb, Resource, About);
 const ROWS: &[Row] = &[
     (Method::GET, METRICS_PATH, Read, R::Platform, Platform),
     (Method::GET, "/v1/audit", Read, R::Audit, Function("function")),
+    (Method::GET, "/v1/audit/verification", Read, R::Audit, Namespace),
     (Method::GET, "/v1/bucket-keys", Read, R::Key, Namespace),
     (Method::POST, "/v1/bucket-keys", Write, R::Key, Namespace),
     (Method::DELETE, "/v1/bucket-keys/{id}", Delete, R::Key, Namespace),

@@ -5,11 +5,12 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use alula_identity::{Identity, Principal, Refusal};
-use alula_model::{Digest, ErrorCode, Fault};
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use alula_model::{By, Digest, ErrorCode, Fault};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -84,6 +85,18 @@ impl Actor {
     pub(crate) fn principal(&self) -> &Principal {
         &self.0
     }
+
+    /// As the audit record names them.
+    pub(crate) fn by(&self) -> By {
+        self.0.as_by()
+    }
+
+    fn asking_from(self, peer: Option<&ConnectInfo<SocketAddr>>) -> Self {
+        match peer {
+            Some(ConnectInfo(address)) => Self(self.0.asking_from(&address.ip().to_string())),
+            None => self,
+        }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Actor {
@@ -99,7 +112,7 @@ impl<S: Sync> FromRequestParts<S> for Actor {
 pub(crate) async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     if !is_open(&api, &request) {
         let actor = match identify(&api.parts.tokens, &api.parts.identity, request.headers()) {
-            Ok(actor) => actor,
+            Ok(actor) => actor.asking_from(request.extensions().get::<ConnectInfo<SocketAddr>>()),
             Err(fault) => return refusal(fault),
         };
         // Without a route there is nothing to be allowed: it is answered that it does not exist.

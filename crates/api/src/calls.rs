@@ -202,7 +202,7 @@ pub(crate) async fn cancel(
     judge(&api, &actor, Verb::Operate, &id).await?;
     let cancelled = api.parts.calls.cancel(&id).await?;
     let subject = format!("{}/{}", cancelled.namespace, cancelled.function);
-    api.parts.control.note(actor.as_str(), "call.cancel", &subject, id.to_string()).await?;
+    api.parts.control.note(actor.by(), "call.cancel", &subject, id.to_string()).await?;
     Ok(Json(call(&api, &id, Some(cancelled)).await?))
 }
 

@@ -244,7 +244,7 @@ async fn found(api: &Api, actor: &Actor, verb: Verb, id: &str) -> Result<DeadCal
 }
 
 async fn note(api: &Api, actor: &Actor, action: &str, subject: &str, detail: String) -> Result<(), Fault> {
-    api.parts.control.note(actor.as_str(), action, subject, detail).await
+    api.parts.control.note(actor.by(), action, subject, detail).await
 }
 
 fn subject(letter: &DeadCall) -> String {

@@ -135,7 +135,7 @@ fn invalid(message: String) -> Fault {
 async fn run(api: &Api, actor: &Actor, upload: control::Upload, events: mpsc::Sender<DeployEvent>) {
     let dry_run = upload.dry_run == control::DryRun::Yes;
     let (progress, reports) = mpsc::channel(EVENTS_LEN_MAX);
-    let deploy = api.parts.control.deploy(actor.as_str(), upload, progress);
+    let deploy = api.parts.control.deploy(actor.by(), upload, progress);
     let (outcome, listens) = tokio::join!(deploy, relay(reports, &events));
     let last = match outcome {
         Ok(deployed) => {

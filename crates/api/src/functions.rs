@@ -129,7 +129,7 @@ pub(crate) async fn remove(
     Query(query): Query<query::InNamespace>,
 ) -> Answer<StatusCode> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    api.parts.control.remove(actor.as_str(), &namespace, &name).await?;
+    api.parts.control.remove(actor.by(), &namespace, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

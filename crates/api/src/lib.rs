@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod access;
+mod audit;
 mod auth;
 mod buckets;
 mod calls;

@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys, logs,
-    members, namespaces, pointers, queue, respond, runs, system, topics, triggers, versions,
+    audit, auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys,
+    logs, members, namespaces, pointers, queue, respond, runs, system, topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -127,7 +127,8 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(system::templates));
     add(routes!(system::doctor));
     add(routes!(system::instances));
-    add(routes!(system::audit));
+    add(routes!(audit::list));
+    add(routes!(audit::verify));
     add(routes!(health::livez));
     add(routes!(health::readyz));
     add(routes!(health::figures));

@@ -35,7 +35,7 @@ pub(crate) async fn rollback(
     Json(request): Json<RollbackRequest>,
 ) -> Answer<axum::Json<FunctionSummary>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    api.parts.control.rollback(actor.as_str(), &namespace, &name, request.to).await?;
+    api.parts.control.rollback(actor.by(), &namespace, &name, request.to).await?;
     Ok(axum::Json(summary_of(&api, &namespace, &name).await?))
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn set_alias(
     Json(request): Json<AliasRequest>,
 ) -> Answer<axum::Json<FunctionSummary>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    api.parts.control.set_alias(actor.as_str(), &namespace, &name, alias, request.version).await?;
+    api.parts.control.set_alias(actor.by(), &namespace, &name, alias, request.version).await?;
     Ok(axum::Json(summary_of(&api, &namespace, &name).await?))
 }
 
@@ -93,6 +93,6 @@ pub(crate) async fn remove_alias(
     Query(query): Query<query::InNamespace>,
 ) -> Answer<axum::Json<FunctionSummary>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    api.parts.control.remove_alias(actor.as_str(), &namespace, &name, alias).await?;
+    api.parts.control.remove_alias(actor.by(), &namespace, &name, alias).await?;
     Ok(axum::Json(summary_of(&api, &namespace, &name).await?))
 }

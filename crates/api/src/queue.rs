@@ -88,7 +88,7 @@ pub(crate) async fn set_flow(
         FlowKey::Namespace(namespace) => (namespace.to_string(), "the whole namespace"),
         FlowKey::Function(namespace, function) => (format!("{namespace}/{function}"), ""),
     };
-    api.parts.control.note(actor.as_str(), action, &subject, detail.to_owned()).await?;
+    api.parts.control.note(actor.by(), action, &subject, detail.to_owned()).await?;
     Ok(Json(queue_flow(&key, flow)))
 }
 

@@ -1,11 +1,10 @@
 //! The platform itself: what it is, what it can run, what runs, what protects it, who did what.
 
-use alula_model::Name;
 use alula_pool::{Ceiling, InstanceState, InstanceView, Scope, Standing};
 use alula_runtime::language::Language;
 use alula_wire::{
-    AuditEntry, AuditList, CeilingInfo, DoctorReport, Info, InstanceInfo, InstanceList, Protection,
-    RuntimeInfo, RuntimeList, SigningKey, Template, TemplateFile, TemplateList, headers, query,
+    CeilingInfo, DoctorReport, Info, InstanceInfo, InstanceList, Protection, RuntimeInfo, RuntimeList,
+    SigningKey, Template, TemplateFile, TemplateList, headers, query,
 };
 use axum::Json;
 use axum::extract::State;
@@ -139,27 +138,6 @@ pub(crate) async fn signing_key(State(api): State<Api>, _no_query: NoQuery) -> J
         algorithm: "HMAC-SHA256 of SECONDS, a dot and the body, in hexadecimal".to_owned(),
         key: api.parts.signing_key.clone(),
     })
-}
-
-/// Shows who did what
-#[utoipa::path(
-    get,
-    path = "/v1/audit",
-    tag = "platform",
-    operation_id = "audit",
-    params(query::Audit),
-    responses((status = 200, description = "The audit record, newest first", body = AuditList))
-)]
-pub(crate) async fn audit(
-    State(api): State<Api>,
-    Query(query): Query<query::Audit>,
-) -> Answer<Json<AuditList>> {
-    let namespace = extract::namespace(query.namespace.as_deref())?;
-    let function = query.function.as_deref().map(|text| extract::name("function", text)).transpose()?;
-    let limit = extract::limit(query.limit, query::LIMIT_MAX)?;
-    let subject = function.as_ref().map(Name::as_str);
-    let entries = api.parts.control.audit(&namespace, subject, limit).await?;
-    Ok(Json(AuditList { entries: entries.iter().map(AuditEntry::from).collect() }))
 }
 
 /// A ceiling as the API shows it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alula_model::{AuditEntry, ErrorCode, Fault, Function, Name, Timestamp};
+use alula_model::{AuditEntry, By, ErrorCode, Fault, Function, Name, Timestamp};
 
 use crate::catalog::FunctionEntry;
 use crate::control::Control;
@@ -23,12 +23,12 @@ impl Control {
     /// where they began; every later call reaches the version that `latest` names now.
     pub async fn rollback(
         &self,
-        actor: &str,
+        by: impl Into<By>,
         namespace: &Name,
         name: &Name,
         to: Option<u64>,
     ) -> Result<Function, Fault> {
-        self.change(actor, namespace, name, move |entry, function| {
+        self.change(by.into(), namespace, name, move |entry, function| {
             let from = function.latest;
             let to = match to {
                 Some(number) => number,
@@ -44,14 +44,14 @@ impl Control {
     /// Lets `alias` name `version`, whether it named another one before or is new.
     pub async fn set_alias(
         &self,
-        actor: &str,
+        by: impl Into<By>,
         namespace: &Name,
         name: &Name,
         alias: Name,
         version: u64,
     ) -> Result<Function, Fault> {
         check_alias(&alias)?;
-        self.change(actor, namespace, name, move |entry, function| {
+        self.change(by.into(), namespace, name, move |entry, function| {
             require_version(entry, version)?;
             let before = function.aliases.insert(alias.clone(), version);
             if function.aliases.len() > ALIASES_MAX {
@@ -66,12 +66,12 @@ impl Control {
     /// Removes an alias; the version that it named stays.
     pub async fn remove_alias(
         &self,
-        actor: &str,
+        by: impl Into<By>,
         namespace: &Name,
         name: &Name,
         alias: Name,
     ) -> Result<Function, Fault> {
-        self.change(actor, namespace, name, move |entry, function| {
+        self.change(by.into(), namespace, name, move |entry, function| {
             let version = function.aliases.remove(&alias);
             let version = version.ok_or_else(|| error::alias_not_found(&entry.function, &alias))?;
             Ok(Verb { action: "alias.remove", detail: format!("{alias} named version {version}") })
@@ -81,8 +81,8 @@ impl Control {
 
     /// Removes a function with all its versions, aliases and routes. Its version numbers stay used: should it come
     /// back, its first version is a new number.
-    pub async fn remove(&self, actor: &str, namespace: &Name, name: &Name) -> Result<(), Fault> {
-        let (actor, namespace, name) = (actor.to_owned(), namespace.clone(), name.clone());
+    pub async fn remove(&self, by: impl Into<By>, namespace: &Name, name: &Name) -> Result<(), Fault> {
+        let (by, namespace, name) = (by.into(), namespace.clone(), name.clone());
         let clock = Arc::clone(&self.shared.parts.clock);
         let decide = move |snapshot: &crate::Snapshot| {
             let entry = snapshot.function(&namespace, &name);
@@ -96,18 +96,18 @@ impl Control {
                 after: After::Removed { newest },
                 dropped: entry.versions.keys().copied().collect(),
             };
-            let audit = vec![audit(&actor, clock.now(), &entry.function, verb)];
+            let audit = vec![audit(&by, clock.now(), &entry.function, verb)];
             Ok(Transaction { changes: vec![change], audit })
         };
         self.transact(decide).await.map(|_| ())
     }
 
     /// Changes the record of one function; a change that changes nothing is neither written nor audited.
-    async fn change<F>(&self, actor: &str, namespace: &Name, name: &Name, edit: F) -> Result<Function, Fault>
+    async fn change<F>(&self, by: By, namespace: &Name, name: &Name, edit: F) -> Result<Function, Fault>
     where
         F: Fn(&FunctionEntry, &mut Function) -> Result<Verb, Fault> + Send + Sync + 'static,
     {
-        let (actor, clock) = (actor.to_owned(), Arc::clone(&self.shared.parts.clock));
+        let clock = Arc::clone(&self.shared.parts.clock);
         let id = (namespace.clone(), name.clone());
         let decide = move |snapshot: &crate::Snapshot| {
             let entry = snapshot.function(&id.0, &id.1);
@@ -119,7 +119,7 @@ impl Control {
             }
             let now = clock.now();
             function.updated_at = now;
-            let audit = vec![audit(&actor, now, &function, verb)];
+            let audit = vec![audit(&by, now, &function, verb)];
             let change = FunctionChange {
                 namespace: id.0.clone(),
                 name: id.1.clone(),
@@ -137,10 +137,11 @@ impl Control {
     }
 }
 
-fn audit(actor: &str, at: Timestamp, function: &Function, verb: Verb) -> AuditEntry {
+fn audit(by: &By, at: Timestamp, function: &Function, verb: Verb) -> AuditEntry {
     AuditEntry {
         at,
-        actor: actor.to_owned(),
+        actor: by.name.clone(),
+        from: by.from.clone(),
         action: verb.action.to_owned(),
         subject: format!("{}/{}", function.namespace, function.name),
         detail: verb.detail,

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 
 use alula_model::trigger::Trigger;
-use alula_model::{AuditEntry, Clock, Digest, Fault, Name, Qualifier, SpecError, Version, VersionKey};
+use alula_model::{AuditEntry, By, Clock, Digest, Fault, Name, Qualifier, SpecError, Version, VersionKey};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Launcher, VersionPlan};
-use alula_store::{Batch, Error as StoreError, OpenPackage, Packages, Records};
+use alula_store::{Batch, Committed, Error as StoreError, OpenPackage, Packages, Records};
 use tokio::sync::{Mutex, RwLock, Semaphore};
 
+use crate::audit::{AuditLink, AuditReport};
 use crate::catalog::{Catalog, EntryChange, FunctionEntry, Snapshot};
 use crate::code::CodeStore;
 use crate::error;
@@ -158,29 +159,46 @@ impl Control {
         self.shared.parts.packages.open(digest).await.map_err(|error| error::store(&error))
     }
 
-    /// Adds an entry to the audit record: `actor` did `action` to `subject`, which begins with the namespace. For what
+    /// Adds an entry to the audit record: `by` did `action` to `subject`, which begins with the namespace. For what
     /// people do that changes nothing that is deployed.
-    pub async fn note(&self, actor: &str, action: &str, subject: &str, detail: String) -> Result<(), Fault> {
-        let (actor, action, subject) = (actor.to_owned(), action.to_owned(), subject.to_owned());
-        let at = self.shared.parts.clock.now();
-        self.shared.ledger.note(&AuditEntry { at, actor, action, subject, detail }).await
+    pub async fn note(
+        &self,
+        by: impl Into<By>,
+        action: &str,
+        subject: &str,
+        detail: String,
+    ) -> Result<(), Fault> {
+        let By { name: actor, from } = by.into();
+        let (action, subject) = (action.to_owned(), subject.to_owned());
+        let entry = AuditEntry { at: self.shared.parts.clock.now(), actor, from, action, subject, detail };
+        let committed = self.commit_audited(Batch::default(), &[entry]).await;
+        committed.map(drop).map_err(|error| error::store(&error))
     }
 
-    /// A batch of another component with the audit entry of what it changes, so that both are there or neither.
-    #[must_use]
-    pub fn audited(&self, batch: Batch, entry: &AuditEntry) -> Batch {
-        self.shared.ledger.write_audit(batch, entry)
+    /// Commits a batch of another component with the audit entries of what it changes, so that all are there or none.
+    pub async fn commit_audited(
+        &self,
+        batch: Batch,
+        entries: &[AuditEntry],
+    ) -> Result<Committed, StoreError> {
+        self.shared.ledger.audit.commit(batch, entries).await
     }
 
-    /// Who changed what, the newest first. `subject` narrows it to a function (`hello`, its versions included) or
-    /// to one version (`hello:3`); `limit` is cut to a thousand.
+    /// Who changed what, the newest first, from the one before number `before` on. `subject` narrows it to a function
+    /// (`hello`, its versions included) or to one version (`hello:3`); `limit` is cut to a thousand.
     pub async fn audit(
         &self,
         namespace: &Name,
         subject: Option<&str>,
+        before: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<AuditEntry>, Fault> {
-        self.shared.ledger.audit(namespace, subject, limit.min(AUDIT_LEN_MAX)).await
+    ) -> Result<Vec<AuditLink>, Fault> {
+        self.shared.ledger.audit.newest(namespace, subject, before, limit.min(AUDIT_LEN_MAX)).await
+    }
+
+    /// Looks whether the audit record of a namespace is whole.
+    pub async fn verify_audit(&self, namespace: &Name) -> Result<AuditReport, Fault> {
+        self.shared.ledger.audit.verify(namespace).await
     }
 
     pub(crate) fn entry(&self, namespace: &Name, name: &Name) -> Result<Arc<FunctionEntry>, Fault> {

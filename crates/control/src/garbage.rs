@@ -43,7 +43,7 @@ impl Control {
         let mut collected = Collected::default();
         let namespaces: Vec<_> = self.shared.catalog.load().namespaces().cloned().collect();
         for namespace in &namespaces {
-            collected.audit_entries += self.shared.ledger.trim_audit(namespace, AUDIT_KEPT).await?;
+            collected.audit_entries += self.shared.ledger.audit.trim(namespace, AUDIT_KEPT).await?;
         }
         let _nothing_is_published = self.shared.packages_in_flux.write().await;
         let builds = self.collect_builds(&mut collected).await?;

@@ -4,30 +4,24 @@
 //! functions/<ns>/<name>              Function
 //! versions/<ns>/<name>/<number>      Version and the build it came from; the number has 10 digits
 //! removed/<ns>/<name>                the highest number a removed function had given
-//! audit/<ns>/<moment>-<sequence>     AuditEntry; both count down, so that a scan gives the newest first
 //! builds/<key>                       the result of a build
 //! ```
 //!
-//! Every change writes its audit entry in the same batch.
+//! Every change writes its entry of the audit record in the same batch (`audit`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use alula_model::{AuditEntry, ErrorCode, Fault, Function, Name, Version};
-use alula_store::{
-    BATCH_LEN_MAX, Batch, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX,
-};
+use alula_store::{Batch, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditLog;
 use crate::build::BuildRecord;
 use crate::catalog::{EntryChange, FunctionEntry, Snapshot};
 use crate::error;
-
-/// Audit entries that one query looks at: with a subject that is rarely named, older entries are not found.
-const AUDIT_SCANNED_MAX: usize = 50_000;
 
 /// A version and the build that made its package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,14 +71,13 @@ pub(crate) enum After {
 pub(crate) struct Ledger {
     records: Arc<dyn Records>,
     code_dir: PathBuf,
-    /// Tells audit entries of the same millisecond apart.
-    sequence: AtomicU64,
+    pub(crate) audit: AuditLog,
 }
 
 impl Ledger {
     /// `code_dir` is where plans will find the unpacked packages.
     pub(crate) fn new(records: Arc<dyn Records>, code_dir: PathBuf) -> Self {
-        Self { records, code_dir, sequence: AtomicU64::new(0) }
+        Self { audit: AuditLog::new(Arc::clone(&records)), records, code_dir }
     }
 
     /// Everything that is deployed, without the routes.
@@ -138,56 +131,7 @@ impl Ledger {
         for change in &transaction.changes {
             batch = write_change(batch, change);
         }
-        let batch = transaction.audit.iter().fold(batch, |batch, entry| self.write_audit(batch, entry));
-        Ok(self.records.commit(batch).await?.revision)
-    }
-
-    /// Writes an audit entry that goes with no change.
-    pub(crate) async fn note(&self, entry: &AuditEntry) -> Result<(), Fault> {
-        let batch = self.write_audit(Batch::default(), entry);
-        self.records.commit(batch).await.map_err(|error| error::store(&error))?;
-        Ok(())
-    }
-
-    /// Adds an audit entry to a batch.
-    pub(crate) fn write_audit(&self, batch: Batch, entry: &AuditEntry) -> Batch {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        batch.put(audit_key(entry, sequence), encode(entry), Expect::Absent)
-    }
-
-    /// The newest audit entries of a namespace, on `subject` (`namespace/function[:version]`) alone if one is
-    /// named: a function's name stands for its versions too.
-    pub(crate) async fn audit(
-        &self,
-        namespace: &Name,
-        subject: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<AuditEntry>, Fault> {
-        let prefix = Key::new(&["audit", namespace.as_str()]);
-        let (mut found, mut after, mut scanned) = (Vec::new(), None, 0);
-        while found.len() < limit && scanned < AUDIT_SCANNED_MAX {
-            let page = self.page(&prefix, after.as_ref()).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            scanned += page.len();
-            for record in &page {
-                let entry: AuditEntry = decode(record)?;
-                if found.len() < limit && subject.is_none_or(|subject| is_about(&entry, namespace, subject)) {
-                    found.push(entry);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Forgets the audit entries of a namespace beyond the newest `keep`. Returns how many went.
-    pub(crate) async fn trim_audit(&self, namespace: &Name, keep: usize) -> Result<usize, Fault> {
-        let records = self.scan(&Key::new(&["audit", namespace.as_str()])).await?;
-        let old: Vec<_> = records.into_iter().skip(keep).map(|record| record.key).collect();
-        for keys in old.chunks(BATCH_LEN_MAX) {
-            self.delete(keys).await?;
-        }
-        Ok(old.len())
+        Ok(self.audit.commit(batch, &transaction.audit).await?.revision)
     }
 
     /// The result of an earlier build.
@@ -270,14 +214,6 @@ fn write_change(mut batch: Batch, change: &FunctionChange) -> Batch {
     }
 }
 
-fn is_about(entry: &AuditEntry, namespace: &Name, subject: &str) -> bool {
-    let full = entry.subject.as_str();
-    let short = full.strip_prefix(namespace.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(full);
-    [full, short].iter().any(|candidate| {
-        candidate.strip_prefix(subject).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    })
-}
-
 fn function_key(namespace: &Name, name: &Name) -> Key {
     Key::new(&["functions", namespace.as_str(), name.as_str()])
 }
@@ -292,12 +228,6 @@ fn removed_key(namespace: &Name, name: &Name) -> Key {
 
 fn build_key(key: &str) -> Key {
     Key::new(&["builds", key])
-}
-
-fn audit_key(entry: &AuditEntry, sequence: u64) -> Key {
-    let (namespace, _) = entry.subject.split_once('/').unwrap_or((&entry.subject, ""));
-    let moment = u64::MAX - entry.at.as_millis().max(0).unsigned_abs();
-    Key::new(&["audit", namespace, &format!("{moment:020}-{:020}", u64::MAX - sequence)])
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {

@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod archive;
+mod audit;
 mod build;
 mod catalog;
 mod change;
@@ -26,6 +27,7 @@ mod manifest;
 mod options;
 mod upload;
 
+pub use audit::{AuditLink, AuditReport};
 pub use catalog::{Catalog, FunctionEntry, PublishedVersion, RouteMatch, Snapshot};
 pub use control::{AnyTriggers, CheckTriggers, Control, Parts};
 pub use diff::{FieldChange, FileChange, FileChangeKind, VersionDiff};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alula_model::{AuditEntry, Clock, ErrorCode, Fault, Timestamp};
-use alula_store::{Batch, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX};
+use alula_store::{
+    Batch, BoxFuture, Committed, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX,
+};
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,10 +23,10 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// After so many looks what was used is stored.
 const LOOKS_PER_SAVING: u32 = 60;
 
-/// Adds lines of the audit record to a batch.
+/// Commits changes with their line of the audit record.
 pub trait AuditTrail: Send + Sync + std::fmt::Debug {
-    /// The batch with `entry`.
-    fn add(&self, batch: Batch, entry: &AuditEntry) -> Batch;
+    /// Commits `batch` and `entry`, both or neither.
+    fn commit(&self, batch: Batch, entry: AuditEntry) -> BoxFuture<'_, Result<Committed, StoreError>>;
 }
 
 /// What it is made of.
@@ -156,7 +158,7 @@ impl Identity {
         decide: impl FnOnce(&Directory) -> Result<Vec<Change>, Fault>,
     ) -> Result<(), Fault> {
         let mut seen = self.shared.changing.lock().await;
-        let Parts { records, audit, .. } = &self.shared.parts;
+        let audit = &self.shared.parts.audit;
         let directory = self.directory().clone();
         let changes = decide(&directory)?;
         let batch = changes.iter().fold(Batch::default(), write);
@@ -166,11 +168,12 @@ impl Identity {
         let entry = AuditEntry {
             at: self.now(),
             actor: by.name.to_string(),
+            from: by.from.as_deref().map(str::to_owned),
             action: action.to_owned(),
             subject,
             detail,
         };
-        let committed = records.commit(audit.add(batch, &entry)).await.map_err(|error| of_store(&error))?;
+        let committed = audit.commit(batch, entry).await.map_err(|error| of_store(&error))?;
         *seen = Some(committed.revision);
         let next = changes.into_iter().fold(Directory::clone(&directory), |next, change| next.with(change));
         self.shared.directory.store(Arc::new(next));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alula_model::Name;
+use alula_model::{By, Name};
 
 use crate::grant::{Grant, Place};
 use crate::permission::{Resource, Verb, roles_with};
@@ -15,6 +15,8 @@ pub struct Principal {
     pub name: Arc<str>,
     /// Whether they administer the platform, or what they are elsewhere.
     pub kind: PrincipalKind,
+    /// The address that they ask from, where it is known.
+    pub from: Option<Arc<str>>,
 }
 
 /// What somebody is.
@@ -30,13 +32,25 @@ impl Principal {
     /// An administrator of the platform.
     #[must_use]
     pub fn administrator(name: &str) -> Self {
-        Self { name: name.into(), kind: PrincipalKind::Administrator }
+        Self { name: name.into(), kind: PrincipalKind::Administrator, from: None }
     }
 
     /// Somebody with roles in places.
     #[must_use]
     pub fn member(name: &str, grants: Arc<[Grant]>) -> Self {
-        Self { name: name.into(), kind: PrincipalKind::Member(grants) }
+        Self { name: name.into(), kind: PrincipalKind::Member(grants), from: None }
+    }
+
+    /// The same, asking from an address.
+    #[must_use]
+    pub fn asking_from(self, address: &str) -> Self {
+        Self { from: Some(address.into()), ..self }
+    }
+
+    /// As the audit record names them.
+    #[must_use]
+    pub fn as_by(&self) -> By {
+        By { name: self.name.to_string(), from: self.from.as_deref().map(str::to_owned) }
     }
 
     /// Whether they have a verb on a resource that is in `place`.

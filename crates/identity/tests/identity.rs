@@ -9,7 +9,7 @@ use alula_identity::{
     Verb,
 };
 use alula_model::{AuditEntry, Clock, ErrorCode, Name, Timestamp};
-use alula_store::{Batch, Expect, Key, MemoryStore, Records};
+use alula_store::{Batch, BoxFuture, Committed, Error, Expect, Key, MemoryStore, Records};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Default)]
@@ -21,17 +21,14 @@ impl Clock for SetClock {
     }
 }
 
-#[derive(Debug, Default)]
-struct Trail(AtomicU64);
+#[derive(Debug)]
+struct Trail(Arc<MemoryStore>, AtomicU64);
 
 impl AuditTrail for Trail {
-    fn add(&self, batch: Batch, entry: &AuditEntry) -> Batch {
-        let number = self.0.fetch_add(1, Ordering::Relaxed);
-        batch.put(
-            Key::new(&["audit", &format!("{number:04}")]),
-            format!("{} {}", entry.actor, entry.action),
-            Expect::Any,
-        )
+    fn commit(&self, batch: Batch, entry: AuditEntry) -> BoxFuture<'_, Result<Committed, Error>> {
+        let number = self.1.fetch_add(1, Ordering::Relaxed);
+        let line = format!("{} {}", entry.actor, entry.action);
+        self.0.commit(batch.put(Key::new(&["audit", &format!("{number:04}")]), line, Expect::Any))
     }
 }
 
@@ -59,8 +56,8 @@ fn grant(namespace: &str, role: Role) -> Grant {
 
 impl World {
     async fn new() -> Self {
-        let (store, clock, trail) =
-            (Arc::new(MemoryStore::new()), Arc::new(SetClock::default()), Arc::default());
+        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SetClock::default()));
+        let trail = Arc::new(Trail(Arc::clone(&store), AtomicU64::new(0)));
         let identity = load(&store, &clock, &trail).await;
         Self { store, clock, trail, identity, admin: Principal::administrator("admin") }
     }

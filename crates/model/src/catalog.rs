@@ -136,6 +136,21 @@ impl fmt::Display for FunctionRef {
     }
 }
 
+/// Who does something, as the audit record names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// The name of the token or the person.
+    pub name: String,
+    /// The address that they ask from, where they do.
+    pub from: Option<String>,
+}
+
+impl From<&str> for By {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), from: None }
+    }
+}
+
 /// Who did what, when: one line of the audit record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
@@ -143,6 +158,9 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// Who: the name of the token, as the control API knows it.
     pub actor: String,
+    /// From where: the address that the request came from, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The verb: `function.publish`, `function.rollback`, `function.remove`, `alias.set`...
     pub action: String,
     /// On what: `namespace/function[:version]`.

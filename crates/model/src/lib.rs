@@ -21,7 +21,7 @@ mod spec;
 pub mod trigger;
 
 pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy, Poison};
-pub use catalog::{AuditEntry, Function, FunctionRef, Qualifier, Version, VersionKey};
+pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};
 pub use fault::{Blame, ErrorCode, Fault, LimitHit};
 pub use id::{Digest, InstanceId, InvocationId};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alula_control::Control;
 use alula_identity::{AuditTrail, Identity, Parts};
 use alula_model::AuditEntry;
-use alula_store::Batch;
+use alula_store::{Batch, BoxFuture, Committed, Error as StoreError};
 
 use crate::assembly::Core;
 use crate::clock::random;
@@ -16,8 +16,8 @@ use crate::up::Error;
 struct ControlsTrail(Control);
 
 impl AuditTrail for ControlsTrail {
-    fn add(&self, batch: Batch, entry: &AuditEntry) -> Batch {
-        self.0.audited(batch, entry)
+    fn commit(&self, batch: Batch, entry: AuditEntry) -> BoxFuture<'_, Result<Committed, StoreError>> {
+        Box::pin(async move { self.0.commit_audited(batch, &[entry]).await })
     }
 }
 

@@ -14,6 +14,7 @@ use alula_model::{Qualifier, VersionKey};
 use alula_runtime::Stems;
 use alula_runtime::language::{Home, Languages};
 use alula_telemetry::metrics::{InstanceState, Metrics};
+use axum::extract::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -252,9 +253,9 @@ async fn serve_control(
     let connections = TaskTracker::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "no connection to the control API can be accepted");
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -263,7 +264,8 @@ async fn serve_control(
             },
             () = stop.cancelled() => break,
         };
-        let (service, stop) = (TowerToHyperService::new(router.clone()), stop.clone());
+        let routes = router.clone().layer(axum::Extension(ConnectInfo(peer)));
+        let (service, stop) = (TowerToHyperService::new(routes), stop.clone());
         connections.spawn(async move {
             let mut server = auto::Builder::new(TokioExecutor::new());
             server.http1().timer(TokioTimer::new()).header_read_timeout(CONTROL_HEADER_TIMEOUT);

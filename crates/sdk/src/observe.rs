@@ -1,7 +1,7 @@
 //! What happened and happens: logs, runs, instances, the audit record.
 
 use alula_wire::query::{Audit, ListInstances, ListRuns, Logs};
-use alula_wire::{AuditList, InstanceList, LogLine, RunDetail, RunPage};
+use alula_wire::{AuditList, AuditReport, InstanceList, LogLine, RunDetail, RunPage};
 use futures_util::Stream;
 use http::Method;
 
@@ -34,7 +34,19 @@ impl Client {
 
     /// The newest entries of the audit record, about `function` or about all.
     pub async fn audit(&self, function: Option<String>, limit: Option<u32>) -> Result<AuditList> {
-        let query = Audit { namespace: Some(self.namespace().to_owned()), function, limit };
+        let query = Audit { namespace: Some(self.namespace().to_owned()), function, limit, before: None };
         self.get(&["v1", "audit"], &query).await
+    }
+
+    /// Entries of the audit record before the one of this number, the newest first; the newest of all without a number.
+    pub async fn audit_before(&self, before: Option<u64>) -> Result<AuditList> {
+        let limit = Some(alula_wire::query::LIMIT_MAX);
+        let query = Audit { namespace: Some(self.namespace().to_owned()), function: None, limit, before };
+        self.get(&["v1", "audit"], &query).await
+    }
+
+    /// Whether the audit record is whole.
+    pub async fn verify_audit(&self) -> Result<AuditReport> {
+        self.get(&["v1", "audit", "verification"], &self.here()).await
     }
 }

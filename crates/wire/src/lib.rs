@@ -48,8 +48,8 @@ pub use function::{AliasRequest, FunctionDetail, FunctionPage, FunctionSummary, 
 pub use instance::{CeilingInfo, InstanceInfo, InstanceList, InstanceState};
 pub use log::{LogLevel, LogLine, LogStream};
 pub use platform::{
-    AuditEntry, AuditList, DoctorReport, Info, Protection, RuntimeInfo, RuntimeList, SigningKey, Template,
-    TemplateFile, TemplateList,
+    AuditEntry, AuditList, AuditReport, DoctorReport, Info, Protection, RuntimeInfo, RuntimeList, SigningKey,
+    Template, TemplateFile, TemplateList,
 };
 pub use queue::{Flow, QueueFlow, QueueInfo, QueueLane, QueueTotals};
 pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};

@@ -131,18 +131,35 @@ pub struct AuditEntry {
     pub subject: String,
     /// Details in words.
     pub detail: String,
+    /// From where: the address that the request came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Which it is in its namespace, from 1.
+    pub number: u64,
+    /// The hash of the one before, in hexadecimal; zeros for the first.
+    pub previous: String,
+    /// SHA-256, in hexadecimal, of the JSON array `[previous, number, at_ms, actor, from, action, subject, detail]` without
+    /// spaces.
+    pub hash: String,
 }
 
-impl From<&alula_model::AuditEntry> for AuditEntry {
-    fn from(entry: &alula_model::AuditEntry) -> Self {
-        Self {
-            at_ms: entry.at.as_millis(),
-            actor: entry.actor.clone(),
-            action: entry.action.clone(),
-            subject: entry.subject.clone(),
-            detail: entry.detail.clone(),
-        }
-    }
+/// What was found of the audit record of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditReport {
+    /// Whether every entry is the one that the next one names.
+    pub is_whole: bool,
+    /// Entries that are there.
+    pub entries: u64,
+    /// The oldest one's number; those before were let go.
+    pub first: u64,
+    /// The newest one's number.
+    pub last: u64,
+    /// The newest one's hash: kept elsewhere, it tells later whether anything before it was rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// What is wrong, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// The audit record, newest first.

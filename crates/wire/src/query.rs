@@ -284,6 +284,9 @@ pub struct Audit {
     /// Only about this function, by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
+    /// Only those before the one of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// How many; 100 where it is not named, at most 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

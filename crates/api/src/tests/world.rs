@@ -58,8 +58,12 @@ impl RunSink for Recorder {
 struct Trail(Control);
 
 impl alula_identity::AuditTrail for Trail {
-    fn add(&self, batch: alula_store::Batch, entry: &alula_model::AuditEntry) -> alula_store::Batch {
-        self.0.audited(batch, entry)
+    fn commit(
+        &self,
+        batch: alula_store::Batch,
+        entry: alula_model::AuditEntry,
+    ) -> alula_store::BoxFuture<'_, Result<alula_store::Committed, alula_store::Error>> {
+        Box::pin(async move { self.0.commit_audited(batch, &[entry]).await })
     }
 }
 

@@ -21,7 +21,7 @@ mod syntax;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use alula_model::{Digest, ErrorCode, Fault, FunctionSpec, Name, Version, VersionKey};
+use alula_model::{By, Digest, ErrorCode, Fault, FunctionSpec, Name, Version, VersionKey};
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ const MESSAGE_LEN_MAX: usize = 1_000;
 /// Who publishes what with which words.
 #[derive(Debug, Clone)]
 struct Publisher {
-    actor: String,
+    by: By,
     message: String,
 }
 
@@ -81,12 +81,12 @@ impl Control {
     /// [`ErrorCode::Conflict`], and the platform's own. After any of them nothing has been published.
     pub async fn deploy(
         &self,
-        actor: &str,
+        by: impl Into<By>,
         upload: Upload,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Vec<Deployed>, Fault> {
         let began = Instant::now();
-        let publisher = publisher(actor, &upload)?;
+        let publisher = publisher(by.into(), &upload)?;
         let reporter = Reporter::new(progress);
         let work = Scratch::create(self.shared.scratch("deploy")).await?;
         let sources = self.intake(&upload, &work, &reporter).await?;
@@ -171,7 +171,7 @@ impl Control {
             package: checked.source.digest,
             package_bytes: checked.source.bytes,
             published_at: self.shared.parts.clock.now(),
-            published_by: publisher.actor.clone(),
+            published_by: publisher.by.name.clone(),
             message: publisher.message.clone(),
         }
     }
@@ -188,12 +188,12 @@ impl Control {
     }
 }
 
-fn publisher(actor: &str, upload: &Upload) -> Result<Publisher, Fault> {
+fn publisher(by: By, upload: &Upload) -> Result<Publisher, Fault> {
     let length = upload.message.chars().count();
     if length > MESSAGE_LEN_MAX {
         let message =
             format!("the message is {length} characters long, at most {MESSAGE_LEN_MAX} are allowed");
         return Err(Fault::new(ErrorCode::InvalidRequest, message));
     }
-    Ok(Publisher { actor: actor.to_owned(), message: upload.message.clone() })
+    Ok(Publisher { by, message: upload.message.clone() })
 }

@@ -102,7 +102,7 @@ impl Moment<'_> {
             package: function.package.digest,
             package_bytes: function.package.bytes,
             published_at: self.now,
-            published_by: self.publisher.actor.clone(),
+            published_by: self.publisher.by.name.clone(),
             message: self.publisher.message.clone(),
         };
         entry.insert(StoredVersion { version, build: function.build.clone() }, self.code_dir);
@@ -141,7 +141,8 @@ impl Moment<'_> {
         }
         AuditEntry {
             at: self.now,
-            actor: self.publisher.actor.clone(),
+            actor: self.publisher.by.name.clone(),
+            from: self.publisher.by.from.clone(),
             action: "function.publish".to_owned(),
             subject: format!("{}/{}:{number}", change.namespace, change.name),
             detail,

@@ -2,8 +2,10 @@ use std::fs;
 
 use alula_model::limits::VERSIONS_KEPT;
 use alula_model::{ErrorCode, Name};
+use alula_store::{Batch, Expect, Key};
 
 use super::world::{World, manifest, name};
+use crate::AuditReport;
 
 async fn with_versions(count: u64) -> World {
     let world = World::start().await;
@@ -37,10 +39,10 @@ async fn a_rollback_moves_latest_and_survives_a_restart() {
     assert_eq!(world.resolve("hello:3").unwrap().key.version, 3);
     let next = world.deploy(&[("alula.toml", &manifest("hello", "")), ("main.toy", "v3")]).await.unwrap();
     assert_eq!(next[0].version.key.version, 4, "a publish after a rollback is a new version");
-    let audit = world.control.audit(&ns(), Some("hello"), 10).await.unwrap();
-    let actions: Vec<_> = audit.iter().map(|entry| entry.action.as_str()).collect();
+    let audit = world.control.audit(&ns(), Some("hello"), None, 10).await.unwrap();
+    let actions: Vec<_> = audit.iter().map(|entry| entry.entry.action.as_str()).collect();
     assert_eq!(actions[..3], ["function.publish", "function.rollback", "function.rollback"]);
-    assert_eq!(audit[1].detail, "from version 2 to version 1");
+    assert_eq!(audit[1].entry.detail, "from version 2 to version 1");
 }
 
 #[tokio::test]
@@ -63,9 +65,9 @@ async fn aliases_move_and_go() {
     assert_eq!(world.resolve("hello:live").unwrap_err().code, ErrorCode::AliasNotFound);
     let fault = world.control.remove_alias("tester", &ns(), &hello, name("live")).await.unwrap_err();
     assert_eq!(fault.code, ErrorCode::AliasNotFound);
-    let audited = world.control.audit(&ns(), None, 100).await.unwrap();
-    assert_eq!(audited.iter().filter(|entry| entry.action.starts_with("alias.")).count(), 3);
-    assert!(audited.is_sorted_by(|a, b| a.at >= b.at), "the newest is first");
+    let audited = world.control.audit(&ns(), None, None, 100).await.unwrap();
+    assert_eq!(audited.iter().filter(|entry| entry.entry.action.starts_with("alias.")).count(), 3);
+    assert!(audited.is_sorted_by(|a, b| a.entry.at >= b.entry.at), "the newest is first");
 }
 
 #[tokio::test]
@@ -126,4 +128,49 @@ async fn old_versions_go_unless_they_are_named() {
     assert_eq!(collected.code_folders, 2);
     assert_eq!(fs::read_dir(world.data().join("code")).unwrap().count(), before - 2);
     assert_eq!(world.read("hello:first", "main.toy").await, "v1");
+}
+
+#[tokio::test]
+async fn the_audit_record_is_a_chain_that_tells_what_was_done_to_it() {
+    let world = World::start().await;
+    let note = async |number: u64| {
+        world.control.note("me", "test.note", "default/x", format!("number {number}")).await.unwrap();
+    };
+    assert_eq!(world.control.verify_audit(&ns()).await.unwrap(), AuditReport::default());
+    for number in 1..=5 {
+        note(number).await;
+    }
+    let report = world.control.verify_audit(&ns()).await.unwrap();
+    assert_eq!((report.entries, report.first, report.last, report.fault), (5, 1, 5, None));
+    let links = world.control.audit(&ns(), None, None, 10).await.unwrap();
+    assert_eq!(report.head, Some(links[0].hash));
+    assert!(links.windows(2).all(|pair| pair[0].previous == pair[1].hash));
+    assert_eq!(world.control.audit(&ns(), None, Some(3), 10).await.unwrap(), links[3..]);
+
+    let records = world.records();
+    let key = |number: u64| Key::new(&["audit-log", "default", &format!("{:020}", u64::MAX - number)]);
+    let whole = records.get(&key(3)).await.unwrap().unwrap().value;
+    let forged = String::from_utf8(whole.to_vec()).unwrap().replace("number 3", "number 9");
+    let put = async |value: Vec<u8>| {
+        records.commit(Batch::default().put(key(3), value, Expect::Any)).await.unwrap()
+    };
+    put(forged.into_bytes()).await;
+    assert_eq!(world.control.verify_audit(&ns()).await.unwrap().fault.unwrap(), "entry 3 was changed");
+    records.commit(Batch::default().delete(key(3), Expect::Any)).await.unwrap();
+    assert_eq!(world.control.verify_audit(&ns()).await.unwrap().fault.unwrap(), "entry 3 is missing");
+    put(whole.to_vec()).await;
+    records.commit(Batch::default().delete(key(5), Expect::Any)).await.unwrap();
+    assert_eq!(world.control.verify_audit(&ns()).await.unwrap().fault.unwrap(), "entry 5 is missing");
+}
+
+#[tokio::test]
+async fn two_processes_go_on_with_one_chain() {
+    let world = World::start().await;
+    let other = world.again().await;
+    for number in 0..4 {
+        let control = if number % 2 == 0 { &world.control } else { &other };
+        control.note("me", "test.note", "default/x", format!("number {number}")).await.unwrap();
+    }
+    let report = other.verify_audit(&ns()).await.unwrap();
+    assert_eq!((report.entries, report.fault), (4, None));
 }

@@ -12,7 +12,7 @@ use alula_runtime::VersionPlan;
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::FakeBackend;
 use alula_runtime::language::{Host, Languages};
-use alula_store::{MemoryPackages, MemoryStore};
+use alula_store::{MemoryPackages, MemoryStore, Records};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -94,6 +94,16 @@ impl World {
         options.build_env.insert("COUNTER".to_owned(), counter);
         let control = Control::open(options.clone(), parts.clone()).await.unwrap();
         Self { dir, control, packages, parts, options }
+    }
+
+    /// Another process over the same store.
+    pub(super) async fn again(&self) -> Control {
+        Control::open(self.options.clone(), self.parts.clone()).await.unwrap()
+    }
+
+    /// What everything is recorded in.
+    pub(super) fn records(&self) -> Arc<dyn Records> {
+        Arc::clone(&self.parts.records)
     }
 
     /// The same platform after a crash: only the store and the data directory are left.
