@@ -6,7 +6,7 @@
 use alula_invoke::later::prefers_async;
 use alula_invoke::{Failure, Invocation, Outcome, Served};
 use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Name, Qualifier, TriggerKind};
-use alula_runtime::{Body, BodyError};
+use alula_runtime::{Body, BodyError, Waiters};
 use alula_wire::query::LogMode;
 use alula_wire::{AcceptedCall, ErrorAnswer, headers, query};
 use axum::extract::State;
@@ -116,6 +116,7 @@ fn invocation(
         parameters: Vec::new(),
         received: Instant::now(),
         received_at: api.parts.clock.now(),
+        waiters: Waiters::default(),
         began: None,
     }
 }

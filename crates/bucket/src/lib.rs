@@ -38,7 +38,7 @@ pub use announce::{Announce, Change, Silent, Subscribers};
 pub use buckets::{BucketInfo, Buckets, Parts};
 pub use error::Error;
 pub use options::Options;
-pub use s3::{Service, serve};
+pub use s3::{BoxError, Insider, Service, serve};
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

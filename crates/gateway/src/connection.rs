@@ -4,10 +4,12 @@
 //! finish what runs, and is cut when the time for that is over.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use alula_model::ErrorCode;
+use http::HeaderMap;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -22,8 +24,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::activity::{Activity, Finding, Patience, Watched};
 use crate::explain::{Explained, Refusal};
+use crate::inside::{Guest, Source};
 use crate::options::{HEADERS_MAX_DEFAULT, Options};
-use crate::peer::Peer;
+use crate::peer::{Peer, Scheme};
 use crate::ports::{Invoke, Observe, Parts, Routes};
 use crate::respond::LogTail;
 use crate::upgrade::Joint;
@@ -82,6 +85,8 @@ pub(crate) struct Connection<I, R> {
     pub(crate) shared: Arc<Shared<I, R>>,
     pub(crate) peer: Peer,
     pub(crate) activity: Arc<Activity>,
+    /// Whose function is at the other end, where it comes out of a sandbox.
+    pub(crate) guest: Option<Guest>,
     _counted: Counted,
 }
 
@@ -107,7 +112,23 @@ impl Drop for Counted {
 
 impl<I: Invoke, R: Routes> Connection<I, R> {
     pub(crate) fn new(shared: Arc<Shared<I, R>>, peer: Peer, counted: Counted) -> Arc<Self> {
-        Arc::new(Self { shared, peer, activity: Arc::new(Activity::new()), _counted: counted })
+        Arc::new(Self { shared, peer, activity: Arc::new(Activity::new()), guest: None, _counted: counted })
+    }
+
+    /// The same for one that comes out of a sandbox.
+    pub(crate) fn inside(shared: Arc<Shared<I, R>>, guest: Guest, counted: Counted) -> Arc<Self> {
+        let peer = Peer::new(Ipv4Addr::LOCALHOST.into(), Scheme::Http, &[]);
+        let activity = Arc::new(Activity::new());
+        Arc::new(Self { shared, peer, activity, guest: Some(guest), _counted: counted })
+    }
+
+    /// What led to a request on it, by what is known of the other end.
+    pub(crate) fn source(&self, headers: &mut HeaderMap) -> Source {
+        let seal = &self.shared.parts.seal;
+        match &self.guest {
+            Some(guest) => guest.source(seal, headers),
+            None => Source::outside(seal, headers),
+        }
     }
 
     /// Serves the connection to its end.
@@ -126,7 +147,8 @@ impl<I: Invoke, R: Routes> Connection<I, R> {
         }
     }
 
-    async fn serve<S>(self: Arc<Self>, stream: S)
+    /// Speaks HTTP on it.
+    pub(crate) async fn serve<S>(self: Arc<Self>, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alula_invoke::Failure;
 use alula_invoke::cloudevents::{CloudEvent, Mode};
 use alula_invoke::later::{Accepted, Deferred, RESPOND_ASYNC, Repeat, Wishes, content_fault};
-use alula_model::{InvocationId, TriggerKind};
+use alula_model::{ErrorCode, Fault, InvocationId, TriggerKind};
 use alula_runtime::Body;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use crate::connection::Connection;
+use crate::inside::{Reach, Source};
 use crate::ports::{Invoke, Routes};
 use crate::request::{Arrival, Called, prepare_headers};
 use crate::respond::refused;
@@ -32,7 +33,7 @@ pub(crate) async fn accept<I: Invoke, R: Routes>(
     called: Called,
 ) -> Result<Response<Body>, Failure> {
     let (mut head, incoming) = request.into_parts();
-    let lineage = connection.shared.parts.seal.take(&mut head.headers);
+    let Source { lineage, reach, .. } = connection.source(&mut head.headers);
     let wishes = Wishes::take(&mut head.headers, arrival.received_at).map_err(refused)?;
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, None);
     let later = &connection.shared.parts.later;
@@ -56,6 +57,10 @@ pub(crate) async fn accept<I: Invoke, R: Routes>(
         ..Deferred::event(arrival.id.clone(), called.target, TriggerKind::Http, body)
     };
     let deferred = wishes.put_to(deferred);
+    if reach == Reach::Platform && deferred.callback.is_some() {
+        let message = "a function without a network cannot have a result sent to an address";
+        return Err(refused(Fault::new(ErrorCode::InvalidRequest, message)));
+    }
     let Some(events) = events else {
         return Ok(respond(&later.accept(deferred).await.map_err(refused)?));
     };

@@ -11,6 +11,8 @@
 //! behind [`Invoke`], which path leads to which function behind [`Routes`]. It reads no file after the start, no
 //! clock but the one it is given, and keeps no state about functions.
 //!
+//! Functions reach it from inside their sandboxes by a door of their own (`inside`), over the same code.
+//!
 //! Read `service` for the life of the listener, `connection` for one connection, `request` for one request and
 //! `respond` for the only place where faults become statuses.
 
@@ -28,6 +30,7 @@ mod connection;
 mod explain;
 mod headers;
 mod ids;
+mod inside;
 mod later;
 mod options;
 mod overload;
@@ -44,6 +47,8 @@ mod webhook;
 
 pub use options::{Options, TlsOptions};
 pub use peer::{AddressBlock, AddressBlockError};
-pub use ports::{Events, Invoke, Later, Observe, Parts, PlatformEvents, RandomSource, Routes, Unobserved};
+pub use ports::{
+    Asker, Events, Invoke, Later, Objects, Observe, Parts, PlatformEvents, RandomSource, Routes, Unobserved,
+};
 pub use service::{Error, Service};
 pub use tls::TlsError;

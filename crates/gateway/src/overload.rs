@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use alula_model::{ErrorCode, Fault, InvocationId};
 use http::StatusCode;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
 use crate::respond::{self, LogTail};
@@ -33,12 +32,12 @@ impl Refusals {
     }
 
     /// What goes to the peer, if there is a place for it to wait.
-    pub(crate) fn refuse(
+    pub(crate) fn refuse<S: AsyncRead + AsyncWrite + Send + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         id: &InvocationId,
         connections_max: usize,
-    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+    ) -> Option<impl Future<Output = ()> + Send + use<S>> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let text = refusal(id, connections_max);
         Some(async move {
@@ -62,7 +61,7 @@ fn refusal(id: &InvocationId, connections_max: usize) -> Vec<u8> {
     respond::on_the_wire(&response)
 }
 
-async fn say(mut stream: TcpStream, text: Vec<u8>) -> std::io::Result<()> {
+async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: Vec<u8>) -> std::io::Result<()> {
     stream.write_all(&text).await?;
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(DISCARDED_BYTES_MAX), &mut tokio::io::sink()).await?;

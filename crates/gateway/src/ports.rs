@@ -9,12 +9,14 @@ use std::sync::Arc;
 use alula_control::{Catalog, RouteMatch};
 use alula_invoke::later::{Accepted, Acceptor, BoxFuture, Deferred};
 use alula_invoke::{Failure, Invocation, Invoker, LineageSeal, Outcome};
-use alula_model::{Clock, Fault};
+use alula_model::{Clock, Fault, Lineage, Name};
+use alula_runtime::Body;
 use alula_trigger::TriggerKey;
 use alula_trigger::topic::{Publication, Published, Topics};
 use alula_trigger::webhook::{Seen, Verified, Webhooks};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
 
 /// Runs invocations. Dropping the future cancels the invocation.
 pub trait Invoke: Send + Sync + 'static {
@@ -90,6 +92,21 @@ impl Events for PlatformEvents {
     fn forget<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, ()> {
         Box::pin(self.webhooks.forget(seen))
     }
+}
+
+/// Answers requests of S3 clients that come out of sandboxes.
+pub trait Objects: Send + Sync + std::fmt::Debug {
+    /// Answers `request`, whose signature is not checked yet.
+    fn answer(&self, request: Request<Incoming>, asker: Asker) -> BoxFuture<'_, Response<Body>>;
+}
+
+/// The function that asks for objects.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// Its namespace, whose buckets it may reach with a key that it has.
+    pub namespace: Name,
+    /// The functions that led to the request, itself the last.
+    pub lineage: Lineage,
 }
 
 /// Finds the function that a path outside `/function/` leads to.

@@ -18,12 +18,13 @@ use tokio::time::Instant;
 use crate::answer::BodyUse;
 use crate::body::Download;
 use crate::connection::Connection;
+use crate::inside::Source;
 use crate::ports::{Invoke, Routes};
 use crate::respond::refused;
 use crate::target::{Target, When};
 use crate::upgrade::Upgrade;
 use crate::{
-    answer, body, cloudevents, explain, headers, ids, later, respond, target, topic, upgrade, webhook,
+    answer, body, cloudevents, explain, headers, ids, inside, later, respond, target, topic, upgrade, webhook,
 };
 
 /// When a request came and what it is called.
@@ -70,7 +71,14 @@ async fn serve<I: Invoke, R: Routes>(
         return Err(refused(fault));
     }
     let shared = &connection.shared;
-    let found = target::find(&shared.parts.routes, request.method(), request.uri(), request.headers());
+    let found = match &connection.guest {
+        Some(guest) if inside::is_for_objects(&request) => {
+            let lineage = connection.source(request.headers_mut()).lineage;
+            return Ok(guest.answer_for_objects(request, lineage).await);
+        }
+        Some(guest) => guest.find(&request),
+        None => target::find(&shared.parts.routes, request.method(), request.uri(), request.headers()),
+    };
     match found.map_err(refused)? {
         Target::Function { target, uri, parameters, when } => {
             let call = Called { target, uri, parameters };
@@ -135,7 +143,7 @@ async fn invoke<I: Invoke, R: Routes>(
     upgrade: Option<Upgrade>,
 ) -> Result<Response<Body>, Failure> {
     let (mut head, incoming) = request.into_parts();
-    let lineage = connection.shared.parts.seal.take(&mut head.headers);
+    let Source { lineage, waiters, .. } = connection.source(&mut head.headers);
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, upgrade.as_ref());
     let body_use = if head.method == Method::HEAD { BodyUse::Withheld } else { BodyUse::Sent };
     let mut body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
@@ -159,6 +167,7 @@ async fn invoke<I: Invoke, R: Routes>(
         is_event: event_mode.is_some(),
         received: arrival.received,
         received_at: arrival.received_at,
+        waiters,
         began: None,
     };
     let outcome = connection.shared.parts.invoke.invoke(invocation).await?;

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alula_runtime::{Visit, Visits};
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -14,10 +16,11 @@ use tokio_util::task::TaskTracker;
 use crate::activity::Patience;
 use crate::connection::{Connection, Counted, Shared, server};
 use crate::ids;
+use crate::inside::{Guest, Shares};
 use crate::options::Options;
 use crate::overload::Refusals;
 use crate::peer::{Peer, Scheme};
-use crate::ports::{Invoke, Parts, Routes};
+use crate::ports::{Invoke, Objects, Parts, Routes};
 use crate::respond::LogTail;
 use crate::tls::{self, TlsError};
 
@@ -64,7 +67,8 @@ impl<I: Invoke, R: Routes> Service<I, R> {
     /// nothing is left.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
         let address = listener.local_addr().map_err(Error::Listener)?;
-        let shared = Arc::new(self.share(address));
+        let exposes_logs = self.options.expose_function_logs.unwrap_or(address.ip().is_loopback());
+        let shared = Arc::new(self.share(exposes_logs));
         tokio::select! {
             () = accept(&listener, &shared) => {}
             () = shutdown.cancelled() => {}
@@ -75,8 +79,21 @@ impl<I: Invoke, R: Routes> Service<I, R> {
         Ok(())
     }
 
-    fn share(self, address: SocketAddr) -> Shared<I, R> {
-        let exposes_logs = self.options.expose_function_logs.unwrap_or(address.ip().is_loopback());
+    /// Answers functions that come out of their sandboxes until `shutdown`, and then as [`run`](Self::run) does. Speaks
+    /// HTTP/1.1 without TLS: the connections never leave this machine.
+    pub async fn run_inside(self, visits: Visits, objects: Arc<dyn Objects>, shutdown: CancellationToken) {
+        let exposes_logs = self.options.expose_function_logs.unwrap_or(false);
+        let mut shared = self.share(exposes_logs);
+        shared.server = shared.server.http1_only();
+        let shared = Arc::new(shared);
+        tokio::select! {
+            () = welcome(visits, &shared, &objects) => {}
+            () = shutdown.cancelled() => {}
+        }
+        stop(&shared).await;
+    }
+
+    fn share(self, exposes_logs: bool) -> Shared<I, R> {
         Shared {
             patience: Patience::new(&self.options),
             log_tail: if exposes_logs { LogTail::Shown } else { LogTail::Hidden },
@@ -133,7 +150,34 @@ fn serve<I: Invoke, R: Routes>(
     shared.tasks.spawn(Connection::new(Arc::clone(shared), peer, counted).run(stream));
 }
 
-fn refuse<I: Invoke, R: Routes>(shared: &Arc<Shared<I, R>>, refusals: &Refusals, stream: TcpStream) {
+/// Serves what comes out of sandboxes.
+async fn welcome<I: Invoke, R: Routes>(
+    mut visits: Visits,
+    shared: &Arc<Shared<I, R>>,
+    objects: &Arc<dyn Objects>,
+) {
+    let places = Arc::new(Semaphore::new(shared.options.connections_max));
+    let (shares, refusals) = (Arc::new(Shares::default()), Refusals::new());
+    while let Some(Visit { connection, visitors, place }) = visits.next().await {
+        let permit = Arc::clone(&places).try_acquire_owned();
+        let (Ok(permit), Some(share)) = (permit, shares.take(visitors.namespace())) else {
+            refuse(shared, &refusals, connection);
+            continue;
+        };
+        let guest = Guest { visitors, objects: Arc::clone(objects) };
+        let counted = Counted::new(Arc::clone(&shared.parts.observe), permit);
+        let serving = Connection::inside(Arc::clone(shared), guest, counted).serve(connection);
+        shared.tasks.spawn(async move {
+            serving.await;
+            drop((place, share));
+        });
+    }
+}
+
+fn refuse<I: Invoke, R: Routes, S>(shared: &Arc<Shared<I, R>>, refusals: &Refusals, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     shared.parts.observe.connection_rejected();
     // A peer that expects a TLS handshake could not read the answer.
     if shared.tls.is_some() {

@@ -67,28 +67,50 @@ pub(crate) fn find(
 ) -> Result<Target, Fault> {
     let path = uri.path();
     if let Some(below) = path.strip_prefix(FUNCTIONS) {
-        return by_name(FUNCTIONS, below, uri, When::Now);
+        return by_name(FUNCTIONS, below, uri, When::Now, None);
     }
     if let Some(below) = path.strip_prefix(ASYNC_FUNCTIONS) {
-        return by_name(ASYNC_FUNCTIONS, below, uri, When::Later);
+        return by_name(ASYNC_FUNCTIONS, below, uri, When::Later, None);
     }
     if let Some(below) = path.strip_prefix(TOPICS) {
-        return topic(below).map(Target::Topic).ok_or_else(|| nothing_at(path));
+        return topic(below, None).map(Target::Topic).ok_or_else(|| nothing_at(path));
     }
     if let Some(below) = path.strip_prefix(WEBHOOKS) {
         return hook(below, uri).map(Target::Webhook).ok_or_else(|| nothing_at(path));
     }
     if let Some(below) = path.strip_prefix(PLATFORM) {
-        return match below {
-            "livez" => Ok(Target::Livez),
-            "readyz" => Ok(Target::Readyz),
-            _ => Err(nothing_at(path)),
-        };
+        return platform(below).ok_or_else(|| nothing_at(path));
     }
     let host = host_of(uri, headers);
     let found = routes.route(method.as_str(), host, path).ok_or_else(|| nothing_at(path))?;
     let uri = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     Ok(Target::Function { target: found.target, uri, parameters: found.parameters, when: When::Now })
+}
+
+/// Finds what a request from inside a sandbox asks for, whose function's namespace is `home`.
+pub(crate) fn find_within(home: &Name, uri: &Uri) -> Result<Target, Fault> {
+    let path = uri.path();
+    let found = if let Some(below) = path.strip_prefix(FUNCTIONS) {
+        return by_name(FUNCTIONS, below, uri, When::Now, Some(home));
+    } else if let Some(below) = path.strip_prefix(ASYNC_FUNCTIONS) {
+        return by_name(ASYNC_FUNCTIONS, below, uri, When::Later, Some(home));
+    } else if let Some(below) = path.strip_prefix(TOPICS) {
+        topic(below, Some(home)).map(Target::Topic)
+    } else {
+        path.strip_prefix(PLATFORM).and_then(platform)
+    };
+    let message =
+        "there are /function/NAME, /async-function/NAME, /topic/NAME, and signed requests for buckets";
+    found.ok_or_else(|| Fault::new(ErrorCode::NotFound, message))
+}
+
+/// What the gateway answers itself.
+fn platform(below: &str) -> Option<Target> {
+    match below {
+        "livez" => Some(Target::Livez),
+        "readyz" => Some(Target::Readyz),
+        _ => None,
+    }
 }
 
 /// The host that a request is for. The authority of HTTP/2 and of absolute-form targets outranks a `Host` header.
@@ -98,15 +120,19 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     host.rsplit('@').next()
 }
 
-fn by_name(prefix: &str, below: &str, uri: &Uri, when: When) -> Result<Target, Fault> {
+fn by_name(prefix: &str, below: &str, uri: &Uri, when: When, home: Option<&Name>) -> Result<Target, Fault> {
     let name = below.split('/').next().unwrap_or_default();
     if name.is_empty() {
         return Err(nothing_at(uri.path()));
     }
     let invalid = |reason: String| Fault::new(ErrorCode::InvalidRequest, reason);
+    let parse = |name: &str| match home {
+        Some(home) => FunctionRef::parse_in(home, name),
+        None => name.parse(),
+    };
     let target = match name.contains('%') {
-        false => name.parse::<FunctionRef>(),
-        true => decode(name).ok_or_else(|| invalid(format!("{name:?} is not percent-encoded text")))?.parse(),
+        false => parse(name),
+        true => parse(&decode(name).ok_or_else(|| invalid(format!("{name:?} is not percent-encoded text")))?),
     };
     let target = target.map_err(|error| invalid(error.to_string()))?;
     let uri = rest_of(uri, prefix.len() + name.len()).map_err(|error| invalid(error.to_string()))?;
@@ -114,10 +140,10 @@ fn by_name(prefix: &str, below: &str, uri: &Uri, when: When) -> Result<Target, F
 }
 
 /// `NAME[.NAMESPACE]`.
-fn topic(below: &str) -> Option<TopicName> {
+fn topic(below: &str, home: Option<&Name>) -> Option<TopicName> {
     let (topic, namespace) = match below.split_once('.') {
         Some((topic, namespace)) => (topic, Name::new(namespace).ok()?),
-        None => (below, Name::default_namespace()),
+        None => (below, home.cloned().unwrap_or_else(Name::default_namespace)),
     };
     Some(TopicName { namespace, topic: Name::new(topic).ok()? })
 }
@@ -207,7 +233,7 @@ mod tests {
         ok("http://example.test/function/hello/x", "hello.default:latest /x []");
         ok("/users/7?x=1", "users.default:latest /users/7?x=1 [(\"id\", \"7\")]");
         ok("/async-function/hello.shop:3/a?q", "hello.shop:3 /a?q [] later");
-        ok("/topic/orders.shop", &format!("{:?}", Target::Topic(topic("orders.shop").unwrap())));
+        ok("/topic/orders.shop", &format!("{:?}", Target::Topic(topic("orders.shop", None).unwrap())));
         let hook = format!(
             "{:?}",
             Target::Webhook(

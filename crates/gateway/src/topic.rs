@@ -39,7 +39,7 @@ pub(crate) async fn publish<I: Invoke, R: Routes>(
     }
     let (mut head, incoming) = request.into_parts();
     let parts = &connection.shared.parts;
-    let lineage = parts.seal.take(&mut head.headers);
+    let lineage = connection.source(&mut head.headers).lineage;
     let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let content = cloudevents::collect(body).await.map_err(refused)?;
     let (id, at) = (&arrival.id, arrival.received_at);

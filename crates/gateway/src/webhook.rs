@@ -10,7 +10,7 @@ use std::sync::Arc;
 use alula_invoke::later::Deferred;
 use alula_invoke::{Failure, Invocation};
 use alula_model::{FunctionRef, Lineage, TriggerKind};
-use alula_runtime::Body;
+use alula_runtime::{Body, Waiters};
 use alula_trigger::TriggerKey;
 use alula_trigger::webhook::{Seen, Verified};
 use bytes::Bytes;
@@ -108,6 +108,7 @@ async fn wait<I: Invoke, R: Routes>(
         is_event: false,
         received: arrival.received,
         received_at: arrival.received_at,
+        waiters: Waiters::default(),
         began: None,
     };
     let parts = &connection.shared.parts;

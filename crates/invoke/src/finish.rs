@@ -56,6 +56,7 @@ impl Finisher {
             instance: None,
             request_bytes: 0,
             response_bytes: 0,
+            parent: invocation.lineage.parent().cloned(),
         };
         Self {
             in_flight: Arc::clone(in_flight),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use alula_control::Catalog;
 use alula_model::{Clock, ErrorCode, Fault, FunctionRef, Qualifier};
 use alula_pool::{Lease, Place, Pool, Released};
-use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, next_turn};
+use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, Waiters, next_turn};
 use tokio::time::Instant;
 
 use crate::finish::{Finisher, HeldBody, HeldUpgrade, counted};
@@ -84,6 +84,9 @@ impl Invoker {
         if let Err(fault) = self.extend_lineage(plan, &mut invocation) {
             return Err(finisher.fail(fault));
         }
+        if let Err(fault) = check_waiters(plan, &invocation.waiters) {
+            return Err(finisher.fail(fault));
+        }
         let spec = &plan.spec;
         let received = invocation.received;
         let patience_ends = received + Duration::from_millis(spec.timeout_ms.max(spec.init_timeout_ms));
@@ -146,6 +149,7 @@ impl Invoker {
             deadline: invocation.received,
             deadline_at: invocation.received_at,
             events: CallEvents { started: invocation.began },
+            waiters: invocation.waiters,
         }
     }
 
@@ -154,6 +158,22 @@ impl Invoker {
         call.deadline = Instant::now() + Duration::from_millis(timeout_ms);
         call.deadline_at = self.clock.now().plus_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
     }
+}
+
+/// Refuses a call that could only wait for itself: every slot that the version may have is held by a call that waits, over
+/// however many others, for this one.
+fn check_waiters(plan: &VersionPlan, waiters: &Waiters) -> Result<(), Fault> {
+    let slots = u64::from(plan.spec.max_instances) * u64::from(plan.spec.concurrency);
+    let waiting = waiters.of(&plan.key) as u64;
+    if waiting < slots {
+        return Ok(());
+    }
+    let function = &plan.key.function;
+    let message = format!(
+        "{function} waits for itself: all {slots} calls that it may run at once wait for this one; raise max_instances, or \
+         call it without waiting at /async-function/{function}"
+    );
+    Err(Fault::new(ErrorCode::CallDeadlock, message))
 }
 
 /// Arranges that the slot is given back and the run recorded when the answer has been passed on.

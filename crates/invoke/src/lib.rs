@@ -23,7 +23,7 @@ use alula_model::{
     Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp, TriggerKind,
     VersionKey,
 };
-use alula_runtime::{Answer, Body};
+use alula_runtime::{Answer, Body, Waiters};
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
@@ -63,6 +63,8 @@ pub struct Invocation {
     pub received: Instant,
     /// When it arrived, by the wall clock.
     pub received_at: Timestamp,
+    /// The functions that wait for it.
+    pub waiters: Waiters,
     /// Set once the function's code has begun to run, for who must know whether a retry may run something twice.
     pub began: Option<Arc<AtomicBool>>,
 }

@@ -4,8 +4,8 @@
 //! X-Alula-Lineage: 1:a.default*3>b.default:MAC
 //! ```
 //!
-//! The MAC is HMAC-SHA-256 (RFC 2104) over everything before its colon, cut to 128 bits, in base64url. A function that
-//! leaves the header out begins a new chain; the way out of a sandbox puts it in where it can (`alula-sandbox`).
+//! The MAC is HMAC-SHA-256 (RFC 2104) over everything before its colon, cut to 128 bits, in base64url. Where a function calls
+//! from inside its sandbox the platform knows the lineage and asks for no header ([`LineageSeal::behind`]).
 //!
 //! Every call carries one. That of a call which no function made is the same for all calls of a version, so it is signed
 //! once.
@@ -14,13 +14,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use alula_model::{Lineage, VersionKey};
+use alula_runtime::Origin;
 use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
-/// The header in which a lineage travels, in both directions.
-pub const LINEAGE_HEADER: HeaderName = HeaderName::from_static("x-alula-lineage");
+pub use alula_runtime::LINEAGE_HEADER;
 
 /// What a signed text begins with: its format.
 const FORMAT: &str = "1:";
@@ -53,6 +53,23 @@ impl LineageSeal {
             tracing::debug!("a lineage that was not signed here was left out");
             Lineage::default()
         })
+    }
+
+    /// The lineage of a request that came out of a sandbox. Of several calls that it may be from, the one behind the
+    /// longest chain counts: then every chain grows with each of its steps, so that one without an end is found. Before
+    /// the first call, while code is loaded, the function itself begins a chain.
+    #[must_use]
+    pub fn behind(&self, origin: &Origin) -> Lineage {
+        let chains = origin.calls.iter().filter_map(|call| Some((self.open(call.lineage.as_ref()?)?, call)));
+        let Some((chain, call)) = chains.max_by_key(|(chain, _)| chain.depth()) else {
+            let first = origin.plans.first().map(|plan| &plan.key);
+            return first
+                .map_or_else(Lineage::default, |key| Lineage::default().with(&key.namespace, &key.function));
+        };
+        match origin.calls[..] {
+            [_] => chain.led_by(call.id.clone()),
+            _ => chain,
+        }
     }
 
     /// The lineage in a header that was signed here.
@@ -98,7 +115,8 @@ impl LineageSeal {
 
 #[cfg(test)]
 mod tests {
-    use alula_model::Name;
+    use alula_model::{InvocationId, Name};
+    use alula_runtime::{RunningCall, VersionPlan, Waiters};
 
     use super::*;
 
@@ -120,6 +138,29 @@ mod tests {
         let header = seal.sign(&lineage);
         assert_eq!(taken(&seal, header.to_str().unwrap()), lineage);
         assert_eq!([seal.sign_first_step(&key()), seal.sign_first_step(&key())], [header.clone(), header]);
+    }
+
+    fn plan() -> Arc<VersionPlan> {
+        let spec = alula_model::FunctionSpec::new("exec");
+        Arc::new(VersionPlan { key: key(), spec, code: std::path::PathBuf::new() })
+    }
+
+    fn call(seal: &LineageSeal, id: &str, chain: &str) -> RunningCall {
+        let id = InvocationId::new(id).unwrap();
+        let lineage = Some(seal.sign(&chain.parse().unwrap()));
+        RunningCall { id, lineage, traceparent: None, waiters: Waiters::default() }
+    }
+
+    #[test]
+    fn what_comes_out_of_a_sandbox_has_the_chain_of_its_call_or_the_longest_there() {
+        let seal = LineageSeal::new(b"secret");
+        let behind = |calls: &[(&str, &str)]| {
+            let calls = calls.iter().map(|(id, chain)| call(&seal, id, chain)).collect();
+            seal.behind(&Origin { plans: vec![plan()], calls }).to_string()
+        };
+        assert_eq!(behind(&[]), "a.default");
+        assert_eq!(behind(&[("1", "b.default>a.default")]), "b.default>a.default@1");
+        assert_eq!(behind(&[("1", "a.default*3"), ("2", "a.default*9"), ("3", "a.default")]), "a.default*9");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use alula_pool::{Pool, PoolOptions};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::{Does, FakeBackend};
 use alula_runtime::language::{Host, Languages};
-use alula_runtime::{Answer, Body, BodyError};
+use alula_runtime::{Answer, Body, BodyError, Waiters};
 use alula_store::{MemoryPackages, MemoryStore};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -129,6 +129,7 @@ fn invocation(target: &str) -> Invocation {
         is_event: false,
         received: Instant::now(),
         received_at: Timestamp(5),
+        waiters: Waiters::default(),
         began: None,
     }
 }

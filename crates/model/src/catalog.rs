@@ -118,13 +118,24 @@ impl std::str::FromStr for FunctionRef {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::read(text, Name::default_namespace)
+    }
+}
+
+impl FunctionRef {
+    /// Reads what a caller says for whom `home` is the namespace that is meant where none is named.
+    pub fn parse_in(home: &Name, text: &str) -> Result<Self, NameError> {
+        Self::read(text, || home.clone())
+    }
+
+    fn read(text: &str, home: impl FnOnce() -> Name) -> Result<Self, NameError> {
         let (path, qualifier) = match text.split_once(':') {
             Some((path, qualifier)) => (path, qualifier.parse()?),
             None => (text, Qualifier::Latest),
         };
         let (name, namespace) = match path.split_once('.') {
             Some((name, namespace)) => (name, Name::new(namespace)?),
-            None => (path, Name::default_namespace()),
+            None => (path, home()),
         };
         Ok(Self { namespace, name: Name::new(name)?, qualifier })
     }
@@ -182,6 +193,10 @@ mod tests {
         check("hello:3", "hello.default:3");
         check("hello.shop:live", "hello.shop:live");
         check("hello:latest", "hello.default:latest");
+        let inside =
+            |text: &str| FunctionRef::parse_in(&Name::new("shop").unwrap(), text).map(|r| r.to_string());
+        assert_eq!(inside("hello").as_deref(), Ok("hello.shop:latest"));
+        assert_eq!(inside("hello.bank:3").as_deref(), Ok("hello.bank:3"));
         assert!("hello:".parse::<FunctionRef>().is_err());
         assert!("a.b.c".parse::<FunctionRef>().is_err());
         assert!("../x".parse::<FunctionRef>().is_err());

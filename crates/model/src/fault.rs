@@ -118,6 +118,8 @@ error_codes! {
     ResponseTooLarge = "response_too_large", Function, false, 502;
     /// The call would have been one too many in a chain of calls that goes in circles or never ends.
     LoopDetected = "loop_detected", Function, false, 508;
+    /// The call could only have waited for itself: all slots of the function are held by calls that wait for it.
+    CallDeadlock = "call_deadlock", Function, false, 508;
     /// The sandbox could not be made.
     SandboxFailed = "sandbox_failed", Platform, true, 503;
     /// The sandbox went away in the middle of a call, through no fault of the function.

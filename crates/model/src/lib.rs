@@ -31,4 +31,4 @@ pub use name::{Name, NameError};
 pub use retry::{Retry, RetryPolicy, RetryPreset};
 pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
-pub use spec::{BuildSpec, Class, FunctionSpec, Network, SpecError};
+pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network, SpecError};

@@ -2,7 +2,7 @@
 //!
 //! It grows by one step with every call that a call leads to, through whatever: calls of functions by functions, topics,
 //! buckets, destinations, asynchronous calls. It holds how often each function was gone through and not every step, so
-//! its text stays short however long the chain is.
+//! its text stays short however long the chain is. Which call made it last is told where the platform knows it.
 //!
 //! Deliberately absent: the signature that keeps functions from making one up, which needs a key (`alula-invoke`).
 
@@ -10,6 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::asynchronous::LoopPolicy;
+use crate::id::InvocationId;
 use crate::limits::{LINEAGE_DEPTH_MAX, LOOP_REPEATS_MAX};
 use crate::name::Name;
 
@@ -18,6 +19,8 @@ use crate::name::Name;
 pub struct Lineage {
     /// In the order in which they first occur.
     steps: Vec<Step>,
+    /// The call that made it last.
+    parent: Option<InvocationId>,
 }
 
 /// One function of a chain.
@@ -70,6 +73,18 @@ impl Lineage {
         self.steps.is_empty()
     }
 
+    /// The call of the last function that led to this one, where it is known.
+    #[must_use]
+    pub const fn parent(&self) -> Option<&InvocationId> {
+        self.parent.as_ref()
+    }
+
+    /// The same chain, led on by this call of its last function.
+    #[must_use]
+    pub fn led_by(self, parent: InvocationId) -> Self {
+        Self { parent: Some(parent), ..self }
+    }
+
     /// Calls in the chain.
     #[must_use]
     pub fn depth(&self) -> u32 {
@@ -105,7 +120,7 @@ impl Lineage {
             Some(step) => step.times = step.times.saturating_add(1),
             None => steps.push(Step { namespace: namespace.clone(), function: function.clone(), times: 1 }),
         }
-        Self { steps }
+        Self { steps, parent: None }
     }
 
     /// The chain for people: `a.default (3 times) -> b.default`.
@@ -129,7 +144,7 @@ impl Step {
     }
 }
 
-/// `a.default*3>b.default`.
+/// `a.default*3>b.default`, and `@CALL` where the call is known that led on.
 impl fmt::Display for Lineage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, Step { namespace, function, times }) in self.steps.iter().enumerate() {
@@ -139,7 +154,10 @@ impl fmt::Display for Lineage {
                 write!(f, "*{times}")?;
             }
         }
-        Ok(())
+        match &self.parent {
+            Some(parent) => write!(f, "@{}", parent.as_str()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -150,8 +168,12 @@ impl FromStr for Lineage {
         if text.is_empty() {
             return Ok(Self::default());
         }
+        let (text, parent) = match text.split_once('@') {
+            Some((text, parent)) => (text, Some(InvocationId::new(parent).ok_or(LineageError)?)),
+            None => (text, None),
+        };
         let steps = text.split('>').map(step).collect::<Option<Vec<_>>>().ok_or(LineageError)?;
-        Ok(Self { steps })
+        Ok(Self { steps, parent })
     }
 }
 
@@ -222,12 +244,32 @@ mod tests {
     }
 
     #[test]
+    fn the_call_that_led_on_is_that_of_the_last_step_only() {
+        let lineage = through(&["a"]).led_by(InvocationId::new("call-1").unwrap());
+        assert_eq!(lineage.parent().map(InvocationId::as_str), Some("call-1"));
+        assert_eq!(enter(&lineage, "b", LoopPolicy::Detect).unwrap(), through(&["a", "b"]));
+    }
+
+    #[test]
     fn it_survives_its_text_form_and_nothing_else_does() {
-        for text in ["", "a.default", "a.default*3>b.shop>c.default*16"] {
+        for text in ["", "a.default", "a.default*3>b.shop>c.default*16", "a.default*2>b.shop@call-1"] {
             assert_eq!(text.parse::<Lineage>().map(|lineage| lineage.to_string()).as_deref(), Ok(text));
         }
-        for text in [">", "a", "a.b*", "a.b*1", "a.b*x", "a.b*-1", "A.b", "a.b>", "a.b*99999999999", "a.b c"]
-        {
+        for text in [
+            ">",
+            "a",
+            "a.b*",
+            "a.b*1",
+            "a.b*x",
+            "a.b*-1",
+            "A.b",
+            "a.b>",
+            "a.b*99999999999",
+            "a.b c",
+            "a.b@",
+            "@c",
+            "a.b@c@d",
+        ] {
             assert_eq!(text.parse::<Lineage>(), Err(LineageError), "{text}");
         }
     }

@@ -38,6 +38,9 @@ pub struct Run {
     pub request_bytes: u64,
     /// Bytes of the response body that were passed on.
     pub response_bytes: u64,
+    /// The call that led to it, where a function made it and it is known which call of that function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<InvocationId>,
 }
 
 /// How a run ended.

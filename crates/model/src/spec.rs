@@ -63,6 +63,9 @@ pub struct FunctionSpec {
     /// What the function may reach.
     #[serde(default)]
     pub network: Network,
+    /// What of the platform the function may call.
+    #[serde(default)]
+    pub calls: Calls,
     /// Largest request body for a handler that takes it whole, in bytes.
     #[serde(default = "defaults::request_bytes_max")]
     pub request_bytes_max: u64,
@@ -127,7 +130,7 @@ pub enum Class {
 }
 
 /// What a function may reach beyond its own sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// Nothing: the sandbox has only its own loopback interface.
@@ -135,6 +138,17 @@ pub enum Network {
     None,
     /// Public addresses by HTTP and HTTPS, through the platform's egress proxy (`HTTP_PROXY`, `HTTPS_PROXY`).
     Internet,
+}
+
+/// What of the platform a function may call from inside its sandbox, whatever its network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Calls {
+    /// Nothing: there is no way to the platform in the sandbox.
+    None,
+    /// Functions, topics and buckets of its own namespace.
+    #[default]
+    Namespace,
 }
 
 /// A field of a spec is out of its bounds.
@@ -167,6 +181,7 @@ impl FunctionSpec {
             idle_timeout_ms: None,
             class: Class::default(),
             network: Network::default(),
+            calls: Calls::default(),
             request_bytes_max: limits::REQUEST_BYTES_DEFAULT,
             response_bytes_max: limits::RESPONSE_BYTES_DEFAULT,
             tmp_mb: None,

@@ -164,6 +164,7 @@ mod tests {
             instance: None,
             request_bytes: 0,
             response_bytes: 0,
+            parent: None,
         }
     }
 

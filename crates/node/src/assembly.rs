@@ -10,7 +10,7 @@ use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
-use alula_runtime::{Backend, Buffers, Launcher, ProcessBackend, StemOptions, Stems};
+use alula_runtime::{Backend, Buffers, Door, Launcher, ProcessBackend, StemOptions, Stems, Visits, door};
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
 use alula_store::{DataDir, DiskPackages, PostgresOptions, SqliteOptions, Store, open_postgres, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
@@ -26,6 +26,7 @@ use crate::clock::{SystemClock, random};
 use crate::config::Config;
 use crate::histories::Histories;
 use crate::identities;
+use crate::inside::Inside;
 use crate::later::{self, Later};
 use crate::limits;
 use crate::secret::Secret;
@@ -61,6 +62,7 @@ pub(crate) struct Platform {
     pub(crate) gateway: alula_gateway::Parts<Invoker, Catalog>,
     pub(crate) api: Api,
     pub(crate) buckets: alula_bucket::Buckets,
+    pub(crate) inside: Inside,
     pub(crate) pool: Pool,
     pub(crate) histories: Histories,
     pub(crate) control: Control,
@@ -121,6 +123,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     };
     Ok(Platform {
         gateway,
+        inside: Inside::new(core.visits, buckets.clone()),
         buckets,
         api: Api::new(api_options(&core.config, &core.data_dir, &core.clock), api),
         histories: Histories::load_into(&core.pool, &core.data_dir),
@@ -170,6 +173,8 @@ pub(crate) struct Core {
     /// Chains of calls that were stopped, to be told about.
     pub(crate) loop_reports: LoopReports,
     pub(crate) telemetry: Telemetry,
+    /// Functions that call the platform.
+    visits: Visits,
     launcher: Arc<dyn Launcher>,
     spawner: SpawnerWatch,
     languages: Arc<Languages>,
@@ -198,7 +203,9 @@ impl Core {
         let (spawner, launcher): (_, Arc<dyn Launcher>) = (sandbox.watch(), Arc::new(sandbox));
         let stems = Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone());
         let log = Arc::new(telemetry.logs.clone());
+        let (door, visits) = door();
         let processes = process_backend(&config, &launcher, &languages, log, &clock, stems.clone());
+        let processes = ProcessBackend { door, ..processes };
         let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
         let options =
             alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
@@ -224,6 +231,7 @@ impl Core {
             invoker,
             loop_reports,
             telemetry,
+            visits,
             launcher,
             spawner,
             languages,
@@ -248,6 +256,7 @@ fn process_backend(
         buffers: Buffers::new(config.sandbox.buffer_bytes_max),
         socket_body_bytes_max: config.sandbox.socket_body_bytes_max,
         stems,
+        door: Door::default(),
     }
 }
 

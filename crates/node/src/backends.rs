@@ -42,6 +42,7 @@ impl Backends {
             log: Arc::clone(&processes.log),
             clock: Arc::clone(&processes.clock),
             egress: Arc::new(CheckedEgress::new(policy)),
+            door: processes.door.clone(),
         });
         Ok(Self { processes, scripts, components })
     }

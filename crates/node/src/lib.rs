@@ -20,6 +20,7 @@ mod clock;
 mod config;
 mod histories;
 mod identities;
+mod inside;
 mod later;
 mod limits;
 mod machine;

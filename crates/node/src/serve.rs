@@ -58,6 +58,9 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let runs = tokio::spawn(platform.run_service.run(stop_telemetry.clone()));
     let sources = platform.sources.start(&stop);
     let worker = tokio::spawn(platform.queue_worker.run(stop.clone()));
+    let stop_inside = CancellationToken::new();
+    let inside = platform.inside.serve(&platform.config.gateway, &platform.gateway, stop_inside.clone())?;
+    let inside = platform.data_plane.spawn(inside);
     let gateway = alula_gateway::Service::new(platform.config.gateway.clone(), platform.gateway)
         .map_err(Error::component("the gateway cannot be set up"))?;
     let gateway = platform.data_plane.spawn(serve_calls(gateway, data_plane, stop.clone()));
@@ -83,6 +86,9 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
         tracing::debug!("nothing is watched any more");
         drop(worker.await);
         tracing::debug!("what ran from the queue has ended");
+        // Until now functions that ran might call others.
+        stop_inside.cancel();
+        drop(inside.await);
         drop(control.await);
         platform.api.finish().await;
         tracing::debug!("the control API is closed");

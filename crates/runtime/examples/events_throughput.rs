@@ -12,7 +12,9 @@ use alula_model::InstanceId;
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::conformance::{FixedClock, call, plan};
 use alula_runtime::language::{Host, Languages};
-use alula_runtime::{Backend as _, Body, Buffers, Instance, NullLog, ProcessBackend, Stems, VersionPlan};
+use alula_runtime::{
+    Backend as _, Body, Buffers, Door, Instance, NullLog, ProcessBackend, Stems, VersionPlan,
+};
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -62,6 +64,7 @@ async fn main() {
         buffers: Buffers::new(1 << 30),
         socket_body_bytes_max,
         stems: Stems::default(),
+        door: Door::default(),
     };
     let plan = VersionPlan {
         code: code.path().to_owned(),

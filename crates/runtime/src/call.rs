@@ -6,12 +6,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use alula_model::{InvocationId, Timestamp};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use alula_model::{InvocationId, Timestamp, VersionKey};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::Body;
+
+/// The header in which the lineage of what a call leads to is told to the function, and in which functions may hand it on.
+pub const LINEAGE_HEADER: HeaderName = HeaderName::from_static("x-alula-lineage");
 
 /// What an instance is asked to do once.
 #[derive(Debug)]
@@ -38,6 +41,33 @@ pub struct Call {
     pub deadline_at: Timestamp,
     /// Told what happens while the call runs.
     pub events: CallEvents,
+    /// The functions that wait for it.
+    pub waiters: Waiters,
+}
+
+/// The calls that cannot end before this one: each was made by the one above and is waited for by it. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Waiters(Option<Arc<Waiter>>);
+
+#[derive(Debug)]
+struct Waiter {
+    key: VersionKey,
+    above: Waiters,
+}
+
+impl Waiters {
+    /// These, and a call of `key`.
+    #[must_use]
+    pub fn with(&self, key: VersionKey) -> Self {
+        Self(Some(Arc::new(Waiter { key, above: self.clone() })))
+    }
+
+    /// How many of them run in instances of `key`.
+    #[must_use]
+    pub fn of(&self, key: &VersionKey) -> usize {
+        let all = std::iter::successors(self.0.as_deref(), |waiter| waiter.above.0.as_deref());
+        all.filter(|waiter| waiter.key == *key).count()
+    }
 }
 
 /// Lets the caller learn of things before the answer. Cheap to clone; the default ignores everything.

@@ -12,10 +12,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alula_model::{ErrorCode, Fault, Network};
+use alula_model::{ErrorCode, Fault, InstanceId, Network};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{BoxFuture, Usage};
+use crate::{BoxFuture, Caller, Usage};
 
 /// Where the platform's egress proxy listens inside a cell with [`Network::Internet`], on `127.0.0.1`: the port
 /// that HTTP proxies are known by. Goes into `HTTP_PROXY` and `HTTPS_PROXY`.
@@ -100,6 +100,9 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
 
     /// The listener on `port` that [`CellSpec::listeners`] asked for; `None` if it was taken before.
     fn take_listener(&self, port: u16) -> Option<TcpListener>;
+
+    /// Says which instance this is, where it shares a way to the platform with others.
+    fn admit(&self, _id: &InstanceId, _caller: &Arc<Caller>) {}
 
     /// Connects to a server inside, by its loopback address.
     fn dial(&self, inside: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>>;

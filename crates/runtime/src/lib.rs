@@ -16,6 +16,7 @@ mod call;
 mod cell;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod door;
 mod egress;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
@@ -31,10 +32,14 @@ mod turn;
 pub use backend::{Ahead, Backend, Bred, Instance, Started, StopGrace, Usage, Zygote};
 pub use body::{Body, BodyError};
 pub use buffers::{Buffers, Gathered, Reserved};
-pub use call::{Answer, Call, CallEvents, Duplex, Upgraded};
+pub use call::{Answer, Call, CallEvents, Duplex, LINEAGE_HEADER, Upgraded, Waiters};
 pub use cell::{
     BreedingCell, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Parent, Process,
     ProcessExit, ProcessSpec, Protection, ZygoteSpec,
+};
+pub use door::{
+    CONNECTIONS_MAX as DOOR_CONNECTIONS_MAX, Caller, DOOR_PORT, DOOR_URL, Door, GATEWAY_HOST, GATEWAY_PORT,
+    INSTANCE_HEADER, OpenDoor, Origin, RunningCall, Visit, Visitors, Visits, door,
 };
 pub use egress::{Egress, EgressError, NoEgress};
 pub use log_sink::{InstanceLog, LogSink, NullLog};

@@ -14,7 +14,7 @@ use alula_model::{InstanceId, Tier};
 use alula_runtime::conformance::{self, FixedClock};
 use alula_runtime::language::{Host, Languages};
 use alula_runtime::{
-    Backend, Body, Bred, Buffers, NullLog, ProcessBackend, StemOptions, Stems, StopGrace, VersionPlan,
+    Backend, Body, Bred, Buffers, Door, NullLog, ProcessBackend, StemOptions, Stems, StopGrace, VersionPlan,
 };
 use alula_sandbox::{EgressPolicy, Sandbox, SpawnerOptions, fork_spawner};
 use tokio::time::Instant;
@@ -56,6 +56,7 @@ async fn measure(sandbox: Sandbox, runtime: String, rounds: usize) {
         clock: Arc::new(FixedClock::default()),
         buffers: Buffers::new(64 * 1024 * 1024),
         socket_body_bytes_max: 64 * 1024,
+        door: Door::default(),
         stems: Stems::new(
             StemOptions { per_runtime, per_runtime_max: per_runtime, made_at_once: 1 },
             Arc::new(sandbox.clone()),

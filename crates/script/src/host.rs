@@ -118,9 +118,13 @@ impl fmt::Debug for FetchResponse {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoFetch;
 
+impl NoFetch {
+    /// What a script is told.
+    pub const REASON: &'static str = "this script has no network";
+}
+
 impl Fetch for NoFetch {
     fn fetch(&self, _request: FetchRequest) -> LocalBoxFuture<'static, Result<FetchResponse, String>> {
-        let reason = "this script has no network";
-        Box::pin(std::future::ready(Err(reason.to_owned())))
+        Box::pin(std::future::ready(Err(Self::REASON.to_owned())))
     }
 }

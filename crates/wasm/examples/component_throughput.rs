@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use alula_model::{Fault, InstanceId};
 use alula_runtime::conformance::{self, FixedClock};
-use alula_runtime::{Backend, Body, BoxFuture, Instance, NoEgress, NullLog, StopGrace, VersionPlan};
+use alula_runtime::{Backend, Body, BoxFuture, Door, Instance, NoEgress, NullLog, StopGrace, VersionPlan};
 use alula_wasm::{Compiler, Parts, WasmBackend};
 use tokio::time::Instant;
 
@@ -85,6 +85,7 @@ async fn main() {
         log: Arc::new(NullLog),
         clock: Arc::new(FixedClock::default()),
         egress: Arc::new(NoEgress),
+        door: Door::default(),
     });
     let file = std::env::args().nth(1).unwrap_or_else(|| HELLO.to_owned());
     let hello = std::fs::read(file).unwrap();

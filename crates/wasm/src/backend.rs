@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use alula_model::{Clock, ErrorCode, Fault, InstanceId, SpecError, Tier};
 use alula_runtime::{
-    Backend, BoxFuture, Egress, InstanceLog, LogSink, Output, Started, VersionPlan, build_without_processes,
-    validate_environment,
+    Backend, BoxFuture, Door, Egress, InstanceLog, LogSink, Output, Started, VersionPlan,
+    build_without_processes, validate_environment,
 };
 use tokio::time::Instant;
 use wasmtime::Engine;
@@ -41,6 +41,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The way out for functions that have a network.
     pub egress: Arc<dyn Egress>,
+    /// Where functions call the platform.
+    pub door: Door,
 }
 
 /// Runs components of `wasi:http/proxy`. Clones share everything.
@@ -105,7 +107,8 @@ impl WasmBackend {
         };
         let env = build_without_processes(&plan, &id);
         let (ticker, egress) = (Arc::clone(&machine.ticker), Arc::clone(&parts.egress));
-        let loaded = Arc::new(Loaded::new(plan, pre, ticker, env, Output::new(log), egress));
+        let loaded = Loaded::new(plan, pre, ticker, env, Output::new(log), egress, parts.door.clone());
+        let loaded = Arc::new(loaded);
         let instance = Arc::new(WasmInstance { id, loaded, crew: Arc::clone(&machine.crew) });
         Ok(Started { instance, tier: Tier::Cold, start: Duration::ZERO, init: began.elapsed() })
     }

@@ -35,7 +35,7 @@ pub(crate) struct Guest {
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     table: ResourceTable,
-    outgoing: Outgoing,
+    pub(crate) outgoing: Outgoing,
     pub(crate) memory: MemoryMeter,
     pub(crate) log: Arc<GuestLog>,
     /// When its call is over.

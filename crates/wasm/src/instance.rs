@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use alula_model::{Fault, FunctionSpec, InstanceId, InvocationId, LogLevel};
 use alula_runtime::{
-    Answer, BodyError, BoxFuture, Call, Egress, Instance, Output, StopGrace, Usage, VersionPlan,
+    Answer, BodyError, BoxFuture, Call, Door, Egress, Instance, Output, StopGrace, Usage, VersionPlan,
 };
 use http::{HeaderName, HeaderValue, Request, header};
 use http_body_util::BodyExt;
@@ -44,6 +44,7 @@ pub(crate) struct Loaded {
     pub(crate) env: Arc<[(String, String)]>,
     pub(crate) output: Arc<Output>,
     pub(crate) egress: Arc<dyn Egress>,
+    pub(crate) door: Door,
     /// Places for outgoing requests.
     pub(crate) outgoing: Arc<Semaphore>,
     pub(crate) memory_bytes: Arc<AtomicU64>,
@@ -63,6 +64,7 @@ impl Loaded {
         env: BTreeMap<String, String>,
         output: Output,
         egress: Arc<dyn Egress>,
+        door: Door,
     ) -> Self {
         Self {
             plan,
@@ -71,6 +73,7 @@ impl Loaded {
             env: env.into_iter().collect(),
             output: Arc::new(output),
             egress,
+            door,
             outgoing: Arc::new(Semaphore::new(REQUESTS_MAX)),
             memory_bytes: Arc::default(),
             cpu_ns: AtomicU64::new(0),
@@ -190,6 +193,7 @@ impl Loaded {
         let state = guest.store.data_mut();
         state.deadline = deadline;
         state.log.begin(call.id.clone());
+        state.outgoing.begin(&call);
         let started = call.events.started.clone();
         let host = &loaded.plan.key.function;
         let request = state.http().new_incoming_request(Scheme::Http, request(call, host.as_str()));

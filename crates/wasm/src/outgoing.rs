@@ -1,21 +1,24 @@
 //! Outgoing HTTP of a guest: one connection a request, opened by the platform under the function's network policy.
 //!
 //! The guest has no sockets. It names a host, the platform resolves and checks it ([`Egress`]), speaks TLS for it with
-//! the machine's roots, and passes both bodies on while they come. No connection outlives its request: a fresh guest
+//! the machine's roots, and passes both bodies on while they come. What is for the platform itself enters by the [`Door`], as
+//! the call that the guest runs. No connection outlives its request: a fresh guest
 //! has nothing to keep one in. Redirects, cookies and caches are the guest's business.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use alula_model::Network;
-use alula_runtime::{Egress, EgressError};
+use alula_model::{Calls, InstanceId, Network};
+use alula_runtime::{
+    Call, Caller, DOOR_PORT, Door, Duplex, Egress, EgressError, GATEWAY_HOST, GATEWAY_PORT, RunningCall,
+    VersionPlan, Visit, Visitors,
+};
 use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::{
@@ -36,16 +39,67 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 /// A response, and what must run for its body to come.
 type Sent = (Response<WasiBody>, Io);
 
+/// Bytes that lie between a guest and the platform, in each direction.
+const PIPE_BYTES: usize = 64 * 1024;
+
 /// A guest's way out.
 pub(crate) struct Outgoing {
-    egress: Option<Arc<dyn Egress>>,
+    ways: Ways,
     places: Arc<Semaphore>,
+}
+
+/// Where it leads.
+#[derive(Clone)]
+struct Ways {
+    egress: Option<Arc<dyn Egress>>,
+    /// The platform itself, and who calls it.
+    platform: Option<(Door, Arc<VersionPlan>)>,
+    /// The call that the guest runs.
+    call: Option<RunningCall>,
 }
 
 impl Outgoing {
     pub(crate) fn new(loaded: &Loaded) -> Self {
-        let is_allowed = loaded.plan.spec.network == Network::Internet;
-        Self { egress: is_allowed.then(|| Arc::clone(&loaded.egress)), places: Arc::clone(&loaded.outgoing) }
+        let Loaded { plan, egress, door, .. } = loaded;
+        let egress = (plan.spec.network == Network::Internet).then(|| Arc::clone(egress));
+        let may_call = plan.spec.calls == Calls::Namespace && door.is_open();
+        let platform = may_call.then(|| (door.clone(), Arc::clone(plan)));
+        Self { ways: Ways { egress, platform, call: None }, places: Arc::clone(&loaded.outgoing) }
+    }
+
+    /// The guest runs `call` now.
+    pub(crate) fn begin(&mut self, call: &Call) {
+        if self.ways.platform.is_some() {
+            self.ways.call = Some(RunningCall::of(call));
+        }
+    }
+}
+
+impl Ways {
+    async fn connect(&self, target: &Target) -> Result<Box<dyn Duplex>, Error> {
+        if target.is_platform() {
+            return self.enter().await;
+        }
+        let egress = self.egress.as_ref().ok_or(Error::HttpRequestDenied)?;
+        let stream = egress.connect(&target.host, target.port).await.map_err(refusal)?;
+        if !target.is_tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(target.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        Ok(Box::new(tls()?.connect(name, stream).await.map_err(Error::Tls)?))
+    }
+
+    /// A connection to the platform, as the call that runs.
+    async fn enter(&self) -> Result<Box<dyn Duplex>, Error> {
+        let (door, plan) = self.platform.as_ref().ok_or(Error::HttpRequestDenied)?;
+        let caller = Caller::new(Arc::clone(plan));
+        if let Some(call) = &self.call {
+            caller.begin(call.clone());
+        }
+        let visitors = Arc::new(Visitors::one(&InstanceId::new("guest"), Arc::new(caller)));
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let visit = Visit { connection: Box::new(theirs), visitors, place: None };
+        if door.enter(visit).await { Ok(Box::new(ours)) } else { Err(Error::ConnectionTerminated) }
     }
 }
 
@@ -61,33 +115,25 @@ impl WasiHttpHooks for Outgoing {
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let (egress, place) = (self.egress.clone(), Arc::clone(&self.places).try_acquire_owned());
+        let (ways, place) = (self.ways.clone(), Arc::clone(&self.places).try_acquire_owned());
         Box::new(async move {
-            let egress = egress.ok_or(Error::HttpRequestDenied)?;
             let place = place.map_err(|_| Error::ConnectionLimitReached)?;
-            send(&*egress, request, options.unwrap_or_default(), place).await
+            send(&ways, request, options.unwrap_or_default(), place).await
         })
     }
 }
 
 async fn send(
-    egress: &dyn Egress,
+    ways: &Ways,
     request: Request<WasiBody>,
     options: RequestOptions,
     place: OwnedSemaphorePermit,
 ) -> Result<Sent, Error> {
     let target = Target::of(request.uri())?;
-    let connecting = async {
-        let stream = egress.connect(&target.host, target.port).await.map_err(refusal)?;
-        if !target.is_tls {
-            return Ok::<_, Error>(Box::new(stream) as Box<dyn Stream>);
-        }
-        let name = ServerName::try_from(target.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?;
-        let stream = tls()?.connect(name, stream).await.map_err(Error::Tls)?;
-        Ok(Box::new(stream) as Box<dyn Stream>)
-    };
     let patience = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-    let stream = tokio::time::timeout(patience, connecting).await.map_err(|_| Error::ConnectionTimeout)??;
+    let stream = tokio::time::timeout(patience, ways.connect(&target))
+        .await
+        .map_err(|_| Error::ConnectionTimeout)??;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut io: std::pin::Pin<Io> = Box::into_pin(Box::new(async move {
         let _place = place;
@@ -125,11 +171,6 @@ fn paced(body: hyper::body::Incoming, between: Duration) -> WasiBody {
     http_body_util::StreamBody::new(pieces).boxed_unsync()
 }
 
-/// A connection, with or without TLS.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
@@ -148,6 +189,12 @@ impl Target {
             return Err(Error::HttpRequestUriInvalid);
         }
         Ok(Self { host, port, is_tls })
+    }
+
+    /// Whether the platform itself answers there.
+    fn is_platform(&self) -> bool {
+        let place = (self.host.as_str(), self.port);
+        !self.is_tls && (place == ("127.0.0.1", DOOR_PORT) || place == (GATEWAY_HOST, GATEWAY_PORT))
     }
 }
 

@@ -43,7 +43,43 @@ async fn server(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<S
 
 fn outgoing(address: Option<SocketAddr>, places: usize) -> Outgoing {
     let egress = address.map(|address| Arc::new(OneServer(address)) as Arc<dyn Egress>);
-    Outgoing { egress, places: Arc::new(Semaphore::new(places)) }
+    Outgoing { ways: Ways { egress, platform: None, call: None }, places: Arc::new(Semaphore::new(places)) }
+}
+
+/// As an instance that runs one call.
+fn inside(door: &Door) -> Outgoing {
+    let mut outgoing = outgoing(None, 1);
+    outgoing.ways.platform = Some((door.clone(), alula_runtime::conformance::plan("wasm", |_| {})));
+    outgoing.begin(&alula_runtime::conformance::call("/", alula_runtime::Body::empty()));
+    outgoing
+}
+
+#[tokio::test]
+async fn what_is_for_the_platform_enters_by_the_door_as_the_call_that_runs() {
+    for uri in ["http://127.0.0.1:3129/function/b", "http://gateway:8080/function/b"] {
+        let (door, mut visits) = alula_runtime::door();
+        let answering = tokio::spawn(async move {
+            let mut visit = visits.next().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                assert_ne!(visit.connection.read_buf(&mut asked).await.unwrap(), 0);
+            }
+            visit.connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            let origin = visit.visitors.origin(&http::HeaderMap::new());
+            (String::from_utf8(asked).unwrap(), origin.calls.len(), origin.plans.len())
+        });
+        let outgoing = inside(&door);
+        assert_eq!(ask(outgoing, get(uri)).await.unwrap(), (200, Bytes::from("ok")));
+        let (asked, calls, plans) = answering.await.unwrap();
+        assert!(asked.starts_with("GET /function/b HTTP/1.1\r\n"), "{asked}");
+        assert_eq!((calls, plans), (1, 1));
+    }
+    for uri in ["http://127.0.0.1:3129/function/b", "http://gateway:8080/", "http://localhost:3129/"] {
+        let denied = ask(outgoing(None, 1), get(uri)).await;
+        assert!(matches!(denied, Err(Error::HttpRequestDenied)), "{uri} {denied:?}");
+    }
+    let closed = ask(inside(&Door::default()), get("http://gateway:8080/")).await;
+    assert!(matches!(closed, Err(Error::ConnectionTerminated)), "{closed:?}");
 }
 
 async fn ask(mut outgoing: Outgoing, request: Request<WasiBody>) -> Result<(u16, Bytes), Error> {

@@ -53,7 +53,7 @@ pub use platform::{
 };
 pub use queue::{Flow, QueueFlow, QueueInfo, QueueLane, QueueTotals};
 pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};
-pub use spec::{BuildSpec, Class, FunctionSpec, Network};
+pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network};
 pub use topic::{
     PublishAnswer, PublishedEvent, ReplayAnswer, ReplayRequest, SubscriptionInfo, TopicInfo, TopicList,
 };

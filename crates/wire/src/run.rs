@@ -100,6 +100,9 @@ pub struct Run {
     pub request_bytes: u64,
     /// Bytes of the response body that were passed on.
     pub response_bytes: u64,
+    /// The call that led to it, where a function made it and it is known which call of that function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 /// Where the time of a call went, in microseconds.
@@ -149,6 +152,7 @@ impl From<&alula_model::Run> for Run {
             instance: run.instance.as_ref().map(ToString::to_string),
             request_bytes: run.request_bytes,
             response_bytes: run.response_bytes,
+            parent: run.parent.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -240,6 +244,7 @@ mod tests {
             instance: None,
             request_bytes: 0,
             response_bytes: 0,
+            parent: None,
         }
     }
 

@@ -29,6 +29,16 @@ mirror_enum! {
     }
 }
 
+mirror_enum! {
+    /// What of the platform a function may call from inside its sandbox.
+    Calls {
+        /// Nothing.
+        None,
+        /// Functions, topics and buckets of its own namespace.
+        Namespace,
+    }
+}
+
 /// What a function is and may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionSpec {
@@ -70,6 +80,8 @@ pub struct FunctionSpec {
     pub class: Class,
     /// What the function may reach.
     pub network: Network,
+    /// What of the platform the function may call.
+    pub calls: Calls,
     /// Largest request body for a handler that takes it whole, in bytes.
     pub request_bytes_max: u64,
     /// Largest response body of a handler that returns it whole, in bytes.
@@ -137,6 +149,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             idle_timeout_ms: spec.idle_timeout_ms,
             class: spec.class.into(),
             network: spec.network.into(),
+            calls: spec.calls.into(),
             request_bytes_max: spec.request_bytes_max,
             response_bytes_max: spec.response_bytes_max,
             tmp_mb: spec.tmp_mb(),

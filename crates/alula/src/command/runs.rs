@@ -173,6 +173,9 @@ fn attempt_lines(run: &Run, colour: Colour) -> Vec<String> {
         let message = printable(run.message.as_deref().unwrap_or_default());
         lines.push(line("Error", &format!("{message} [{error}]")));
     }
+    if let Some(parent) = &run.parent {
+        lines.push(line("Called by", parent));
+    }
     lines.push(line("Started", &human::moment(Timestamp(run.started_at_ms))));
     let instance = match &run.instance {
         Some(instance) => format!("{instance} ({})", tier(run)),
@@ -266,6 +269,7 @@ mod tests {
             instance: Some("i1".to_owned()),
             request_bytes: 1,
             response_bytes: 2,
+            parent: None,
         }
     }
 

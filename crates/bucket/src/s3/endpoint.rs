@@ -5,7 +5,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
 use super::answer::time;
-use super::serve::Peer;
+use super::serve::{Insider, Peer};
 use crate::event::Actor;
 use crate::objects::Place;
 use crate::{Buckets, Error};
@@ -41,7 +41,13 @@ impl Endpoint {
     pub(crate) async fn namespace<T>(&self, request: &S3Request<T>) -> S3Result<alula_model::Name> {
         let Some(credentials) = &request.credentials else { return Err(s3_error!(AccessDenied)) };
         let stored = self.buckets.secret(&credentials.access_key).await?;
-        stored.map(|stored| stored.namespace).ok_or_else(|| s3_error!(InvalidAccessKeyId))
+        let namespace = stored.map(|stored| stored.namespace).ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
+        match request.extensions.get::<Insider>() {
+            Some(insider) if insider.namespace != namespace => {
+                Err(s3_error!(AccessDenied, "functions reach the buckets of their own namespace"))
+            }
+            _ => Ok(namespace),
+        }
     }
 
     /// An object of a bucket that exists, and who asks.
@@ -53,7 +59,9 @@ impl Endpoint {
             .as_ref()
             .map_or_else(String::new, |credentials| credentials.access_key.clone());
         let remote = request.extensions.get::<Peer>().map(|peer| peer.0);
-        Ok(Place { at, key: key.to_owned(), actor: Actor { by, remote } })
+        let insider = request.extensions.get::<Insider>();
+        let lineage = insider.map(|insider| insider.lineage.clone()).unwrap_or_default();
+        Ok(Place { at, key: key.to_owned(), actor: Actor { by, remote, lineage } })
     }
 
     async fn make_bucket(&self, request: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {

@@ -12,7 +12,7 @@ mod objects;
 mod serve;
 mod uploads;
 
-pub use serve::{Service, serve};
+pub use serve::{BoxError, Insider, Service, serve};
 
 /// The region that everything lies in: the one that S3 clients take where none is said.
 pub(crate) const REGION: &str = "us-east-1";

@@ -1,10 +1,13 @@
 //! The endpoint's listener.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use alula_model::{Lineage, Name};
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -22,9 +25,22 @@ use crate::options::{CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, XML_BYTES_
 /// After a failure to accept: descriptors or memory are short, and others need the time to give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a body breaks off with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The address that a request came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The function that makes a request from inside its sandbox. It reaches the buckets of its own namespace only, whatever
+/// access key it has.
+#[derive(Debug, Clone)]
+pub struct Insider {
+    /// Its namespace.
+    pub namespace: Name,
+    /// The functions that led to the request, itself the last.
+    pub lineage: Lineage,
+}
 
 /// Answers requests of S3 clients. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +65,18 @@ impl Service {
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         builder.set_auth(Secrets(buckets));
         Self { inner: builder.build() }
+    }
+
+    /// Answers one request that did not come over a listener of its own. The error is that of the client's connection.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        insider: Insider,
+    ) -> Result<Response<impl Body<Data = Bytes, Error = BoxError> + Send + use<>>, BoxError> {
+        let mut request = request.map(s3s::Body::from);
+        request.extensions_mut().insert(Peer(Ipv4Addr::LOCALHOST.into()));
+        request.extensions_mut().insert(insider);
+        Ok(self.inner.call(request).await?)
     }
 
     async fn connection(self, stream: TcpStream, peer: IpAddr, stop: CancellationToken) {

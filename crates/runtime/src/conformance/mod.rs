@@ -28,7 +28,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
-use crate::{Backend, Body, Call, CallEvents, VersionPlan};
+use crate::{Backend, Body, Call, CallEvents, VersionPlan, Waiters};
 pub use collected::{CollectedLog, FixedClock};
 
 /// Time that any call of the suite may take before it is taken for stuck.
@@ -117,6 +117,7 @@ pub fn call(target: &'static str, body: Body) -> Call {
         deadline: Instant::now() + PATIENCE,
         deadline_at: Timestamp(i64::MAX),
         events: CallEvents::default(),
+        waiters: Waiters::default(),
     }
 }
 

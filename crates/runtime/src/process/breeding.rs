@@ -13,7 +13,8 @@ use std::time::Duration;
 use alula_model::{ErrorCode, Fault, InstanceId, Tier};
 use tokio::time::{Instant, timeout};
 
-use super::room::{self, Found, Room};
+use super::cells::{self, Found};
+use super::room::Room;
 use super::stems::{self, Waiting};
 use super::{ProcessBackend, events, finish_start};
 use crate::language::Language;
@@ -36,7 +37,7 @@ pub(super) async fn breed(
         let reason = "instances of its runtime are not forked here".to_owned();
         return Ok(Bred::Unfit { reason });
     };
-    let spec = room::cell_spec(&plan, &language);
+    let spec = cells::cell_spec(&backend.door, &plan, &language);
     let own = CellSpec { processes_max: spec.processes_max.max(PROCESSES_MIN), ..spec.clone() };
     let cell = backend.launcher.prepare_breeding(own).await?;
     let waiting = stems::fork(&*cell, first, None).await?;

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use alula_model::SpecError;
 
+use super::cells::CODE_DIR;
 use super::environment::PATH;
-use super::room::CODE_DIR;
 use crate::VersionPlan;
 use crate::language::Language;
 

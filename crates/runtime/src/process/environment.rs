@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use alula_model::{InstanceId, Network, SpecError};
+use alula_model::{Calls, InstanceId, Network, SpecError};
 
-use super::room::CODE_DIR;
+use super::cells::CODE_DIR;
 use crate::language::{Language, Protocol, SHIM_DIR};
-use crate::{EGRESS_PROXY_PORT, VersionPlan};
+use crate::{DOOR_URL, EGRESS_PROXY_PORT, VersionPlan};
 
 /// Where programs are looked for inside a cell.
 pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Never through the proxy: what is inside the sandbox.
-const NO_PROXY: &str = "localhost,127.0.0.1,::1";
+const NO_PROXY: &str = "localhost,127.0.0.1,::1,gateway";
 /// A region must be named for the AWS libraries to load; the value has no meaning here.
 const REGION: &str = "us-east-1";
 /// The variable that an `exec` function sets to choose the form of its output.
@@ -113,6 +113,11 @@ fn told(plan: &VersionPlan) -> Variables {
     }
     if spec.network == Network::Internet {
         told.extend(proxies());
+    }
+    if spec.calls == Calls::Namespace {
+        // One address for both: a request of S3 is known by its signature.
+        told.insert("ALULA_FUNCTIONS_URL".to_owned(), DOOR_URL.to_owned());
+        told.insert("ALULA_S3_ENDPOINT".to_owned(), DOOR_URL.to_owned());
     }
     told
 }

@@ -10,6 +10,7 @@
 
 mod arena;
 mod breeding;
+mod cells;
 mod command;
 mod environment;
 mod events;
@@ -32,8 +33,8 @@ use tokio::time::Instant;
 
 use crate::language::{Language, Languages, Protocol};
 use crate::{
-    Ahead, Answer, Backend, BoxFuture, Bred, Buffers, Call, Instance, Launcher, LogSink, Started, StopGrace,
-    Usage, VersionPlan,
+    Ahead, Answer, Backend, BoxFuture, Bred, Buffers, Call, DOOR_PORT, Door, Instance, Launcher, LogSink,
+    Started, StopGrace, Usage, VersionPlan,
 };
 
 pub use environment::{build_without_processes, validate as validate_environment};
@@ -59,6 +60,8 @@ pub struct ProcessBackend {
     pub socket_body_bytes_max: u64,
     /// Cells that are prepared ahead.
     pub stems: Stems,
+    /// Where functions call the platform.
+    pub door: Door,
 }
 
 /// One way of talking to the processes of an instance. Everything else about an instance is the [`Room`]'s.
@@ -107,6 +110,12 @@ impl Backend for ProcessBackend {
         match language.protocol() {
             Protocol::Frames => events::validate(plan, &language),
             Protocol::Exec => exec::validate(plan, &language),
+            Protocol::Http if cells::takes_door(&plan.spec) => Err(SpecError {
+                field: "port",
+                reason: format!(
+                    "{DOOR_PORT} is where functions call the platform; calls = \"none\" frees it"
+                ),
+            }),
             Protocol::Http => command::resolve(plan, &language, http::DEFAULT_PROGRAMS).map(drop),
             Protocol::Provided => command::resolve(plan, &language, lambda::DEFAULT_PROGRAMS).map(drop),
             Protocol::Component => Err(SpecError {

@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, FunctionSpec, InstanceId, InvocationId, LogStream, Tier};
+use alula_model::{ErrorCode, Fault, InstanceId, InvocationId, LogStream, Tier};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -21,18 +21,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::arena::Arena;
+use super::cells::{CODE_DIR, Found, calls_in, door_ports, find_cell};
 use super::pipes::{self, Output};
 use super::stems::Waiting;
 use super::{ProcessBackend, environment};
 use crate::faults;
-use crate::language::{Language, Protocol, SHIM_DIR};
-use crate::{Buffers, Cell, CellSpec, InstanceLog, Mount, Process, ProcessExit, ProcessSpec, VersionPlan};
+use crate::language::Language;
+use crate::{
+    Buffers, Caller, Cell, InstanceLog, OpenDoor, Process, ProcessExit, ProcessSpec, RunningCall,
+    VersionPlan, Visitors,
+};
 
-/// Where the function's code is inside a cell.
-pub(super) const CODE_DIR: &str = "/code";
 /// How long the last lines of an ended process are waited for: a grandchild may hold the pipe open for ever.
 const LAST_LINES_WAIT: Duration = Duration::from_millis(100);
-const MIB: u64 = 1024 * 1024;
 const SIGTERM: i32 = 15;
 
 /// The sandbox of one instance and everything that belongs to it.
@@ -57,6 +58,10 @@ pub(crate) struct Room {
     pub(super) socket_body_bytes_max: u64,
     /// Takes what the processes write.
     pub(crate) output: Arc<Output>,
+    /// The instance as one that calls the platform, where it may.
+    caller: Option<Arc<Caller>>,
+    /// Lets its connections in.
+    _door: Option<OpenDoor>,
     main: OnceLock<MainProcess>,
     occupancy: Mutex<Occupancy>,
     gone: CancellationToken,
@@ -106,6 +111,14 @@ impl Room {
             clock: Arc::clone(&backend.clock),
             sink: Arc::clone(&backend.log),
         };
+        let caller = calls_in(&backend.door, &plan).then(|| Arc::new(Caller::new(Arc::clone(&plan))));
+        let door = caller.as_ref().and_then(|caller| {
+            cell.admit(&id, caller);
+            let ports = door_ports(&plan.spec, &language);
+            let listeners: Vec<_> = ports.into_iter().filter_map(|port| cell.take_listener(port)).collect();
+            let visitors = || Arc::new(Visitors::one(&id, Arc::clone(caller)));
+            (!listeners.is_empty()).then(|| backend.door.serve(listeners, &visitors()))
+        });
         Arc::new(Self {
             env: environment::build(&plan, &language, &id),
             id,
@@ -117,6 +130,8 @@ impl Room {
             buffers: backend.buffers.clone(),
             socket_body_bytes_max: backend.socket_body_bytes_max,
             output: Arc::new(Output::new(log)),
+            caller,
+            _door: door,
             main: OnceLock::new(),
             occupancy: Mutex::default(),
             gone: CancellationToken::new(),
@@ -195,15 +210,19 @@ impl Room {
     }
 
     /// Counts a call as running here until the answer is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, id: &InvocationId) -> Running {
+    pub(crate) fn begin(self: &Arc<Self>, call: RunningCall) -> Running {
         {
             let mut occupancy = self.occupancy();
             occupancy.running += 1;
             occupancy.is_to_freeze = false;
             self.thaw(&mut occupancy);
         }
-        self.output.attribution().begin(id);
-        Running { room: Arc::clone(self), id: id.clone() }
+        self.output.attribution().begin(&call.id);
+        let id = call.id.clone();
+        if let Some(caller) = &self.caller {
+            caller.begin(call);
+        }
+        Running { room: Arc::clone(self), id }
     }
 
     /// Says that [`Room::freeze`] follows.
@@ -249,6 +268,9 @@ impl Room {
     }
 
     fn leave(&self, id: &InvocationId) {
+        if let Some(caller) = &self.caller {
+            caller.end(id);
+        }
         self.output.attribution().end(id);
         let last = {
             let mut occupancy = self.occupancy();
@@ -374,72 +396,6 @@ fn signal_name(signal: i32) -> &'static str {
         31 => " (SIGSYS: a system call that the sandbox forbids)",
         _ => "",
     }
-}
-
-/// A cell for one version.
-pub(super) struct Found {
-    pub(super) cell: Arc<dyn Cell>,
-    /// The process that waits in it.
-    pub(super) waiting: Option<Waiting>,
-    pub(super) tier: Tier,
-}
-
-/// Takes a cell that was prepared ahead, or makes one.
-async fn find_cell(
-    backend: &ProcessBackend,
-    plan: &VersionPlan,
-    language: &Arc<Language>,
-) -> Result<Found, Fault> {
-    let spec = cell_spec(plan, language);
-    if let Some(stem) = backend.stems.take(language, plan) {
-        match stem.cell.specialise(spec.clone()).await {
-            Ok(()) => return Ok(Found { cell: stem.cell, waiting: stem.waiting, tier: Tier::Stem }),
-            // Limits below what the waiting process uses already, for one. What is wrong with the version itself
-            // shows again.
-            Err(fault) => tracing::debug!(%fault, version = %plan.key, "a stem cell was of no use"),
-        }
-    }
-    let cell: Arc<dyn Cell> = Arc::from(backend.launcher.prepare(spec).await?);
-    let waiting = backend.stems.fork_into(&*cell, language, plan).await;
-    Ok(Found { cell, waiting, tier: Tier::Cold })
-}
-
-/// A cell for an instance of the version.
-pub(super) fn cell_spec(plan: &VersionPlan, language: &Language) -> CellSpec {
-    let spec = &plan.spec;
-    let mut mounts = vec![read_only(&plan.code, CODE_DIR)];
-    mounts.extend(shim_mount(language));
-    limited(spec, listeners(language), mounts)
-}
-
-/// A cell with the limits of `spec`.
-pub(super) fn limited(spec: &FunctionSpec, listeners: Vec<u16>, mounts: Vec<Mount>) -> CellSpec {
-    CellSpec {
-        memory_bytes: u64::from(spec.memory_mb) * MIB,
-        processes_max: spec.processes_max(),
-        tmp_bytes: u64::from(spec.tmp_mb()) * MIB,
-        cpu_weight: spec.cpu_weight(),
-        network: spec.network,
-        listeners,
-        mounts,
-    }
-}
-
-/// The ports that the platform listens on in every cell of the language.
-pub(super) fn listeners(language: &Language) -> Vec<u16> {
-    match language.protocol() {
-        Protocol::Provided => vec![super::lambda::API_PORT],
-        Protocol::Frames | Protocol::Exec | Protocol::Http | Protocol::Component => Vec::new(),
-    }
-}
-
-/// The shim as every cell of the language has it.
-pub(super) fn shim_mount(language: &Language) -> Option<Mount> {
-    language.shim_dir().map(|shim| read_only(shim, SHIM_DIR))
-}
-
-fn read_only(source: &std::path::Path, target: &str) -> Mount {
-    Mount { source: source.to_owned(), target: target.into(), writable: false }
 }
 
 /// A call that runs in a room; the room is told when this is dropped.

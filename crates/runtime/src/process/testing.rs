@@ -12,7 +12,7 @@ use super::ProcessBackend;
 use crate::bare::BareLauncher;
 use crate::conformance::{CollectedLog, FixedClock, plan};
 use crate::language::{Host, Languages};
-use crate::{Backend, Buffers, Instance, Stems, VersionPlan};
+use crate::{Backend, Buffers, Door, Instance, Stems, VersionPlan};
 
 /// A back end without isolation, and its log.
 pub(super) struct Bench {
@@ -34,6 +34,7 @@ impl Bench {
             buffers: Buffers::new(64 * 1024 * 1024),
             socket_body_bytes_max: 64 * 1024,
             stems: Stems::default(),
+            door: Door::default(),
         };
         Self { backend, log, _unpacked: unpacked }
     }

@@ -16,7 +16,8 @@ const COPY_DEPTH_MAX: u32 = 6;
 const WRITTEN: &[(&str, &str)] = &[
     ("passwd", "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"),
     ("group", "root:x:0:\nnogroup:x:65534:\n"),
-    ("hosts", "127.0.0.1 localhost cell\n::1 localhost ip6-localhost\n"),
+    // The gateway is the platform itself, under the name that functions of OpenFaaS call it by.
+    ("hosts", "127.0.0.1 localhost cell gateway\n::1 localhost ip6-localhost\n"),
     ("hostname", "cell\n"),
     ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"),
     ("resolv.conf", ""),

@@ -12,7 +12,9 @@ use std::time::Duration;
 use alula_model::{Fault, FunctionSpec, InstanceId, SpecError, Tier};
 use alula_runtime::conformance::{self, CollectedLog, FixedClock, Fixtures, Traits};
 use alula_runtime::language::{Host, Languages};
-use alula_runtime::{Backend, BoxFuture, Buffers, ProcessBackend, Started, StemOptions, Stems, VersionPlan};
+use alula_runtime::{
+    Backend, BoxFuture, Buffers, Door, ProcessBackend, Started, StemOptions, Stems, VersionPlan,
+};
 use alula_sandbox::Sandbox;
 
 use crate::harness::{Outcome, tests};
@@ -159,6 +161,7 @@ async fn check(
         buffers: Buffers::new(64 * MIB),
         socket_body_bytes_max: 64 * 1024,
         stems,
+        door: Door::default(),
     };
     let plan = |change: &dyn Fn(&mut FunctionSpec)| {
         let made = conformance::plan(runtime, |spec| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alula_model::{FunctionSpec, InstanceId, Network, Tier};
 use alula_runtime::conformance::{self, CollectedLog, FixedClock};
-use alula_runtime::{Backend, Body, Buffers, Instance, ProcessBackend, Stems, StopGrace, VersionPlan};
+use alula_runtime::{Backend, Body, Buffers, Door, Instance, ProcessBackend, Stems, StopGrace, VersionPlan};
 use alula_sandbox::Sandbox;
 
 use crate::harness::{Outcome, tests};
@@ -69,6 +69,7 @@ impl Bench {
             buffers: Buffers::new(64 * MIB),
             socket_body_bytes_max: 64 * 1024,
             stems: Stems::default(),
+            door: Door::default(),
         };
         let backend = ProcessBackend { stems: stems(sandbox), ..from_nothing.clone() };
         Self { _unpacked: unpacked, code, from_stems: WhenReady { backend }, from_nothing }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use alula_model::{ErrorCode, FunctionSpec, InstanceId, Tier};
 use alula_runtime::conformance::{self, CollectedLog, FixedClock};
 use alula_runtime::{
-    Backend, Body, Bred, Buffers, Instance, ProcessBackend, Started, Stems, StopGrace, VersionPlan, Zygote,
+    Backend, Body, Bred, Buffers, Door, Instance, ProcessBackend, Started, Stems, StopGrace, VersionPlan,
+    Zygote,
 };
 use alula_sandbox::Sandbox;
 
@@ -69,6 +70,7 @@ impl Bench {
             buffers: Buffers::new(64 * MIB),
             socket_body_bytes_max: 64 * 1024,
             stems: Stems::default(),
+            door: Door::default(),
         };
         Self { _unpacked: unpacked, code, backend, log }
     }

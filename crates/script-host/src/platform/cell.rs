@@ -9,9 +9,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use alula_model::{ErrorCode, Fault};
+use alula_model::{ErrorCode, Fault, InstanceId};
 use alula_runtime::{
-    BoxFuture, Cell, CellSpec, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec, Usage,
+    BoxFuture, Caller, Cell, CellSpec, Launcher, LauncherReport, Mount, Process, ProcessExit, ProcessSpec,
+    Usage,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -36,6 +37,7 @@ impl Launcher for HostLauncher {
             lease: Arc::clone(&self.lease),
             artifact: Arc::clone(&self.artifact),
             context: OnceLock::new(),
+            admitted: OnceLock::new(),
         };
         Box::pin(std::future::ready(Ok(Box::new(slot) as Box<dyn Cell>)))
     }
@@ -51,6 +53,8 @@ struct Slot {
     lease: Arc<Lease>,
     artifact: Arc<File>,
     context: OnceLock<Arc<Context>>,
+    /// As whom it calls the platform.
+    admitted: OnceLock<InstanceId>,
 }
 
 impl Slot {
@@ -66,6 +70,9 @@ impl Slot {
     }
 
     fn close(&self) {
+        if let Some(id) = self.admitted.get() {
+            self.lease.host.visitors.dismiss(id);
+        }
         if let Some(context) = self.context.get() {
             self.lease.host.close(context.number);
         }
@@ -91,6 +98,11 @@ impl Cell for Slot {
 
     fn take_listener(&self, _port: u16) -> Option<TcpListener> {
         None
+    }
+
+    fn admit(&self, id: &InstanceId, caller: &Arc<Caller>) {
+        self.lease.host.visitors.admit(id, Arc::clone(caller));
+        let _ = self.admitted.set(id.clone());
     }
 
     fn dial(&self, _inside: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>> {

@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, Name, Network};
-use alula_runtime::{Cell, CellSpec, Launcher, Mount, Process, ProcessSpec};
+use alula_model::{Calls, ErrorCode, Fault, Name};
+use alula_runtime::{
+    Cell, CellSpec, DOOR_PORT, Door, GATEWAY_PORT, Launcher, Mount, OpenDoor, Process, ProcessSpec, Visitors,
+};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use crate::control::{self, Kind, PACKET_BYTES_MAX};
 use crate::process::HOST_MODE;
 
+use super::hosts::Reach;
 use super::lease::{Lease, Uses};
 use super::output;
 use super::{PROGRAM, PROGRAM_DIR, ScriptOptions};
@@ -35,6 +38,9 @@ const TMP_BYTES: u64 = 1 << 20;
 /// The CPU weight of a usual instance: a namespace's scripts together count as one.
 const CPU_WEIGHT: u32 = 100;
 
+/// Where its scripts call the platform.
+const DOOR_PORTS: &[u16] = &[DOOR_PORT, GATEWAY_PORT];
+
 /// For the allocator that the engine's heaps come from: bodies of some hundred kilobytes come and go with every call, and
 /// giving their pages back to the kernel each time would cost more than the call.
 const ALLOCATOR: [(&str, &str); 2] =
@@ -44,7 +50,8 @@ const ALLOCATOR: [(&str, &str); 2] =
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) namespace: Name,
-    pub(super) network: Network,
+    pub(super) reach: Reach,
+    pub(super) door: Door,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) options: ScriptOptions,
     pub(super) program_dir: PathBuf,
@@ -55,6 +62,9 @@ pub(super) struct Order {
 pub(super) struct Host {
     namespace: Name,
     cell: Box<dyn Cell>,
+    /// The instances in it, as those that call the platform.
+    pub(super) visitors: Arc<Visitors>,
+    _door: OpenDoor,
     /// Packets of `control`; the type lends only its readiness.
     link: UnixDatagram,
     contexts: Mutex<HashMap<u32, Arc<Context>>>,
@@ -79,18 +89,21 @@ pub(super) struct Context {
 impl Host {
     /// Starts one, with the first share in it.
     pub(super) async fn start(launcher: &dyn Launcher, order: Order) -> Result<(Arc<Self>, Lease), Fault> {
-        let Order { namespace, network, permit, options, program_dir } = order;
+        let Order { namespace, reach, door, permit, options, program_dir } = order;
+        let ports = if reach.calls == Calls::Namespace && door.is_open() { DOOR_PORTS } else { &[] };
         let program = Mount { source: program_dir, target: PROGRAM_DIR.into(), writable: false };
         let cell = launcher.prepare(CellSpec {
             memory_bytes: options.host_memory_bytes,
             processes_max: PROCESSES_MAX,
             tmp_bytes: TMP_BYTES,
             cpu_weight: CPU_WEIGHT,
-            network,
-            listeners: Vec::new(),
+            network: reach.network,
+            listeners: ports.to_vec(),
             mounts: vec![program],
         });
         let cell = cell.await?;
+        let visitors = Arc::new(Visitors::new(namespace.clone()));
+        let listeners = ports.iter().filter_map(|port| cell.take_listener(*port)).collect();
         let (ours, inside) = control::pair().map_err(|error| no_host(&error))?;
         let (said, stdout, stderr) = output::pipe().map_err(|error| no_host(&error))?;
         let argv = [PROGRAM, HOST_MODE, &options.host_memory_bytes.to_string()].map(str::to_owned);
@@ -101,6 +114,8 @@ impl Host {
         let host = Arc::new(Self {
             namespace: namespace.clone(),
             cell,
+            _door: door.serve(listeners, &visitors),
+            visitors,
             link: UnixDatagram::from_std(ours.into()).map_err(|error| no_host(&error))?,
             contexts: Mutex::default(),
             last_number: AtomicU32::new(0),

@@ -1,12 +1,12 @@
-//! The script hosts that run: at most one for each namespace and network policy, and so many in all.
+//! The script hosts that run: at most one for each namespace and what its scripts reach, and so many in all.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, Name, Network};
-use alula_runtime::Launcher;
+use alula_model::{Calls, ErrorCode, Fault, FunctionSpec, Name, Network};
+use alula_runtime::{Door, Launcher};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ScriptOptions;
@@ -22,13 +22,27 @@ pub(super) struct Hosts {
     options: ScriptOptions,
     program_dir: PathBuf,
     launcher: Arc<dyn Launcher>,
+    door: Door,
     places: Mutex<HashMap<Key, Arc<Place>>>,
     /// Each host holds one until nothing of it is left.
     permits: Arc<Semaphore>,
 }
 
-/// The namespace, and whether its scripts reach the internet.
-type Key = (Name, bool);
+/// The namespace, and what its scripts reach.
+type Key = (Name, Reach);
+
+/// What the scripts of one host reach beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Reach {
+    pub(super) network: Network,
+    pub(super) calls: Calls,
+}
+
+impl Reach {
+    pub(super) fn of(spec: &FunctionSpec) -> Self {
+        Self { network: spec.network, calls: spec.calls }
+    }
+}
 
 /// Where a host is, or is being started.
 #[derive(Debug, Default)]
@@ -53,14 +67,19 @@ impl Place {
 }
 
 impl Hosts {
-    pub(super) fn new(options: ScriptOptions, program_dir: PathBuf, launcher: Arc<dyn Launcher>) -> Self {
+    pub(super) fn new(
+        options: ScriptOptions,
+        program_dir: PathBuf,
+        launcher: Arc<dyn Launcher>,
+        door: Door,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(options.hosts_max));
-        Self { options, program_dir, launcher, places: Mutex::default(), permits }
+        Self { options, program_dir, launcher, door, places: Mutex::default(), permits }
     }
 
     /// A share in the host of `namespace`, which is started where there is none.
-    pub(super) async fn of(&self, namespace: &Name, network: Network) -> Result<Lease, Fault> {
-        let place = self.place(namespace, network);
+    pub(super) async fn of(&self, namespace: &Name, reach: Reach) -> Result<Lease, Fault> {
+        let place = self.place(namespace, reach);
         if let Some(lease) = place.lease() {
             return Ok(lease);
         }
@@ -70,7 +89,8 @@ impl Hosts {
         }
         let order = Order {
             namespace: namespace.clone(),
-            network,
+            reach,
+            door: self.door.clone(),
             permit: self.permit().await?,
             options: self.options.clone(),
             program_dir: self.program_dir.clone(),
@@ -80,8 +100,8 @@ impl Hosts {
         Ok(lease)
     }
 
-    fn place(&self, namespace: &Name, network: Network) -> Arc<Place> {
-        let key = (namespace.clone(), network == Network::Internet);
+    fn place(&self, namespace: &Name, reach: Reach) -> Arc<Place> {
+        let key = (namespace.clone(), reach);
         let mut places = self.places();
         if let Some(place) = places.get(&key) {
             return Arc::clone(place);

@@ -20,7 +20,7 @@ use alula_runtime::{Backend, BoxFuture, ProcessBackend, Started, Stems, VersionP
 
 use artifacts::Artifacts;
 use cell::HostLauncher;
-use hosts::Hosts;
+use hosts::{Hosts, Reach};
 
 /// Where the platform's binary is inside a cell.
 const PROGRAM_DIR: &str = "/alula";
@@ -39,7 +39,7 @@ pub struct ScriptOptions {
     pub silence_max: Duration,
     /// Time after which a host that nobody uses is stopped.
     pub unused_max: Duration,
-    /// Hosts at once: a namespace has at most two.
+    /// Hosts at once: a namespace has at most four.
     pub hosts_max: usize,
 }
 
@@ -75,7 +75,7 @@ impl ScriptBackend {
         let program_dir = artifacts::install_program(&options)?;
         let launcher = Arc::clone(&processes.launcher);
         let artifacts = Artifacts::open(&options.dir, program_dir.clone(), Arc::clone(&launcher))?;
-        let hosts = Hosts::new(options, program_dir, launcher);
+        let hosts = Hosts::new(options, program_dir, launcher, processes.door.clone());
         Ok(Self { processes, artifacts: Arc::new(artifacts), hosts: Arc::new(hosts) })
     }
 }
@@ -91,7 +91,7 @@ impl Backend for ScriptBackend {
     fn start(&self, plan: Arc<VersionPlan>, id: InstanceId) -> BoxFuture<'_, Result<Started, Fault>> {
         Box::pin(async move {
             let artifact = self.artifacts.of(&plan).await?;
-            let lease = Arc::new(self.hosts.of(&plan.key.namespace, plan.spec.network).await?);
+            let lease = Arc::new(self.hosts.of(&plan.key.namespace, Reach::of(&plan.spec)).await?);
             let launcher = Arc::new(HostLauncher { lease, artifact });
             // A place in a host is made at once, so none is prepared ahead.
             let stems = Stems::default();

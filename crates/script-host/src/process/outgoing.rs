@@ -1,9 +1,11 @@
-//! `fetch` of scripts: through the egress proxy of the cell, which applies the network policy outside the sandbox.
+//! `fetch` of scripts: through the egress proxy of the cell, which applies the network policy outside the sandbox, or to the
+//! platform itself, which is told which instance asks.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use alula_script::{Fetch, FetchRequest, FetchResponse, Redirect};
+use alula_runtime::{DOOR_PORT, GATEWAY_HOST, GATEWAY_PORT, INSTANCE_HEADER};
+use alula_script::{Fetch, FetchRequest, FetchResponse, NoFetch, Redirect};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION};
@@ -18,11 +20,14 @@ const REDIRECTS_MAX: usize = 20;
 pub(super) struct Client(OnceCell<reqwest::Client>);
 
 impl Client {
-    fn get(&self, proxy: &str) -> Result<reqwest::Client, String> {
+    /// All scripts of a host have the same proxy, or none.
+    fn get(&self, proxy: Option<&str>) -> Result<reqwest::Client, String> {
         if let Some(client) = self.0.get() {
             return Ok(client.clone());
         }
-        let proxy = reqwest::Proxy::all(proxy).map_err(|error| error.to_string())?;
+        let proxy: Option<Url> =
+            proxy.map(str::parse).transpose().map_err(|_| "the proxy is not one".to_owned())?;
+        let proxy = reqwest::Proxy::custom(move |url| proxy.clone().filter(|_| !is_platform(url)));
         let policy = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder().proxy(proxy).redirect(policy).build();
         let client = client.map_err(|error| deepest(&error))?;
@@ -31,34 +36,56 @@ impl Client {
 }
 
 /// One instance's way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     client: Rc<Client>,
-    proxy: String,
+    /// The egress proxy, for scripts with a network.
+    proxy: Option<String>,
+    /// As whom it calls the platform, where it may.
+    instance: Option<HeaderValue>,
 }
 
 impl Outgoing {
-    pub(super) fn new(client: Rc<Client>, proxy: String) -> Self {
-        Self { client, proxy }
+    pub(super) fn new(client: Rc<Client>, proxy: Option<String>, instance: Option<HeaderValue>) -> Self {
+        Self { client, proxy, instance }
+    }
+
+    /// Refuses what the script may not reach, and tells the platform who asks it.
+    fn check(&self, url: &Url, headers: &mut HeaderMap) -> Result<(), String> {
+        headers.remove(INSTANCE_HEADER);
+        match &self.instance {
+            Some(instance) if is_platform(url) => drop(headers.insert(INSTANCE_HEADER, instance.clone())),
+            _ if self.proxy.is_none() || is_platform(url) => return Err(NoFetch::REASON.to_owned()),
+            _ => {}
+        }
+        Ok(())
     }
 }
 
 impl Fetch for Outgoing {
     fn fetch(&self, request: FetchRequest) -> LocalBoxFuture<'static, Result<FetchResponse, String>> {
-        let client = self.client.get(&self.proxy);
-        async move { send(client?, request).await }.boxed_local()
+        send(self.clone(), request).boxed_local()
     }
 }
 
-async fn send(client: reqwest::Client, request: FetchRequest) -> Result<FetchResponse, String> {
+/// Whether the platform itself answers there.
+fn is_platform(url: &Url) -> bool {
+    let at =
+        |host: &str, port: u16| url.host_str() == Some(host) && url.port_or_known_default() == Some(port);
+    url.scheme() == "http" && (at("127.0.0.1", DOOR_PORT) || at(GATEWAY_HOST, GATEWAY_PORT))
+}
+
+async fn send(outgoing: Outgoing, request: FetchRequest) -> Result<FetchResponse, String> {
     let mut method: Method = request.method.parse().map_err(|_| "the method is not one".to_owned())?;
     let mut url: Url = request.url.parse().map_err(|_| "the URL is not one".to_owned())?;
     let mut headers = headers_of(&request.headers)?;
     let mut body = request.body;
+    let client = outgoing.client.get(outgoing.proxy.as_deref())?;
     for _ in 0..=REDIRECTS_MAX {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("{}: URLs cannot be fetched", url.scheme()));
         }
+        outgoing.check(&url, &mut headers)?;
         let mut asked = client.request(method.clone(), url.clone()).headers(headers.clone());
         if let Some(body) = &body {
             asked = asked.body(body.clone());

@@ -17,6 +17,7 @@ use alula_script::{
 };
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use http::HeaderValue;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::{Notify, Semaphore};
@@ -33,6 +34,10 @@ use super::outgoing::{Client, Outgoing};
 
 /// The variable that says where the proxy is; absent for scripts without a network.
 const PROXY_VARIABLE: &str = "HTTPS_PROXY";
+/// The variable that says where the platform is called; absent for scripts that may not.
+const FUNCTIONS_VARIABLE: &str = "ALULA_FUNCTIONS_URL";
+/// The variable that names the instance.
+const INSTANCE_VARIABLE: &str = "ALULA_INSTANCE";
 /// Largest compiled script.
 const ARTIFACT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const MIB: usize = 1024 * 1024;
@@ -140,10 +145,13 @@ impl Console for Log {
 impl Session {
     pub(super) fn new(engine: Engine, client: Rc<Client>, meter: ContextMeter, opened: Opened) -> Rc<Self> {
         let Opened { reader, socket, artifact, env } = opened;
-        let proxy = env.iter().find(|(name, _)| name == PROXY_VARIABLE).map(|(_, proxy)| proxy.clone());
-        let fetch: Rc<dyn Fetch> = match proxy {
-            Some(proxy) => Rc::new(Outgoing::new(client, proxy)),
-            None => Rc::new(NoFetch),
+        let variable =
+            |wanted: &str| env.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        let instance = variable(FUNCTIONS_VARIABLE).and_then(|_| variable(INSTANCE_VARIABLE));
+        let instance = instance.and_then(|instance| HeaderValue::try_from(instance).ok());
+        let fetch: Rc<dyn Fetch> = match (variable(PROXY_VARIABLE), instance) {
+            (None, None) => Rc::new(NoFetch),
+            (proxy, instance) => Rc::new(Outgoing::new(client, proxy, instance)),
         };
         Rc::new(Self {
             engine,

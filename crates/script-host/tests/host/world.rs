@@ -7,7 +7,7 @@ use alula_model::{Fault, FunctionSpec, InstanceId};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::conformance::{self, CollectedLog, FixedClock};
 use alula_runtime::language::{Host, Languages};
-use alula_runtime::{Answer, Backend as _, Buffers, Instance, ProcessBackend, Stems, VersionPlan};
+use alula_runtime::{Answer, Backend as _, Buffers, Door, Instance, ProcessBackend, Stems, VersionPlan};
 use alula_script_host::{ScriptBackend, ScriptOptions};
 
 pub(crate) struct World {
@@ -29,6 +29,7 @@ pub(crate) fn world() -> World {
         buffers: Buffers::new(64 << 20),
         socket_body_bytes_max: 64 << 10,
         stems: Stems::default(),
+        door: Door::default(),
     };
     let backend = ScriptBackend::open(options_in(&dir), processes.clone()).unwrap();
     World { backend, processes, log, dir }

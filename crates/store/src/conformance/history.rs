@@ -41,6 +41,7 @@ fn run(id: &str, function: &str, started_at: i64) -> Run {
         instance: Some(InstanceId::new("i-1")),
         request_bytes: 1,
         response_bytes: u64::MAX >> 1,
+        parent: InvocationId::new("caller-1"),
     }
 }
 

@@ -27,6 +27,7 @@ fn run(status: RunStatus, error: Option<ErrorCode>, tier: Tier) -> Run {
         instance: Some(InstanceId::new("i")),
         request_bytes: 3,
         response_bytes: 5,
+        parent: None,
     }
 }
 

@@ -34,6 +34,7 @@ fn run(number: u64) -> Run {
         instance: None,
         request_bytes: 0,
         response_bytes: 0,
+        parent: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alula_model::{ErrorCode, Fault, FunctionSpec, InstanceId};
 use alula_runtime::conformance::{self, CollectedLog, FixedClock};
-use alula_runtime::{Backend, BoxFuture, Egress, Instance, NoEgress, VersionPlan};
+use alula_runtime::{Backend, BoxFuture, Door, Egress, Instance, NoEgress, VersionPlan};
 use alula_wasm::{Compiler, Parts, WasmBackend};
 
 /// Compiles in this process and counts.
@@ -50,6 +50,7 @@ impl World {
             log: log.clone(),
             clock: Arc::new(FixedClock::default()),
             egress,
+            door: Door::default(),
         });
         Self { backend, compiler, log, dir }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alula_model::{Clock, FunctionRef, InvocationId, Lineage, Qualifier, Timestamp};
-use alula_runtime::{Body, VersionPlan};
+use alula_runtime::{Body, VersionPlan, Waiters};
 use alula_store::{Batch, Claim, EXPIRE_LEN_MAX, Settlement};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -230,6 +230,7 @@ impl Runner {
             is_event: head.is_event,
             received: Instant::now(),
             received_at: job.at,
+            waiters: Waiters::default(),
             began: Some(Arc::clone(&began)),
         };
         let outcome = match self.parts.invoker.invoke(invocation).await {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, InvocationId};
+use alula_model::{ErrorCode, Fault};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -17,9 +17,9 @@ use super::super::arena::Region;
 use super::super::{Room, Running};
 use super::stream::{Credit, Inbound, OverWindow};
 use super::{AbortOnDrop, answer};
-use crate::BodyError;
 use crate::buffers::Reserved;
 use crate::frames::Frame;
+use crate::{BodyError, RunningCall};
 
 /// What a call waits for first.
 pub(super) enum Reply {
@@ -33,8 +33,8 @@ pub(super) enum Reply {
 
 /// One call that the guest works on.
 pub(super) struct Flight {
-    /// The call's id, for log lines.
-    pub(super) id: InvocationId,
+    /// Which call it is.
+    pub(super) call: RunningCall,
     /// How far the answer is.
     pub(super) stage: Stage,
     /// What the guest grants for a streamed request body.
@@ -131,7 +131,8 @@ impl Flights {
     fn begin_next(&mut self) {
         for number in self.order.iter().take(self.at_once) {
             if let Some(flight) = self.by_number.get_mut(number).filter(|flight| flight.begun.is_none()) {
-                flight.begun = Some(Begun { at: Instant::now(), _running: self.room.begin(&flight.id) });
+                flight.begun =
+                    Some(Begun { at: Instant::now(), _running: self.room.begin(flight.call.clone()) });
             }
         }
     }

@@ -18,7 +18,7 @@ use super::stream::{Credit, pump};
 use super::{AbortOnDrop, Modes, answer};
 use crate::buffers::request_fault;
 use crate::frames::{CancelReason, Flags, FrameWriter, Head, Kind, META_BYTES_MAX};
-use crate::{Ahead, Answer, Body, Call};
+use crate::{Ahead, Answer, Body, Call, RunningCall};
 
 /// Time that a call lies behind another one before it is asked for back. Calls are sent ahead only where they take
 /// far less than this.
@@ -167,7 +167,7 @@ fn launch(link: &Arc<Link>, modes: Modes, call: &Call, content: Content) -> Resu
     let credit = outgoing.credit();
     let Outgoing { inline, flags, rest, held } = outgoing;
     let number = flights.insert(Flight {
-        id: call.id.clone(),
+        call: RunningCall::of(call),
         stage: Stage::Waiting(waiter),
         credit,
         pump: None,

@@ -328,7 +328,7 @@ impl Link {
             3 => LogLevel::Error,
             _ => LogLevel::Info,
         };
-        let id = self.flights().get(frame.head.call).map(|flight| flight.id.clone());
+        let id = self.flights().get(frame.head.call).map(|flight| flight.call.id.clone());
         for text in answer::log_lines(frame.body_bytes()) {
             self.room.output.line(id.as_ref(), stream, level, text);
         }

@@ -37,7 +37,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::arena::{ARENA_BYTES, Arena};
-use super::room::CODE_DIR;
+use super::cells::CODE_DIR;
 use super::{Guest, Room, pipes};
 use crate::frames::{Flags, FrameWriter, Head, Kind, PROTOCOL_VERSION};
 use crate::language::Language;

@@ -18,10 +18,10 @@ use alula_model::{ErrorCode, Fault, LogStream, SpecError};
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::room::CODE_DIR;
+use super::cells::CODE_DIR;
 use super::{Guest, Room, command, pipes};
 use crate::language::Language;
-use crate::{Answer, BoxFuture, Call, Process, ProcessSpec, VersionPlan};
+use crate::{Answer, BoxFuture, Call, Process, ProcessSpec, RunningCall, VersionPlan};
 use run::{Pipes, Run, Turn};
 
 /// File names that are the program where the spec has no command.
@@ -70,7 +70,7 @@ impl ExecGuest {
     async fn run(&self, call: Call) -> Result<Answer, Fault> {
         let waited = tokio::time::timeout_at(call.deadline, Arc::clone(&self.turn).lock_owned()).await;
         let turn = waited.map_err(|_| self.room.timed_out())?;
-        let turn = Turn::new(&self.room, self.room.begin(&call.id), turn);
+        let turn = Turn::new(&self.room, self.room.begin(RunningCall::of(&call)), turn);
         self.launch(call, turn).await?.answer(self.form).await
     }
 

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::relay::{Ending, Relay, body_error};
 use super::{Guest, Room, Running, command};
 use crate::buffers::request_fault;
-use crate::{Answer, Body, BodyError, BoxFuture, Call, Upgraded};
+use crate::{Answer, Body, BodyError, BoxFuture, Call, RunningCall, Upgraded};
 use connections::{Connection, Connections};
 
 /// File names that are the server where the spec has no command.
@@ -103,7 +103,7 @@ impl Drop for Leaving<'_> {
 
 impl HttpGuest {
     async fn run(&self, call: Call) -> Result<Answer, Fault> {
-        let running = self.room.begin(&call.id);
+        let running = self.room.begin(RunningCall::of(&call));
         let deadline = call.deadline;
         let mut leaving = Leaving((self.room.plan.spec.concurrency == 1).then_some(&*self.room));
         let exchange = tokio::time::timeout_at(deadline, self.exchange(call)).await;

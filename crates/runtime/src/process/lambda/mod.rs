@@ -25,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::relay::{Ending, Relay};
 use super::{Guest, Room, Running, command};
-use crate::{Answer, Body, BoxFuture, Call};
+use crate::{Answer, Body, BoxFuture, Call, RunningCall};
 use desk::{Desk, Init, Job, Reply, Reported};
 
 /// File names that are the program where the spec has no command.
@@ -93,7 +93,7 @@ impl Drop for OnDesk<'_> {
 
 impl LambdaGuest {
     async fn run(&self, call: Call) -> Result<Answer, Fault> {
-        let running = self.room.begin(&call.id);
+        let running = self.room.begin(RunningCall::of(&call));
         let (deadline, is_event) = (call.deadline, call.is_event);
         let reply = match tokio::time::timeout_at(deadline, self.ask(call)).await {
             Ok(reply) => reply?,

@@ -11,11 +11,13 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use super::super::arena::Arena;
-use super::super::room::{limited, listeners, shim_mount};
+use super::super::cells::{limited, listeners, shim_mount};
 use super::super::{environment, pipes};
 use crate::frames::{FrameWriter, HEADER_BYTES, Head, Kind};
 use crate::language::Language;
-use crate::{Cell, EGRESS_PROXY_PORT, Launcher, Parent, Process, ProcessSpec, ZygoteSpec};
+use crate::{
+    Cell, DOOR_PORT, EGRESS_PROXY_PORT, GATEWAY_PORT, Launcher, Parent, Process, ProcessSpec, ZygoteSpec,
+};
 
 /// How long a process may take to get warm: many times what the slowest language needs on a busy machine.
 const WARM_WAIT: Duration = Duration::from_secs(10);
@@ -46,8 +48,8 @@ pub(crate) struct Waiting {
 /// Makes a stem for functions in `language`, with the limits that a function has by default, because most have them.
 pub(super) async fn make(launcher: &dyn Launcher, language: &Language) -> Result<Stem, Fault> {
     let usual = FunctionSpec { network: Network::None, ..FunctionSpec::new(&language.name) };
-    // Whether the function may use the proxy shows later; where not, nobody ever listens.
-    let ports = listeners(language).into_iter().chain([EGRESS_PROXY_PORT]).collect();
+    // What the function may use shows later; for the rest, nobody ever listens.
+    let ports = listeners(language).into_iter().chain([EGRESS_PROXY_PORT, DOOR_PORT, GATEWAY_PORT]).collect();
     let spec = limited(&usual, ports, shim_mount(language).into_iter().collect());
     let cell: Arc<dyn Cell> = Arc::from(launcher.prepare(spec).await?);
     let waiting = match language.manifest.stem {

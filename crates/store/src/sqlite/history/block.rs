@@ -5,6 +5,7 @@
 //! strings = count, (length, UTF-8)*             every name once, however many runs have it
 //! entry   = length, head, rest                  length 0: a run that was removed; the others keep their numbers
 //! head    = id, attempt                         says which run it is, without the strings
+//! rest    = fields, [parent id]                 what an entry has no more bytes for was not known when it was written
 //! ```
 //!
 //! Numbers are LEB128, signed ones in zigzag; texts that repeat are numbers into `strings`, where 0 stands for none. The
@@ -133,7 +134,12 @@ fn put_bytes(bytes: &mut Vec<u8>, content: &[u8]) {
 }
 
 fn put_head(entry: &mut Vec<u8>, run: &Run) {
-    let id = run.id.as_str();
+    put_id(entry, &run.id);
+    put(entry, run.attempt.into());
+}
+
+fn put_id(entry: &mut Vec<u8>, id: &InvocationId) {
+    let id = id.as_str();
     match uuid_of(id) {
         Some(uuid) => {
             put(entry, ID_IS_UUID);
@@ -144,7 +150,6 @@ fn put_head(entry: &mut Vec<u8>, run: &Run) {
             entry.extend_from_slice(id.as_bytes());
         }
     }
-    put(entry, run.attempt.into());
 }
 
 fn put_rest<'a>(entry: &mut Vec<u8>, strings: &mut Strings<'a>, run: &'a Run) {
@@ -165,6 +170,9 @@ fn put_rest<'a>(entry: &mut Vec<u8>, strings: &mut Strings<'a>, run: &'a Run) {
     number(run.instance.as_ref().map_or(0, |instance| strings.number(instance.as_str())));
     number(run.request_bytes);
     number(run.response_bytes);
+    if let Some(parent) = &run.parent {
+        put_id(entry, parent);
+    }
 }
 
 /// What the numbers of entries stand for. New values go to the end.
@@ -256,6 +264,7 @@ fn run(strings: &[&str], entry: &mut Reader<'_>) -> Result<Run> {
         instance: entry.string(strings)?.map(InstanceId::new),
         request_bytes: entry.number()?,
         response_bytes: entry.number()?,
+        parent: if entry.0.is_empty() { None } else { Some(entry.id()?) },
     })
 }
 
@@ -363,11 +372,12 @@ mod tests {
             "[-_a-zA-Z0-9]{1,60}"
         ];
         let ids = (id, "[a-z]{1,9}", "[a-z]{1,9}", any::<u64>(), ".{0,9}", 1..u32::MAX);
-        let texts = (proptest::option::of(".*"), proptest::option::of("i-[0-9]{1,3}"));
+        let parent = proptest::option::of("[-_a-zA-Z0-9]{1,60}");
+        let texts = (proptest::option::of(".*"), proptest::option::of("i-[0-9]{1,3}"), parent);
         let codes = (0..TRIGGERS.len(), 0..STATUSES.len(), 0..TIERS.len(), 0..=ErrorCode::ALL.len());
         let numbers = (any::<i64>(), proptest::option::of(100..1000u16), any::<[u64; 7]>());
         (ids, texts, codes, numbers).prop_map(
-            |(ids, (message, instance), codes, (started_at, http_status, n))| Run {
+            |(ids, (message, instance, parent), codes, (started_at, http_status, n))| Run {
                 id: InvocationId::new(&ids.0).unwrap(),
                 key: VersionKey {
                     namespace: Name::new(&ids.1).unwrap(),
@@ -393,6 +403,7 @@ mod tests {
                 },
                 request_bytes: n[5],
                 response_bytes: n[6],
+                parent: parent.as_deref().and_then(InvocationId::new),
             },
         )
     }

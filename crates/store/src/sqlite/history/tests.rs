@@ -31,6 +31,7 @@ fn run(id: InvocationId, function: &str, started_at: i64) -> Run {
         instance: None,
         request_bytes: 0,
         response_bytes: 0,
+        parent: None,
     }
 }
 

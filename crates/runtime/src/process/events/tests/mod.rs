@@ -20,7 +20,7 @@ use super::super::ProcessBackend;
 use crate::bare::BareLauncher;
 use crate::conformance::{self, CollectedLog, FixedClock, Fixtures, Traits, call};
 use crate::language::{Host, Languages};
-use crate::{Answer, Backend, Body, Buffers, Instance, Stems, VersionPlan};
+use crate::{Answer, Backend, Body, Buffers, Door, Instance, Stems, VersionPlan};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -53,6 +53,7 @@ impl Bench {
             buffers: Buffers::new(64 * MIB),
             socket_body_bytes_max: 64 * 1024,
             stems: Stems::default(),
+            door: Door::default(),
         };
         Self { backend, log, _unpacked: unpacked }
     }
