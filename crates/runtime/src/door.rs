@@ -358,7 +358,7 @@ mod tests {
     fn of_several_calls_a_request_names_its_own_or_may_be_from_any() {
         let caller = caller();
         let visitors = Visitors::one(&InstanceId::new("i"), Arc::clone(&caller));
-        ["1", "2", "3"].map(|id| caller.begin(call(id)));
+        ["1", "2", "3"].into_iter().for_each(|id| caller.begin(call(id)));
         assert_eq!(behind(&visitors, &[]), ["1", "2", "3"]);
         assert_eq!(behind(&visitors, &[("x-alula-lineage", "lineage-of-2")]), ["2"]);
         assert_eq!(behind(&visitors, &[("traceparent", "00-trace3-other-00")]), ["3"]);

@@ -15,6 +15,7 @@ mod platform;
 
 mod cases;
 mod crash;
+mod inside;
 mod later;
 mod lifecycle;
 mod release;

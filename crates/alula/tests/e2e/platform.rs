@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long a start may take before the test gives up; a start takes a fraction of a second.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at something outside this process that cannot be waited for: the cores belong to the platform.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// `alula up`, stopped on drop.
 pub(crate) struct Platform {
