@@ -1,6 +1,6 @@
 //! Scripts as instances: a process that runs many of them in a sandbox, and the platform's side of it.
 //!
-//! All light scripts of one namespace with the same network policy share one *script host*: the platform's own
+//! All light scripts of one namespace with the same reach share one *script host*: the platform's own
 //! binary in a hidden mode, started in a cell like any function. Inside it each instance is a context of its own
 //! (see the crate `alula-script`), pinned to one thread.
 //!

@@ -33,11 +33,11 @@ async fn a_run_names_the_call_that_led_to_it() {
         let id = answer.headers()["x-alula-invocation-id"].to_str().unwrap().to_owned();
         assert_eq!(answer.status(), 200);
         assert!(answer.text().await.unwrap().starts_with("20"), "{path}");
-        let runs = until(&platform, &["runs", "called", "--output", "json"], &id);
+        let runs = until(&platform, &["runs", "called", "--json"], &id);
         let parent = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["parent"].clone();
         assert!(runs.lines().any(|line| parent(line) == id), "{runs}");
     }
-    let runs = platform.alula_ok(&["runs", "caller", "--output", "json"]);
+    let runs = platform.alula_ok(&["runs", "caller", "--json"]);
     assert!(!runs.contains("parent"), "nobody called it from inside: {runs}");
 }
 
