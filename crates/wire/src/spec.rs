@@ -81,6 +81,7 @@ pub struct FunctionSpec {
     /// What the function may reach.
     pub network: Network,
     /// What of the platform the function may call.
+    #[serde(default = "nothing")]
     pub calls: Calls,
     /// Largest request body for a handler that takes it whole, in bytes.
     pub request_bytes_max: u64,
@@ -129,6 +130,11 @@ pub struct BuildSpec {
 /// What a platform from before the setting does.
 fn one() -> u32 {
     1
+}
+
+/// The same for calls from inside.
+fn nothing() -> Calls {
+    Calls::None
 }
 
 impl From<&alula_model::FunctionSpec> for FunctionSpec {

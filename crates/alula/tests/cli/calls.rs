@@ -80,7 +80,7 @@ fn a_call_with_a_path_goes_to_the_public_address_without_the_token() {
         r#"{{"function":{{"namespace":"default","name":"hello","runtime":"http","class":"sync","latest":1,"newest":1,
         "aliases":{{}},"url":"{}/function/hello","invocable":true,"instances":0,"created_at_ms":0,"updated_at_ms":0}},
         "spec":{{"runtime":"http","memory_mb":1,"timeout_ms":1,"init_timeout_ms":1,"concurrency":1,"max_instances":1,
-        "idle_timeout_ms":1,"class":"sync","network":"none","request_bytes_max":1,"response_bytes_max":1,"tmp_mb":1,
+        "idle_timeout_ms":1,"class":"sync","network":"none","calls":"namespace","request_bytes_max":1,"response_bytes_max":1,"tmp_mb":1,
         "processes_max":1,"port":8080}},"versions":[],"instances":[],"recent":{{"counted":0,"failed":0,"cold":0}}}}"#,
         fake.url()
     );

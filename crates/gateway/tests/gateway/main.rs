@@ -10,6 +10,7 @@ mod events;
 mod hostile;
 #[allow(unreachable_pub, reason = "one module of a test binary")]
 mod http2;
+mod inside;
 mod later;
 mod limits;
 mod shutdown;

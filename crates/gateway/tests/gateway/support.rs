@@ -148,6 +148,37 @@ impl Later for Accepting {
 /// What lineages are signed with here.
 pub const SECRET: &[u8] = b"of these tests";
 
+/// What a gateway hands on to.
+#[derive(Default)]
+pub struct Behind {
+    pub later: Arc<Accepting>,
+    pub events: Arc<Receiving>,
+    pub counts: Arc<Counts>,
+}
+
+/// A gateway's parts, whose function is `script`.
+pub fn parts<F>(
+    script: impl Fn(Invocation) -> F + Send + Sync + 'static,
+    later: &Arc<Accepting>,
+    events: &Arc<Receiving>,
+    counts: &Arc<Counts>,
+) -> Parts<Scripted, Users>
+where
+    F: Future<Output = Result> + Send + 'static,
+{
+    let serial = AtomicU64::new(1);
+    Parts {
+        later: Arc::clone(later) as Arc<dyn Later>,
+        invoke: Scripted(Arc::new(move |invocation| Box::pin(script(invocation)))),
+        events: Arc::clone(events) as Arc<dyn Events>,
+        seal: alula_invoke::LineageSeal::new(SECRET),
+        routes: Users,
+        clock: Arc::new(FixedClock),
+        random: Arc::new(move || u128::from(serial.fetch_add(1, Ordering::Relaxed))),
+        observe: Arc::clone(counts) as Arc<dyn Observe>,
+    }
+}
+
 pub struct Gateway {
     pub address: SocketAddr,
     pub later: Arc<Accepting>,
@@ -164,20 +195,8 @@ impl Gateway {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let counts = Arc::new(Counts::default());
-        let serial = AtomicU64::new(1);
-        let later = Arc::new(Accepting::default());
-        let events = Arc::new(Receiving::default());
-        let parts = Parts {
-            later: Arc::clone(&later) as Arc<dyn Later>,
-            invoke: Scripted(Arc::new(move |invocation| Box::pin(script(invocation)))),
-            events: Arc::clone(&events) as Arc<dyn Events>,
-            seal: alula_invoke::LineageSeal::new(SECRET),
-            routes: Users,
-            clock: Arc::new(FixedClock),
-            random: Arc::new(move || u128::from(serial.fetch_add(1, Ordering::Relaxed))),
-            observe: Arc::clone(&counts) as Arc<dyn Observe>,
-        };
+        let Behind { later, events, counts } = Behind::default();
+        let parts = parts(script, &later, &events, &counts);
         let shutdown = CancellationToken::new();
         let service = Service::new(options, parts).unwrap();
         let token = shutdown.clone();
