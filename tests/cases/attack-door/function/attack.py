@@ -8,7 +8,7 @@ if "ALULA_INSTANCE" not in os.environ:
     raise SystemExit("this attacks the machine that it runs on, and belongs into a sandbox")
 
 DOOR = ("127.0.0.1", 3129)
-WITHIN_S = 5
+WITHIN_S = 2
 CONNECTIONS = 400
 OWN = "attack-door.default>witness.default"
 
@@ -21,11 +21,14 @@ def witness(event, context):
 def say(text, place=DOOR):
     """All that is answered to some bytes."""
     with socket.create_connection(place, WITHIN_S) as connection:
-        connection.sendall(text if isinstance(text, bytes) else text.encode())
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
+        try:
+            connection.sendall(text if isinstance(text, bytes) else text.encode())
+            while piece := connection.recv(65536):
+                answer += piece
+        except OSError:
+            # It may be cut off, or left open.
+            pass
     return answer.decode(errors="replace")
 
 

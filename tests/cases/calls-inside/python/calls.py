@@ -18,7 +18,8 @@ def told(event, context):
 
 def by_python(event, context):
     """Asks with what the language brings."""
-    request = urllib.request.Request(f"{os.environ['ALULA_FUNCTIONS_URL']}/function/told", event["body"].encode())
+    url = f"{os.environ['ALULA_FUNCTIONS_URL']}/function/told"
+    request = urllib.request.Request(url, event["body"].encode(), {"content-type": "text/plain"})
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 

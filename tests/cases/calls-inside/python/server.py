@@ -8,7 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        with urllib.request.urlopen(f"{os.environ['ALULA_FUNCTIONS_URL']}/function/told", body) as answer:
+        url = f"{os.environ['ALULA_FUNCTIONS_URL']}/function/told"
+        request = urllib.request.Request(url, body, {"content-type": "text/plain"})
+        with urllib.request.urlopen(request) as answer:
             content = answer.read()
         self.send_response(200)
         self.send_header("content-length", str(len(content)))
