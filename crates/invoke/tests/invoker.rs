@@ -260,6 +260,40 @@ async fn a_chain_that_goes_in_circles_is_stopped_with_a_record_that_names_it() {
     assert_eq!((world.backend.counts().starts, world.invoker.in_flight()), (0, 0), "nothing ran");
 }
 
+#[tokio::test]
+async fn a_call_that_could_only_wait_for_itself_is_refused_at_once() {
+    let world = World::new().await;
+    world.does(|| Does::answers("ok"));
+    let key = |version| VersionKey {
+        namespace: Name::default_namespace(),
+        function: Name::new("hello").unwrap(),
+        version,
+    };
+    let waited_for_by = |versions: &[u64]| {
+        let waiters =
+            versions.iter().fold(Waiters::default(), |waiters, version| waiters.with(key(*version)));
+        Invocation { waiters, ..invocation("hello") }
+    };
+    world.invoker.invoke(waited_for_by(&[2, 3])).await.unwrap();
+    world.only_run();
+    let failure = world.invoker.invoke(waited_for_by(&[2, 1, 3])).await.unwrap_err();
+    assert_eq!((failure.fault.code, failure.retry_after_ms), (ErrorCode::CallDeadlock, None));
+    let run = world.only_run();
+    assert_eq!((run.status, run.error), (RunStatus::Failed, Some(ErrorCode::CallDeadlock)));
+    assert_eq!(world.backend.counts().starts, 1);
+}
+
+#[tokio::test]
+async fn a_run_names_the_call_that_led_to_it() {
+    let world = World::new().await;
+    world.does(|| Does::answers("ok"));
+    let lineage: Lineage = "other.default@call-0".parse().unwrap();
+    world.invoker.invoke(Invocation { lineage, ..invocation("hello") }).await.unwrap();
+    assert_eq!(world.only_run().parent, InvocationId::new("call-0"));
+    world.invoker.invoke(invocation("hello")).await.unwrap();
+    assert_eq!(world.only_run().parent, None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_is_cancelled_and_one_that_hangs_times_out() {
     let world = World::new().await;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Class, ErrorInfo, Network};
+use crate::{Calls, Class, ErrorInfo, Network};
 
 /// Fields of the spec that the deployer states; each replaces what `alula.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -57,6 +57,9 @@ pub struct Overrides {
     /// What the function may reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// What of the platform the function may call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Calls>,
     /// Largest request body for a handler that takes it whole, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_bytes_max: Option<u64>,

@@ -86,7 +86,8 @@ def handler(event, context):
 /// Deploys the writer with a new key of `namespace`.
 fn deploy_writer(platform: &Platform, name: &str, namespace: &str, trigger: &str) {
     let made = platform.alula_ok(&["bucket", "key", "create", "--namespace", namespace]);
-    let value = |name: &str| made.lines().find_map(|line| line.split_once(name)?.1.strip_prefix('=')).unwrap();
+    let value =
+        |name: &str| made.lines().find_map(|line| line.split_once(name)?.1.strip_prefix('=')).unwrap();
     let (key, secret) = (value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"));
     let settings = format!(
         "name = '{name}'\nruntime = 'python3'\nhandler = 'main.handler'\nmemory_mb = 64\n\
@@ -101,7 +102,8 @@ async fn a_function_reaches_the_buckets_of_its_namespace_and_a_circle_through_on
     platform.alula_ok(&["bucket", "create", "kept"]);
     platform.alula_ok(&["bucket", "create", "kept", "--namespace", "others"]);
     deploy_writer(&platform, "stranger", "others", "");
-    let refused = client().post(platform.url("/function/stranger")).send().await.unwrap().text().await.unwrap();
+    let refused =
+        client().post(platform.url("/function/stranger")).send().await.unwrap().text().await.unwrap();
     assert!(refused.contains("403") && refused.contains("AccessDenied"), "{refused}");
     deploy_writer(
         &platform,

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use alula_gateway::{Asker, Objects, Options, Service};
 use alula_invoke::LineageSeal;
 use alula_model::{FunctionSpec, InstanceId, InvocationId, Name, Network, VersionKey};
-use alula_runtime::{Body, BoxFuture, Caller, Door, RunningCall, VersionPlan, Visit, Visitors, Waiters, door};
+use alula_runtime::{
+    Body, BoxFuture, Caller, Door, RunningCall, VersionPlan, Visit, Visitors, Waiters, door,
+};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -72,7 +74,12 @@ impl Inside {
         let lineage = LineageSeal::new(SECRET).sign(&chain.parse().unwrap());
         let traceparent = Some(HeaderValue::from_static(TRACE));
         let id = InvocationId::new(id).unwrap();
-        self.caller.begin(RunningCall { id, lineage: Some(lineage), traceparent, waiters: Waiters::default() });
+        self.caller.begin(RunningCall {
+            id,
+            lineage: Some(lineage),
+            traceparent,
+            waiters: Waiters::default(),
+        });
     }
 
     async fn say(&self, request: impl AsRef<[u8]>) -> String {
@@ -134,7 +141,10 @@ async fn a_name_means_the_own_namespace_and_no_other_is_reached() {
     assert_eq!(inside.behind.events.published.lock().unwrap()[0].namespace.as_str(), "shop");
     assert_eq!(inside.ask(post("/async-function/c", "", "{}")).await.status, 202);
     let later = inside.behind.later.0.lock().unwrap().pop().unwrap();
-    assert_eq!((later.target.to_string().as_str(), later.lineage.to_string().as_str()), ("c.shop:latest", "a.shop@call-1"));
+    assert_eq!(
+        (later.target.to_string().as_str(), later.lineage.to_string().as_str()),
+        ("c.shop:latest", "a.shop@call-1")
+    );
     for (path, status) in [
         ("/function/c.default", 404),
         ("/function/c%2edefault", 404),
@@ -167,7 +177,8 @@ async fn requests_signed_for_s3_are_for_the_objects_of_the_namespace() {
     let inside = Inside::start(Network::None);
     inside.begin("call-1", "a.shop");
     let signed = "Authorization: AWS4-HMAC-SHA256 Credential=x\r\n";
-    for (path, headers) in [("/photos/cat", signed), ("/photos/cat?a=b&X-Amz-Algorithm=AWS4-HMAC-SHA256", "")] {
+    for (path, headers) in [("/photos/cat", signed), ("/photos/cat?a=b&X-Amz-Algorithm=AWS4-HMAC-SHA256", "")]
+    {
         assert_eq!(inside.ask(post(path, headers, "")).await.body, "an object");
     }
     assert_eq!(*inside.objects.0.lock().unwrap(), ["/photos/cat shop a.shop@call-1"; 2]);
