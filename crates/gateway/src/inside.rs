@@ -63,7 +63,8 @@ impl Guest {
         let origin = self.visitors.origin(headers);
         headers.remove(LINEAGE_HEADER);
         let has_network = origin.plans.iter().all(|plan| plan.spec.network == Network::Internet);
-        let reach = if has_network { Reach::Outside } else { Reach::Platform };
+        let is_known = !origin.plans.is_empty();
+        let reach = if is_known && has_network { Reach::Outside } else { Reach::Platform };
         let lineage = seal.behind(&origin);
         let [call] = &origin.calls[..] else {
             return Source { lineage, waiters: Waiters::default(), reach };

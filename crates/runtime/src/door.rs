@@ -156,10 +156,6 @@ impl RunningCall {
         }
     }
 
-    fn waited_for_by(&self, waiters: Waiters) -> Self {
-        Self { waiters, ..self.clone() }
-    }
-
     /// Whether a request with these headers says that it was made by this call.
     fn is_named_by(&self, headers: &HeaderMap) -> bool {
         let lineage = headers.get(LINEAGE_HEADER);
@@ -205,7 +201,9 @@ impl Caller {
     pub fn end(&self, id: &InvocationId) {
         let mut calls = self.calls();
         if let Some(at) = calls.running.iter().position(|call| call.id == *id) {
-            calls.last = Some(calls.running.remove(at));
+            // Nobody waits for what code does after its call.
+            let ended = calls.running.remove(at);
+            calls.last = Some(RunningCall { waiters: Waiters::default(), ..ended });
         }
     }
 
@@ -219,11 +217,12 @@ impl Caller {
         };
         let found = if named.is_empty() { calls.running.iter().collect() } else { named };
         if found.is_empty() {
-            // Nobody waits for what code does after its call.
-            return calls.last.iter().map(|call| call.waited_for_by(Waiters::default())).collect();
+            return calls.last.iter().cloned().collect();
         }
         let key = &self.plan.key;
-        found.into_iter().map(|call| call.waited_for_by(call.waiters.with(key.clone()))).collect()
+        let own =
+            |call: &RunningCall| RunningCall { waiters: call.waiters.with(key.clone()), ..call.clone() };
+        found.into_iter().map(own).collect()
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {

@@ -47,7 +47,7 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// The lineage of what follows from it.
     pub(super) fn lineage_of_follow_ups(&self) -> Lineage {
-        self.lineage.with(&self.plan.key.namespace, &self.plan.key.function)
+        self.lineage.with(&self.plan.key.namespace, &self.plan.key.function).led_by(self.id.clone())
     }
 }
 
