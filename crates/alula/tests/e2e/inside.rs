@@ -1,5 +1,8 @@
 //! Functions that call the platform from inside their sandboxes: what is known of it afterwards, and the buckets.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use crate::platform::{LOOK_AGAIN, Platform, client, folder_function};
 
 const CALLER: &str = "#!/bin/sh
@@ -49,6 +52,21 @@ async fn a_function_without_a_network_has_nothing_sent_outside() {
     let url = platform.url("/function/caller/async-function/called");
     let asked = client().post(url).header("x-wish", "https://example.com/").body("x");
     assert_eq!(asked.send().await.unwrap().text().await.unwrap(), "400");
+}
+
+#[test]
+fn a_call_that_runs_while_the_platform_stops_may_still_call() {
+    let mut platform = Platform::start();
+    exec(&platform, "called", "#!/bin/sh\necho called");
+    exec(&platform, "caller", "#!/bin/sh\nsleep 1.5\nexec curl -s \"$ALULA_FUNCTIONS_URL/function/called\"\n");
+    let mut stream = TcpStream::connect(("127.0.0.1", platform.port)).unwrap();
+    write!(stream, "GET /function/caller HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    until(&platform, &["instances", "--json"], "busy");
+    platform.signal("-TERM");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("200 OK") && answer.contains("called"), "{answer}");
+    assert!(platform.wait(), "{}", platform.log());
 }
 
 /// Writes one object more for every one that is written, with a signature of version 4.
