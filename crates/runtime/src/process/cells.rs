@@ -103,3 +103,16 @@ pub(super) fn shim_mount(language: &Language) -> Option<Mount> {
 fn read_only(source: &std::path::Path, target: &str) -> Mount {
     Mount { source: source.to_owned(), target: target.into(), writable: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_cannot_listen_where_its_function_calls_the_platform() {
+        let spec = |port, calls| FunctionSpec { port, calls, ..FunctionSpec::new("http") };
+        assert!(takes_door(&spec(DOOR_PORT, Calls::Namespace)));
+        assert!(!takes_door(&spec(DOOR_PORT, Calls::None)));
+        assert!(!takes_door(&spec(GATEWAY_PORT, Calls::Namespace)));
+    }
+}
