@@ -7,6 +7,7 @@ use alula_invoke::later::Calls;
 use alula_model::SpecError;
 use alula_model::trigger::Trigger;
 use alula_telemetry::metrics::ScheduleMetrics;
+use alula_trigger::folder::{self, Allowed};
 use alula_trigger::schedule::{self, Handle, Observe, Service};
 
 use crate::assembly::Core;
@@ -14,11 +15,15 @@ use crate::sources::Sources;
 
 /// The triggers that this program can watch.
 #[derive(Debug)]
-pub(crate) struct KnownTriggers;
+pub(crate) struct KnownTriggers {
+    /// The folders that may be watched.
+    pub(crate) folders: Allowed,
+}
 
 impl CheckTriggers for KnownTriggers {
     fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
-        alula_trigger::check::check(triggers)
+        alula_trigger::check::check(triggers)?;
+        self.folders.check(triggers)
     }
 }
 
@@ -35,6 +40,18 @@ pub(crate) fn schedules(core: &Core, calls: &Calls, sources: &mut Sources) -> Ha
     let (service, schedules) = Service::new(schedule::Options::default(), parts);
     sources.add(|stop| service.run(stop));
     schedules
+}
+
+/// Makes what watches folders.
+pub(crate) fn folders(core: &Core, calls: &Calls, sources: &mut Sources) {
+    let parts = folder::Parts {
+        catalog: core.control.catalog().clone(),
+        allowed: Allowed::new(&core.config.triggers.folders),
+        records: core.store.clone(),
+        deliver: Arc::new(calls.acceptor().clone()),
+        clock: Arc::clone(&core.clock),
+    };
+    sources.add(|stop| folder::Service::new(parts).run(stop));
 }
 
 /// Counts slots.
