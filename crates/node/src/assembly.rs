@@ -93,7 +93,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Later { calls, worker: queue_worker, events } = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
-    triggers::folders(&core, &calls, &mut sources);
+    let folders = triggers::folders(&core, &calls, &mut sources);
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let identity = identities::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
@@ -105,6 +105,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         invoker: core.invoker,
         calls,
         schedules,
+        folders,
         topics,
         buckets: buckets.clone(),
         pool: core.pool.clone(),

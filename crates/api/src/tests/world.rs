@@ -150,6 +150,7 @@ impl World {
             invoker,
             calls,
             schedules,
+            folders: alula_trigger::folder::Handle::default(),
             topics,
             buckets,
             pool,

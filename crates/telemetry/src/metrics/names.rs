@@ -59,6 +59,16 @@ pub(super) const SCHEDULE_NOT_READY: Description =
     ("alula_schedule_not_ready", "Slots for which it was known ahead that no instance would be ready");
 /// No labels.
 pub(super) const SCHEDULES: Description = ("alula_schedules", "Schedules in force");
+/// Labels: change (`put`, `delete`).
+pub(super) const FOLDER_EVENTS: Description =
+    ("alula_folder_events", "Files of watched folders that became calls, by what happened to them");
+/// No labels.
+pub(super) const FOLDER_FAILURES: Description = (
+    "alula_folder_failures",
+    "Times that a folder could not be watched or a call not be handed in, and it was tried again",
+);
+/// No labels.
+pub(super) const FOLDERS: Description = ("alula_folders", "Triggers of folders in force");
 /// Labels: class.
 pub(super) const ASYNC_ACCEPTED: Description =
     ("alula_async_accepted", "Asynchronous calls that were accepted, by the class of their lane");

@@ -1,13 +1,12 @@
 //! The event that a function gets for a file.
 
-use std::path::Path;
-
 use alula_model::Timestamp;
 use base64::Engine as _;
 use bytes::Bytes;
 use serde_json::json;
 
 use super::look::Found;
+use crate::TriggerKey;
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +17,24 @@ pub(super) enum Change<'a> {
     Delete,
 }
 
+impl Change<'_> {
+    /// As triggers state it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Put(_) => "put",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// The event as JSON: `{"Records": [{"eventSource": "alula:folder", "eventName", "eventTime", "folder", "file"}]}`.
-pub(super) fn render(trigger: &str, folder: &Path, name: &[u8], change: Change<'_>, at: Timestamp) -> Bytes {
+pub(super) fn render(
+    trigger: &TriggerKey,
+    folder: &str,
+    name: &[u8],
+    change: Change<'_>,
+    at: Timestamp,
+) -> Bytes {
     let mut file = json!({"name": String::from_utf8_lossy(name)});
     if let Some(fields) = file.as_object_mut() {
         if std::str::from_utf8(name).is_err() {
@@ -42,7 +57,7 @@ pub(super) fn render(trigger: &str, folder: &Path, name: &[u8], change: Change<'
         "eventSource": "alula:folder",
         "eventName": name,
         "eventTime": at,
-        "trigger": trigger,
+        "trigger": trigger.trigger,
         "folder": {"path": folder},
         "file": file,
     });

@@ -1,8 +1,11 @@
-//! What was seen of the files of a trigger: a record a file, and one that says that the folder was looked at.
+//! What was seen of the files of a trigger: a record a file, and one that says what is watched and since when.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use alula_store::{Batch, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX};
+use alula_model::Timestamp;
+use alula_model::trigger::FolderSource;
+use alula_store::{BATCH_LEN_MAX, Batch, Expect, Key, Record, Records, Result, Revision, SCAN_LEN_MAX};
 use serde::{Deserialize, Serialize};
 
 use super::look::{Found, Mark};
@@ -18,10 +21,28 @@ pub(super) struct Seen {
     pub(super) digest: String,
 }
 
-/// The folder of a trigger.
+/// The record of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    /// `None` where it cannot be read: such a file is looked at as if it was written.
+    pub(super) seen: Option<Seen>,
+    revision: Revision,
+}
+
+/// What a trigger watches, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Baseline {
+struct Begun {
     path: String,
+    prefix: String,
+    suffix: String,
+    since: Timestamp,
+}
+
+/// What is known of one trigger's files.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    pub(super) records: Arc<dyn Records>,
+    pub(super) trigger: TriggerKey,
 }
 
 impl From<&Found> for Seen {
@@ -30,75 +51,91 @@ impl From<&Found> for Seen {
     }
 }
 
-/// The record of a file.
-pub(super) fn file(trigger: &TriggerKey, name: &[u8]) -> Key {
-    let TriggerKey { namespace, function, trigger } = trigger;
-    Key::new(&[SEEN, namespace.as_str(), function.as_str(), trigger.as_str(), &encode(name)])
-}
-
-/// A file that was seen, with its record's revision.
-pub(super) async fn get(
-    records: &dyn Records,
-    key: &Key,
-) -> alula_store::Result<Option<(Option<Seen>, Revision)>> {
-    let found = records.get(key).await?;
-    // A record that cannot be read is one of a file that is to be looked at anew.
-    Ok(found.map(|record| (serde_json::from_slice(&record.value).ok(), record.revision)))
-}
-
-pub(super) fn put(batch: Batch, key: Key, seen: &Seen, expect: Expect) -> Batch {
-    batch.put(key, serde_json::to_vec(seen).unwrap_or_default(), expect)
-}
-
-/// Whether the trigger's folder was looked at before, and was this one.
-pub(super) async fn has_baseline(
-    records: &dyn Records,
-    trigger: &TriggerKey,
-    path: &str,
-) -> alula_store::Result<bool> {
-    let found = records.get(&trigger.record(FOLDER)).await?;
-    let known: Option<Baseline> = found.and_then(|record| serde_json::from_slice(&record.value).ok());
-    Ok(known.is_some_and(|known| known.path == path))
-}
-
-pub(super) async fn set_baseline(
-    records: &dyn Records,
-    trigger: &TriggerKey,
-    path: &str,
-) -> alula_store::Result<()> {
-    let value = serde_json::to_vec(&Baseline { path: path.to_owned() }).unwrap_or_default();
-    records.commit(Batch::default().put(trigger.record(FOLDER), value, Expect::Any)).await.map(drop)
-}
-
-/// The names of the files that were seen.
-pub(super) async fn names(
-    records: &dyn Records,
-    trigger: &TriggerKey,
-) -> alula_store::Result<BTreeSet<Vec<u8>>> {
-    let (mut names, mut after): (_, Option<Key>) = (BTreeSet::new(), None);
-    loop {
-        let page = records.scan(&trigger.record(SEEN), after.as_ref(), SCAN_LEN_MAX).await?;
-        let Some(last) = page.last() else { return Ok(names) };
-        after = Some(last.key.clone());
-        names.extend(page.iter().filter_map(|record| decode(record.key.segments().last()?)));
-    }
-}
-
-/// Forgets everything about a trigger.
-pub(super) async fn forget(records: &dyn Records, trigger: &TriggerKey) -> alula_store::Result<()> {
-    loop {
-        let page = records.scan(&trigger.record(SEEN), None, SCAN_LEN_MAX / 2).await?;
-        if page.is_empty() {
-            break;
+impl Memory {
+    /// Since when the trigger watches these files: `now`, where it watches others so far or none.
+    pub(super) async fn begin(&self, source: &FolderSource, now: Timestamp) -> Result<Timestamp> {
+        let key = self.trigger.record(FOLDER);
+        let found = self.records.get(&key).await?;
+        let known: Option<Begun> = found.and_then(|record| serde_json::from_slice(&record.value).ok());
+        let FolderSource { path, prefix, suffix, .. } = source.clone();
+        match known {
+            Some(known) if (&known.path, &known.prefix, &known.suffix) == (&path, &prefix, &suffix) => {
+                Ok(known.since)
+            }
+            _ => {
+                self.forget_files().await?;
+                let value =
+                    serde_json::to_vec(&Begun { path, prefix, suffix, since: now }).unwrap_or_default();
+                self.records.commit(Batch::default().put(key, value, Expect::Any)).await?;
+                Ok(now)
+            }
         }
-        let forget = |batch: Batch, record: Record| batch.delete(record.key, Expect::Any);
-        records.commit(page.into_iter().fold(Batch::default(), forget)).await?;
     }
-    records.commit(Batch::default().delete(trigger.record(FOLDER), Expect::Any)).await.map(drop)
+
+    /// A file, if it was seen.
+    pub(super) async fn get(&self, name: &[u8]) -> Result<Option<Known>> {
+        Ok(self.records.get(&self.file(name)).await?.map(|record| Known::of(&record)))
+    }
+
+    /// Every file that was seen.
+    pub(super) async fn all(&self) -> Result<BTreeMap<Vec<u8>, Known>> {
+        let (mut all, mut after): (_, Option<Key>) = (BTreeMap::new(), None);
+        loop {
+            let page = self.records.scan(&self.trigger.record(SEEN), after.as_ref(), SCAN_LEN_MAX).await?;
+            let Some(last) = page.last() else { return Ok(all) };
+            after = Some(last.key.clone());
+            let name = |record: &Record| decode(record.key.segments().last()?);
+            all.extend(page.iter().filter_map(|record| Some((name(record)?, Known::of(record)))));
+        }
+    }
+
+    /// Adds to `batch` that a file was seen, which was `known` before.
+    pub(super) fn put(&self, batch: Batch, name: &[u8], known: Option<&Known>, found: &Found) -> Batch {
+        let value = serde_json::to_vec(&Seen::from(found)).unwrap_or_default();
+        batch.put(self.file(name), value, expect(known))
+    }
+
+    /// Adds to `batch` that a file, which was `known` before, is not there any more.
+    pub(super) fn delete(&self, batch: Batch, name: &[u8], known: Option<&Known>) -> Batch {
+        batch.delete(self.file(name), expect(known))
+    }
+
+    /// Forgets everything about the trigger.
+    pub(super) async fn forget(&self) -> Result<()> {
+        self.forget_files().await?;
+        let batch = Batch::default().delete(self.trigger.record(FOLDER), Expect::Any);
+        self.records.commit(batch).await.map(drop)
+    }
+
+    async fn forget_files(&self) -> Result<()> {
+        loop {
+            let page = self.records.scan(&self.trigger.record(SEEN), None, BATCH_LEN_MAX).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let forget = |batch: Batch, record: Record| batch.delete(record.key, Expect::Any);
+            self.records.commit(page.into_iter().fold(Batch::default(), forget)).await?;
+        }
+    }
+
+    fn file(&self, name: &[u8]) -> Key {
+        let TriggerKey { namespace, function, trigger } = &self.trigger;
+        Key::new(&[SEEN, namespace.as_str(), function.as_str(), trigger.as_str(), &encode(name)])
+    }
+}
+
+impl Known {
+    fn of(record: &Record) -> Self {
+        Self { seen: serde_json::from_slice(&record.value).ok(), revision: record.revision }
+    }
+}
+
+fn expect(known: Option<&Known>) -> Expect {
+    known.map_or(Expect::Absent, |known| Expect::At(known.revision))
 }
 
 /// Every trigger of which something is known.
-pub(super) async fn known(records: &dyn Records) -> alula_store::Result<Vec<TriggerKey>> {
+pub(super) async fn known_triggers(records: &dyn Records) -> Result<Vec<TriggerKey>> {
     let (mut known, mut after): (_, Option<Key>) = (Vec::new(), None);
     loop {
         let page = records.scan(&Key::new(&[FOLDER]), after.as_ref(), SCAN_LEN_MAX).await?;
@@ -147,5 +184,18 @@ mod unit {
             assert!(!encoded.contains(['/', '\0', '\n']));
             assert_eq!(decode(&encoded).as_deref(), Some(name));
         }
+        let longest = encode(&[0xff; 255]);
+        let names = "n".repeat(63);
+        assert!(
+            Key::new(&[SEEN, &names, &names, &names, &longest]).as_str().len() < alula_store::KEY_BYTES_MAX
+        );
+    }
+
+    #[test]
+    fn what_was_seen_survives_its_record() {
+        let mark =
+            Mark { bytes: u64::MAX, inode: 7, modified_ns: -1, changed_ns: i128::from(i64::MAX) * 1_000 };
+        let seen = Seen { mark, digest: "d".to_owned() };
+        assert_eq!(serde_json::from_slice::<Seen>(&serde_json::to_vec(&seen).unwrap()).unwrap(), seen);
     }
 }
