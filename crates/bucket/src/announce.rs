@@ -109,7 +109,9 @@ impl Subscribers {
             }
             let event = event::render(change, subscription.trigger.as_str());
             let target = subscription.target.clone();
-            let call = Deferred::event((self.draw_id)(), target, TriggerKind::Bucket, event);
+            let lineage = change.actor.lineage.clone();
+            let call =
+                Deferred { lineage, ..Deferred::event((self.draw_id)(), target, TriggerKind::Bucket, event) };
             match self.acceptor.prepare(call).await {
                 Ok(mut call) => {
                     call.batch = Pauses::unless_paused(&key, call.batch);

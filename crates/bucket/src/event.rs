@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use alula_model::trigger;
-use alula_model::{Name, Timestamp};
+use alula_model::{Lineage, Name, Timestamp};
 use bytes::Bytes;
 use serde_json::json;
 
@@ -36,6 +36,8 @@ pub struct Actor {
     pub by: String,
     /// The address that they came from.
     pub remote: Option<IpAddr>,
+    /// The functions that led to it; empty where none did, or where it did not say so.
+    pub lineage: Lineage,
 }
 
 /// What happened to an object.
@@ -72,6 +74,14 @@ impl Action {
         match self {
             Self::Put { .. } => trigger::Change::Put,
             Self::Delete => trigger::Change::Delete,
+        }
+    }
+
+    /// The kind of change as triggers state it.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "put",
+            Self::Delete => "delete",
         }
     }
 
@@ -151,7 +161,7 @@ mod tests {
             action: Action::Put { how: Written::Put, bytes: 3, etag: "e".to_owned() },
             at: Timestamp(1_700_000_000_123),
             sequence: 0x1F,
-            actor: Actor { by: "AKIA".to_owned(), remote: None },
+            actor: Actor { by: "AKIA".to_owned(), remote: None, lineage: Lineage::default() },
         };
         let event: serde_json::Value = serde_json::from_slice(&render(&change, "arrived")).unwrap();
         let record = &event["Records"][0];

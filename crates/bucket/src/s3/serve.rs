@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alula_invoke::{LINEAGE_HEADER, LineageSeal};
+use alula_model::Lineage;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,20 +18,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint::{Endpoint, Secrets};
-use crate::Buckets;
 use crate::options::{CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, XML_BYTES_MAX};
+use crate::{Buckets, Observe, Parts};
 
 /// After a failure to accept: descriptors or memory are short, and others need the time to give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The address that a request came from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+/// Where a request came from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    /// The address.
+    pub(crate) remote: Option<IpAddr>,
+    /// The functions that led to it.
+    pub(crate) lineage: Lineage,
+}
 
 /// Answers requests of S3 clients. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     inner: S3Service,
+    observe: Arc<dyn Observe>,
+    seal: LineageSeal,
 }
 
 impl std::fmt::Debug for Service {
@@ -47,19 +56,31 @@ impl Service {
         config.post_object_max_file_size = FORM_BYTES_MAX;
         let mut builder = S3ServiceBuilder::new(Endpoint { buckets: buckets.clone() });
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        let Parts { observe, seal, .. } = buckets.shared.parts.clone();
         builder.set_auth(Secrets(buckets));
-        Self { inner: builder.build() }
+        Self { inner: builder.build(), observe, seal }
+    }
+
+    async fn answer(
+        self,
+        request: hyper::Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<hyper::Response<s3s::Body>, s3s::HttpError> {
+        let mut request = request.map(s3s::Body::from);
+        // It stays in the request, whose signature may cover it.
+        let lineage = request.headers().get(LINEAGE_HEADER).and_then(|header| self.seal.open(header));
+        let origin = Origin { remote: Some(peer), lineage: lineage.unwrap_or_default() };
+        request.extensions_mut().insert(origin);
+        let method = request.method().clone();
+        let answered = self.inner.call(request).await;
+        let status =
+            answered.as_ref().map_or(http::StatusCode::INTERNAL_SERVER_ERROR, hyper::Response::status);
+        self.observe.answered(method.as_str(), status.as_u16());
+        answered
     }
 
     async fn connection(self, stream: TcpStream, peer: IpAddr, stop: CancellationToken) {
-        let answer = service_fn(move |request: hyper::Request<Incoming>| {
-            let inner = self.inner.clone();
-            async move {
-                let mut request = request.map(s3s::Body::from);
-                request.extensions_mut().insert(Peer(peer));
-                inner.call(request).await
-            }
-        });
+        let answer = service_fn(move |request: hyper::Request<Incoming>| self.clone().answer(request, peer));
         let mut server = auto::Builder::new(TokioExecutor::new());
         server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         server.http2().timer(TokioTimer::new());

@@ -7,6 +7,7 @@
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
 //! for a function in `function`, for the queue in `queue`.
 
+mod buckets;
 mod folders;
 mod function;
 mod names;
@@ -27,6 +28,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use buckets::BucketMetrics;
 pub use folders::FolderMetrics;
 use function::FunctionFamilies;
 pub use function::{FunctionMetrics, InFlight};
@@ -58,6 +60,7 @@ struct Shared {
     builds: Family<BuildLabels, Counter>,
     schedules: ScheduleMetrics,
     folders: FolderMetrics,
+    buckets: BucketMetrics,
     queue: QueueFamilies,
     render_size: AtomicU64,
 }
@@ -156,6 +159,7 @@ impl Metrics {
         register(&mut registry, names::BUILDS, &builds);
         let schedules = ScheduleMetrics::registered(&mut registry);
         let folders = FolderMetrics::registered(&mut registry);
+        let buckets = BucketMetrics::registered(&mut registry);
         let queue = QueueFamilies::register(&mut registry);
         let (registry, functions) = (Mutex::new(registry), RwLock::default());
         let render_size = AtomicU64::new(0);
@@ -169,6 +173,7 @@ impl Metrics {
             builds,
             schedules,
             folders,
+            buckets,
             queue,
             render_size,
         };
@@ -230,6 +235,12 @@ impl Metrics {
     #[must_use]
     pub fn folders(&self) -> FolderMetrics {
         self.shared.folders.clone()
+    }
+
+    /// The handles of buckets.
+    #[must_use]
+    pub fn buckets(&self) -> BucketMetrics {
+        self.shared.buckets.clone()
     }
 
     /// The handles of one class of lanes of the queue. To be kept, not asked for at every call.
