@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-BUCKET = "in"
+BUCKET = "incoming"
 WRITERS = 3
 
 config = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::platform::{Platform, eventually, folder_function, free_port, root, text};
+use crate::platform::{Platform, client, eventually, folder_function, free_port, root, text};
 use crate::sink::Sink;
 
 /// Kills in the middle of puts.
@@ -121,7 +121,7 @@ fn teller(platform: &Platform, sink: &Sink, trigger: &str) {
     let manifest = format!(
         "runtime = \"python3\"\nnetwork = \"internet\"\n[env]\nSINK = \"http://127.0.0.1:{}/\"\n\
         [async.retry]\nattempts = 20\nfirst_ms = 20\nlongest_ms = 200\n\
-        [[triggers]]\nname = \"arrived\"\nkind = \"bucket\"\nbucket = \"in\"\n{trigger}\n",
+        [[triggers]]\nname = \"arrived\"\nkind = \"bucket\"\nbucket = \"incoming\"\n{trigger}\n",
         sink.port
     );
     folder_function(platform, "teller", &[("alula.toml", &manifest), ("main.py", TELLER)]);
@@ -153,6 +153,13 @@ fn wait_until_idle(platform: &Platform) {
     });
 }
 
+/// What the platform exports.
+fn metrics(platform: &Platform) -> String {
+    let url = format!("http://127.0.0.1:{}/metrics", platform.control_port);
+    let asked = client().get(url).bearer_auth(platform.token()).send();
+    tokio::runtime::Runtime::new().unwrap().block_on(async { asked.await.unwrap().text().await.unwrap() })
+}
+
 #[test]
 fn objects_that_come_and_go_call_with_the_event_of_s3() {
     let Some(python) = python() else { return };
@@ -160,18 +167,18 @@ fn objects_that_come_and_go_call_with_the_event_of_s3() {
     let endpoint = Endpoint::start(&folder.path().join("data"));
     let sink = Sink::start();
     let platform = &endpoint.platform;
-    platform.alula_ok(&["bucket", "create", "in"]);
+    platform.alula_ok(&["bucket", "create", "incoming"]);
     teller(platform, &sink, "on = [\"put\", \"delete\"]\nprefix = \"jpg/\"\nsuffix = \".jpg\"");
     endpoint.python(
         &python,
-        "put = lambda key, body: client.put_object(Bucket='in', Key=key, Body=body)\n\
+        "put = lambda key, body: client.put_object(Bucket='incoming', Key=key, Body=body)\n\
          put('jpg/a b.jpg', b'cat')\n\
          put('png/a.jpg', b'x')\n\
          put('jpg/a.png', b'x')\n\
-         client.copy_object(Bucket='in', Key='jpg/copy.jpg', CopySource={'Bucket': 'in', 'Key': 'png/a.jpg'})\n\
-         client.delete_object(Bucket='in', Key='jpg/a b.jpg')\n\
-         client.delete_object(Bucket='in', Key='jpg/never.jpg')\n\
-         client.delete_objects(Bucket='in', Delete={'Objects': [{'Key': 'jpg/copy.jpg'}, {'Key': 'jpg/a.png'}]})\n",
+         client.copy_object(Bucket='incoming', Key='jpg/copy.jpg', CopySource={'Bucket': 'incoming', 'Key': 'png/a.jpg'})\n\
+         client.delete_object(Bucket='incoming', Key='jpg/a b.jpg')\n\
+         client.delete_object(Bucket='incoming', Key='jpg/never.jpg')\n\
+         client.delete_objects(Bucket='incoming', Delete={'Objects': [{'Key': 'jpg/copy.jpg'}, {'Key': 'jpg/a.png'}]})\n",
     );
     wait_until_idle(platform);
     let calls = calls(&sink);
@@ -188,13 +195,13 @@ fn objects_that_come_and_go_call_with_the_event_of_s3() {
         told.iter().find(|told| told["event"]["Records"][0]["eventName"] == "ObjectCreated:Put").unwrap();
     let record = &put["event"]["Records"][0];
     assert_eq!((&record["eventSource"], &record["eventVersion"]), (&"aws:s3".into(), &"2.1".into()));
-    assert_eq!(record["s3"]["bucket"]["name"], "in");
+    assert_eq!(record["s3"]["bucket"]["name"], "incoming");
     assert_eq!(record["s3"]["object"]["eTag"], "d077f244def8a70e5ea758bd8352fcd8");
     assert_eq!(record["userIdentity"]["principalId"], endpoint.id);
 
     let audit = platform.alula_ok(&["audit"]);
     assert!(audit.contains("bucket.create") && audit.contains("bucket_key.create"), "{audit}");
-    let metrics = platform.alula_ok(&["metrics"]);
+    let metrics = metrics(platform);
     for line in
         ["alula_bucket_events_total{change=\"put\"} 2", "alula_bucket_events_total{change=\"delete\"} 2"]
     {
@@ -209,7 +216,7 @@ fn every_object_that_is_there_has_made_one_call_however_often_the_platform_is_ki
     let data_dir = folder.path().join("data");
     let mut endpoint = Endpoint::start(&data_dir);
     let sink = Sink::start();
-    endpoint.platform.alula_ok(&["bucket", "create", "in"]);
+    endpoint.platform.alula_ok(&["bucket", "create", "incoming"]);
     teller(&endpoint.platform, &sink, "");
     let script = root().join("tests/clients/s3/put_under_fire.py");
     let mut client =
