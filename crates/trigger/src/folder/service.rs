@@ -113,7 +113,10 @@ impl Service {
         while !stop.is_cancelled() {
             changed.mark_unchanged();
             match self.follow().await {
-                Ok(()) => drop(stop.run_until_cancelled(changed.changed()).await),
+                // It fails where the catalog is gone, which this service holds.
+                Ok(()) => {
+                    stop.run_until_cancelled(changed.changed()).await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "what was seen of folders cannot be brought up to date");
                     stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
