@@ -44,11 +44,12 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn create(
     State(api): State<Api>,
+    actor: Actor,
     Path(bucket): Path<String>,
     Query(query): Query<query::InNamespace>,
 ) -> Answer<Json<BucketInfo>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    let made = api.parts.buckets.create(&namespace, &bucket).await.map_err(fault)?;
+    let made = api.parts.buckets.create(&namespace, &bucket, actor.as_str()).await.map_err(fault)?;
     Ok(Json(info(made)))
 }
 
@@ -68,11 +69,12 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn delete(
     State(api): State<Api>,
+    actor: Actor,
     Path(bucket): Path<String>,
     Query(query): Query<query::InNamespace>,
 ) -> Answer<StatusCode> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    api.parts.buckets.delete(&namespace, &bucket).await.map_err(fault)?;
+    api.parts.buckets.delete(&namespace, &bucket, actor.as_str()).await.map_err(fault)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -136,11 +138,12 @@ pub(crate) async fn create_key(
 )]
 pub(crate) async fn delete_key(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Query(query): Query<query::InNamespace>,
 ) -> Answer<StatusCode> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    match api.parts.buckets.delete_access_key(&namespace, &id).await.map_err(fault)? {
+    match api.parts.buckets.delete_access_key(&namespace, &id, actor.as_str()).await.map_err(fault)? {
         true => Ok(StatusCode::NO_CONTENT),
         false => {
             Err(Fault::new(ErrorCode::NotFound, format!("namespace {namespace} has no access key {id:?}"))

@@ -61,6 +61,8 @@ pub struct Parts {
     pub calls: Calls,
     /// Knows the schedules.
     pub schedules: alula_trigger::schedule::Handle,
+    /// Knows the watched folders.
+    pub folders: alula_trigger::folder::Handle,
     /// Publishes to topics.
     pub topics: alula_trigger::topic::Topics,
     /// Knows the buckets.

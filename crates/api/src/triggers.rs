@@ -214,7 +214,8 @@ fn info(
     let (namespace, function) = (entry.function.namespace.clone(), entry.function.name.clone());
     let key = TriggerKey { namespace, function, trigger: trigger.name.clone() };
     let view = matches!(trigger.source, Source::Schedule(_)).then(|| api.parts.schedules.get(&key)).flatten();
-    info_of(entry, trigger, view.as_ref(), pauses.get(&key))
+    let problem = api.parts.folders.problem(&key);
+    TriggerInfo { problem, ..info_of(entry, trigger, view.as_ref(), pauses.get(&key)) }
 }
 
 fn info_of(
@@ -234,6 +235,7 @@ fn info_of(
         enabled: trigger.enabled,
         paused: pause.map(|pause| TriggerPause { at_ms: pause.at.as_millis(), by: pause.by.clone() }),
         schedule: view.map(schedule_state),
+        problem: None,
     }
 }
 

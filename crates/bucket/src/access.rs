@@ -58,7 +58,7 @@ impl Buckets {
             created_by: by.to_owned(),
         };
         let batch = Batch::default().put(key::access_key(&id), record::write(&stored), Expect::Absent);
-        self.records().commit(batch).await?;
+        self.records().commit(self.audited(batch, by, "bucket_key.create", (namespace, &id))).await?;
         Ok(NewAccessKey { id, secret })
     }
 
@@ -79,10 +79,11 @@ impl Buckets {
     }
 
     /// Removes an access key; what it signed is refused from now on. `false`: the namespace has none of this id.
-    pub async fn delete_access_key(&self, namespace: &Name, id: &str) -> Result<bool> {
+    pub async fn delete_access_key(&self, namespace: &Name, id: &str, by: &str) -> Result<bool> {
         match self.secret(id).await? {
             Some(stored) if stored.namespace == *namespace => {
-                self.records().commit(Batch::default().delete(key::access_key(id), Expect::Any)).await?;
+                let batch = Batch::default().delete(key::access_key(id), Expect::Any);
+                self.records().commit(self.audited(batch, by, "bucket_key.delete", (namespace, id))).await?;
                 Ok(true)
             }
             _ => Ok(false),

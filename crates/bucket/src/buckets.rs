@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use alula_model::{Clock, Name, Timestamp};
+use alula_invoke::LineageSeal;
+use alula_model::{AuditEntry, Clock, Name, Timestamp};
 use alula_store::{Batch, Expect, Packages, Records, SCAN_LEN_MAX};
 use tokio::sync::RwLock;
 
 use crate::announce::Announce;
 use crate::contents::Contents;
 use crate::key::{self, BucketKey};
+use crate::ports::{Audit, Observe};
 use crate::record::{self, StoredBucket};
 use crate::{Error, Options, Result};
 
@@ -33,6 +35,12 @@ pub struct Parts {
     pub packages: Arc<dyn Packages>,
     /// Who is told of changes.
     pub announce: Arc<dyn Announce>,
+    /// Keeps the record of who did what; it lies in the same store.
+    pub audit: Arc<dyn Audit>,
+    /// Is told what happens.
+    pub observe: Arc<dyn Observe>,
+    /// Tells lineages that the platform signed from others.
+    pub seal: LineageSeal,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// A hyphenated UUID that was never drawn before.
@@ -69,8 +77,8 @@ impl Buckets {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Makes a bucket.
-    pub async fn create(&self, namespace: &Name, name: &str) -> Result<BucketInfo> {
+    /// Makes a bucket for somebody, as the audit record is to name them.
+    pub async fn create(&self, namespace: &Name, name: &str, by: &str) -> Result<BucketInfo> {
         let at = bucket_key(namespace, name)?;
         let limit = self.shared.parts.options.buckets_max;
         if self.list(namespace).await?.len() >= limit {
@@ -79,11 +87,14 @@ impl Buckets {
             return Err(Error::TooLarge { what: "the number of buckets", value, limit, remedy });
         }
         let created_at = self.now();
+        let record = at.record();
         let batch =
-            Batch::default().put(at.record(), record::write(&StoredBucket { created_at }), Expect::Absent);
-        match self.records().commit(batch).await {
+            Batch::default().put(record.clone(), record::write(&StoredBucket { created_at }), Expect::Absent);
+        match self.records().commit(self.audited(batch, by, "bucket.create", (namespace, name))).await {
             Ok(_) => Ok(BucketInfo { name: at.bucket, created_at }),
-            Err(alula_store::Error::Conflict { .. }) => Err(Error::BucketExists(name.to_owned())),
+            Err(alula_store::Error::Conflict { key }) if key == record => {
+                Err(Error::BucketExists(name.to_owned()))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -99,8 +110,8 @@ impl Buckets {
         records.iter().filter_map(info).collect()
     }
 
-    /// Removes an empty bucket.
-    pub async fn delete(&self, namespace: &Name, name: &str) -> Result<()> {
+    /// Removes an empty bucket for somebody, as the audit record is to name them.
+    pub async fn delete(&self, namespace: &Name, name: &str, by: &str) -> Result<()> {
         let at = self.bucket(namespace, name).await?;
         let _alone = self.shared.existence.write().await;
         for held in [at.objects(), at.uploads()] {
@@ -108,8 +119,16 @@ impl Buckets {
                 return Err(Error::BucketNotEmpty(name.to_owned()));
             }
         }
-        self.records().commit(Batch::default().delete(at.record(), Expect::Any)).await?;
+        let batch = Batch::default().delete(at.record(), Expect::Any);
+        self.records().commit(self.audited(batch, by, "bucket.delete", (namespace, name))).await?;
         Ok(())
+    }
+
+    /// Adds to `batch` that somebody did something to what has this name in the namespace.
+    pub(crate) fn audited(&self, batch: Batch, by: &str, action: &str, of: (&Name, &str)) -> Batch {
+        let (actor, action, subject) = (by.to_owned(), action.to_owned(), format!("{}/{}", of.0, of.1));
+        let entry = AuditEntry { at: self.now(), actor, action, subject, detail: String::new() };
+        self.shared.parts.audit.audited(batch, &entry)
     }
 
     /// A bucket that exists.

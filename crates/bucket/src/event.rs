@@ -36,7 +36,7 @@ pub struct Actor {
     pub by: String,
     /// The address that they came from.
     pub remote: Option<IpAddr>,
-    /// The functions that led to it, where a function did it from inside its sandbox.
+    /// The functions that led to it; empty where none did, or where an outside client did not hand it on.
     pub lineage: Lineage,
 }
 
@@ -74,6 +74,14 @@ impl Action {
         match self {
             Self::Put { .. } => trigger::Change::Put,
             Self::Delete => trigger::Change::Delete,
+        }
+    }
+
+    /// The kind of change as triggers state it.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "put",
+            Self::Delete => "delete",
         }
     }
 

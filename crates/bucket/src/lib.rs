@@ -29,6 +29,7 @@ mod listing;
 mod multipart;
 mod objects;
 mod options;
+mod ports;
 mod record;
 mod s3;
 mod sweep;
@@ -38,6 +39,7 @@ pub use announce::{Announce, Change, Silent, Subscribers};
 pub use buckets::{BucketInfo, Buckets, Parts};
 pub use error::Error;
 pub use options::Options;
+pub use ports::{Audit, Nobody, Observe};
 pub use s3::{BoxError, Insider, Service, serve};
 
 /// A boxed future that may cross threads: what the object-safe ports return.

@@ -202,6 +202,7 @@ impl Buckets {
         };
         self.records().commit(with_calls(batch, &calls)).await?;
         announce.committed(&calls);
+        self.shared.parts.observe.told(change.action.kind(), calls.len());
         Ok(())
     }
 }

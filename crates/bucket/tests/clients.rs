@@ -13,7 +13,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alula_bucket::{Buckets, NewAccessKey, Options, Parts, Service, Silent};
+use alula_bucket::{Buckets, NewAccessKey, Nobody, Options, Parts, Service, Silent};
+use alula_invoke::LineageSeal;
 use alula_model::{Clock, Name, Timestamp};
 use alula_store::{DataDir, DiskPackages, MemoryStore};
 use tokio::net::TcpListener;
@@ -58,6 +59,9 @@ impl Endpoint {
             records: Arc::new(MemoryStore::new()),
             packages: Arc::new(DiskPackages::open_in(&data_dir, "objects").unwrap()),
             announce: Arc::new(Silent),
+            audit: Arc::new(Nobody),
+            observe: Arc::new(Nobody),
+            seal: LineageSeal::new(b"of this test"),
             clock: Arc::new(RealClock),
             draw_id,
             draw_secret,
@@ -115,24 +119,13 @@ fn python() -> Option<PathBuf> {
     static MADE: std::sync::OnceLock<Option<PathBuf>> = std::sync::OnceLock::new();
     MADE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3-clients");
-        let python = folder.join("bin/python");
-        let finished = folder.join("finished");
-        if finished.exists() {
-            return Some(python);
-        }
-        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
-        if !made.is_ok_and(|status| status.success()) {
+        let made = Command::new(clients().join("environment.sh")).arg(&folder).status().unwrap();
+        if made.code() == Some(3) {
             println!("SKIPPED: python3 with venv is not on this machine");
             return None;
         }
-        let requirements = clients().join("requirements.txt");
-        let installed = Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
-            .arg(requirements)
-            .status();
-        assert!(installed.unwrap().success(), "the clients cannot be installed");
-        std::fs::write(finished, "").unwrap();
-        Some(python)
+        assert!(made.success(), "the clients cannot be installed");
+        Some(folder.join("bin/python"))
     })
     .clone()
 }

@@ -38,6 +38,7 @@ struct Taken {
     content: Bytes,
     remote: IpAddr,
     uri: Uri,
+    lineage: Lineage,
 }
 
 /// Checks a request and makes its call.
@@ -48,12 +49,13 @@ pub(crate) async fn receive<I: Invoke, R: Routes>(
     hook: Hook,
 ) -> Result<Response<Body>, Failure> {
     let (mut head, incoming) = request.into_parts();
+    let lineage = connection.shared.parts.seal.take(&mut head.headers);
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, None);
     let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let content = cloudevents::collect(body).await.map_err(refused)?;
     let Hook { trigger, uri } = hook;
     let verified = connection.shared.parts.events.verify(&trigger, &head.headers, &content).await;
-    let taken = Taken { head, content, remote, uri };
+    let taken = Taken { head, content, remote, uri, lineage };
     match verified.map_err(refused)? {
         Verified::Challenge(text) => Ok(challenged(text, arrival)),
         Verified::Later { target, idempotency_key } => {
@@ -70,8 +72,9 @@ async fn accept<I: Invoke, R: Routes>(
     target: FunctionRef,
     idempotency_key: String,
 ) -> Result<Response<Body>, Failure> {
-    let Taken { head, content, remote, uri } = taken;
+    let Taken { head, content, remote, uri, lineage } = taken;
     let deferred = Deferred {
+        lineage,
         method: head.method,
         uri,
         headers: head.headers,
@@ -91,13 +94,13 @@ async fn wait<I: Invoke, R: Routes>(
     target: FunctionRef,
     seen: &Seen,
 ) -> Result<Response<Body>, Failure> {
-    let Taken { head, content, remote, uri } = taken;
+    let Taken { head, content, remote, uri, lineage } = taken;
     let invocation = Invocation {
         id: arrival.id.clone(),
         target,
         version: None,
         trigger: TriggerKind::Webhook,
-        lineage: Lineage::default(),
+        lineage,
         attempt: 1,
         method: head.method,
         uri,

@@ -135,7 +135,7 @@ pub struct WebhookSource {
     pub signature: Signature,
     /// The variable of the function's `env` that holds the secret.
     pub secret_env: String,
-    /// The header with the signature, for `hmac`.
+    /// The header with the signature, for `hmac`, or with the secret, for `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
     /// Whether the sender waits for the function's answer rather than for the event being stored.
@@ -155,6 +155,9 @@ pub enum Signature {
     Stripe,
     /// The hexadecimal or base64 HMAC-SHA-256 of the body.
     Hmac,
+    /// The secret itself, as `Authorization: Bearer SECRET` or alone in a header of its own: for services that sign
+    /// nothing, such as S3 stores. Nothing covers the body.
+    Token,
 }
 
 /// How records of a broker are put together.

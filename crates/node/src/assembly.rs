@@ -16,6 +16,7 @@ use alula_store::{DataDir, DiskPackages, PostgresOptions, SqliteOptions, Store, 
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunService};
+use alula_trigger::folder::Allowed;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
@@ -94,6 +95,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Later { calls, worker: queue_worker, events } = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
+    let folders = triggers::folders(&core, &calls, &mut sources);
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let identity = identities::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
@@ -105,6 +107,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         invoker: core.invoker,
         calls,
         schedules,
+        folders,
         topics,
         buckets: buckets.clone(),
         pool: core.pool.clone(),
@@ -209,7 +212,8 @@ impl Core {
         let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
         let options =
             alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
-        let control = open_control(options, &data_dir, store.clone(), &backends).await?;
+        let folders = Allowed::new(&config.triggers.folders);
+        let control = open_control(options, &data_dir, store.clone(), (&backends, folders)).await?;
         let unpacking = UnpackFirst { control: control.clone(), inner: backends };
         let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
         let (loops, loop_reports) = watch_loops();
@@ -294,7 +298,7 @@ async fn open_control(
     options: alula_control::Options,
     data_dir: &DataDir,
     records: Arc<dyn Store>,
-    backends: &Backends,
+    (backends, folders): (&Backends, Allowed),
 ) -> Result<Control, Error> {
     let processes = &backends.processes;
     let packages = DiskPackages::open(data_dir).map_err(Error::component("the packages cannot be opened"))?;
@@ -304,7 +308,7 @@ async fn open_control(
         backend: Arc::new(backends.clone()),
         launcher: Arc::clone(&processes.launcher),
         languages: Arc::clone(&processes.languages),
-        triggers: Arc::new(KnownTriggers),
+        triggers: Arc::new(KnownTriggers { folders }),
         clock: Arc::clone(&processes.clock),
     };
     let opening = Control::open(options, parts).await;

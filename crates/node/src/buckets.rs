@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use alula_bucket::{Buckets, Parts, Service, Subscribers};
+use alula_bucket::{Buckets, Observe, Parts, Service, Subscribers};
 use alula_invoke::later::Calls;
 use alula_store::DiskPackages;
+use alula_telemetry::metrics::BucketMetrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::assembly::{Core, invocation_id};
@@ -28,6 +29,9 @@ pub(crate) fn assemble(core: &Core, calls: &Calls, sources: &mut Sources) -> Res
         records: core.store.clone(),
         packages: Arc::new(packages),
         announce: Arc::new(subscribers),
+        audit: Arc::new(core.control.clone()),
+        observe: Arc::new(Counted(core.telemetry.metrics.buckets())),
+        seal: core.invoker.seal().clone(),
         clock: Arc::clone(&core.clock),
         draw_id: || uuid::Uuid::now_v7().to_string(),
         draw_secret: random,
@@ -36,6 +40,28 @@ pub(crate) fn assemble(core: &Core, calls: &Calls, sources: &mut Sources) -> Res
     let sweeping = buckets.clone();
     sources.add(|stop| sweeping.run(stop));
     Ok(buckets)
+}
+
+/// Counts what happens to buckets.
+#[derive(Debug)]
+struct Counted(BucketMetrics);
+
+impl Observe for Counted {
+    fn answered(&self, method: &str, status: u16) {
+        self.0.answered(method, status);
+    }
+
+    fn received(&self, bytes: u64) {
+        self.0.received(bytes);
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.0.sent(bytes);
+    }
+
+    fn told(&self, change: &'static str, calls: usize) {
+        self.0.told(change, calls as u64);
+    }
 }
 
 /// Serves S3 clients until it is told to stop.

@@ -6,7 +6,8 @@ use alula_control::CheckTriggers;
 use alula_invoke::later::Calls;
 use alula_model::SpecError;
 use alula_model::trigger::Trigger;
-use alula_telemetry::metrics::ScheduleMetrics;
+use alula_telemetry::metrics::{FolderMetrics, ScheduleMetrics};
+use alula_trigger::folder::{self, Allowed};
 use alula_trigger::schedule::{self, Handle, Observe, Service};
 
 use crate::assembly::Core;
@@ -14,11 +15,15 @@ use crate::sources::Sources;
 
 /// The triggers that this program can watch.
 #[derive(Debug)]
-pub(crate) struct KnownTriggers;
+pub(crate) struct KnownTriggers {
+    /// The folders that may be watched.
+    pub(crate) folders: Allowed,
+}
 
 impl CheckTriggers for KnownTriggers {
     fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
-        alula_trigger::check::check(triggers)
+        alula_trigger::check::check(triggers)?;
+        self.folders.check(triggers)
     }
 }
 
@@ -35,6 +40,39 @@ pub(crate) fn schedules(core: &Core, calls: &Calls, sources: &mut Sources) -> Ha
     let (service, schedules) = Service::new(schedule::Options::default(), parts);
     sources.add(|stop| service.run(stop));
     schedules
+}
+
+/// Makes what watches folders.
+pub(crate) fn folders(core: &Core, calls: &Calls, sources: &mut Sources) -> folder::Handle {
+    let parts = folder::Parts {
+        catalog: core.control.catalog().clone(),
+        allowed: Allowed::new(&core.config.triggers.folders),
+        records: core.store.clone(),
+        deliver: Arc::new(calls.acceptor().clone()),
+        observe: Arc::new(CountedFiles(core.telemetry.metrics.folders())),
+        clock: Arc::clone(&core.clock),
+    };
+    let (service, folders) = folder::Service::new(parts);
+    sources.add(|stop| service.run(stop));
+    folders
+}
+
+/// Counts files.
+#[derive(Debug)]
+struct CountedFiles(FolderMetrics);
+
+impl folder::Observe for CountedFiles {
+    fn told(&self, change: &'static str) {
+        self.0.told(change);
+    }
+
+    fn failed(&self) {
+        self.0.failed();
+    }
+
+    fn in_force(&self, triggers: usize) {
+        self.0.in_force(triggers);
+    }
 }
 
 /// Counts slots.

@@ -16,7 +16,7 @@ pub fn check(triggers: &[Trigger]) -> Result<(), SpecError> {
             Source::Topic(TopicSource { filter: Some(filter), .. }) => {
                 Pattern::read(filter).map(drop).map_err(|error| error.to_string())
             }
-            Source::Topic(_) | Source::Webhook(_) | Source::Bucket(_) => Ok(()),
+            Source::Topic(_) | Source::Webhook(_) | Source::Bucket(_) | Source::Folder(_) => Ok(()),
             other => Err(format!("kind: this program cannot watch {:?}", other.kind())),
         };
         checked

@@ -13,6 +13,7 @@
 //! schedule   the clock: slots, exactly once each
 //! topic      events that functions and clients publish: kept, filtered, fanned out, replayed
 //! webhook    signed requests of outside services
+//! folder     folders of the machine: files that were written whole, or that went
 //! ```
 //!
 //! A new kind is a module beside [`schedule`] with a `Service` that runs until it is told to stop and a `Handle` that
@@ -25,6 +26,7 @@
 
 pub mod check;
 mod describe;
+pub mod folder;
 mod key;
 mod pause;
 pub mod schedule;

@@ -29,6 +29,9 @@ pub struct TriggerInfo {
     /// Where it stands, for a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleState>,
+    /// What keeps a folder from being watched as it should be at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// An operator's pause.

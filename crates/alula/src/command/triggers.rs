@@ -188,7 +188,8 @@ fn next_table(slots: &[UpcomingSlot], now: Timestamp) -> Table {
 }
 
 fn state(trigger: &TriggerInfo, now: Timestamp) -> Cell {
-    let problem = trigger.schedule.as_ref().and_then(|schedule| schedule.problem.as_ref());
+    let of_schedule = trigger.schedule.as_ref().and_then(|schedule| schedule.problem.as_ref());
+    let problem = of_schedule.or(trigger.problem.as_ref());
     match (&trigger.paused, trigger.enabled, problem) {
         (Some(pause), ..) => {
             let since = human::age(now, Timestamp(pause.at_ms));
@@ -257,6 +258,7 @@ mod tests {
                 not_ready: Some("0 of 1 instances are ready".to_owned()),
                 problem: None,
             }),
+            problem: None,
         }
     }
 
@@ -270,6 +272,9 @@ mod tests {
         let lines = list_table(&[TriggerInfo { paused: Some(paused), ..trigger() }], Timestamp(40_000))
             .lines(Colour::Off);
         assert!(lines[1].contains("paused by ops 10s ago") && !lines[1].contains("00:01:40"), "{lines:?}");
+        let problem = Some("the folder cannot be read".to_owned());
+        let lines = list_table(&[TriggerInfo { problem, ..trigger() }], Timestamp(40_000)).lines(Colour::Off);
+        assert!(lines[1].contains("the folder cannot be read"), "{lines:?}");
     }
 
     #[test]

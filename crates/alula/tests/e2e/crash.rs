@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::platform::{Platform, eventually, folder_function};
+use crate::sink::Sink;
 
 /// Kills where nothing else is said.
 const ROUNDS: u64 = 4;
@@ -58,41 +59,16 @@ struct Seen {
     slots: BTreeMap<i64, BTreeSet<String>>,
 }
 
-/// Listens until the test ends and keeps what it is told.
-fn sink() -> (u16, Arc<Mutex<Seen>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let keep = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let keep = Arc::clone(&keep);
-            std::thread::spawn(move || take(stream, &keep));
-        }
-    });
-    (port, seen)
-}
-
-fn take(mut stream: TcpStream, seen: &Mutex<Seen>) {
-    let mut request = Vec::new();
-    let mut piece = [0; 4096];
-    // The bodies are one JSON object each, so the last brace is the end.
-    while !request.ends_with(b"}") {
-        match stream.read(&mut piece) {
-            Ok(read) if read > 0 => request.extend_from_slice(&piece[..read]),
-            _ => return,
+fn seen(sink: &Sink) -> Seen {
+    let mut seen = Seen::default();
+    for told in sink.told() {
+        let id = told["id"].as_str().unwrap().to_owned();
+        match told["slot"].as_i64() {
+            Some(slot) => drop(seen.slots.entry(slot).or_default().insert(id)),
+            None => *seen.calls.entry(id).or_default() += 1,
         }
     }
-    let begin = request.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
-    let told: Value = serde_json::from_slice(&request[begin..]).unwrap();
-    let id = told["id"].as_str().unwrap().to_owned();
-    let mut seen = seen.lock().unwrap();
-    match told["slot"].as_i64() {
-        Some(slot) => drop(seen.slots.entry(slot).or_default().insert(id)),
-        None => *seen.calls.entry(id).or_default() += 1,
-    }
-    drop(seen);
-    let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    seen
 }
 
 /// Sends one request; `None` where no whole answer came, so that what became of it is not known.
@@ -180,9 +156,9 @@ fn pauses_ms() -> impl Iterator<Item = u64> {
 fn what_was_accepted_is_done_however_often_the_platform_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data");
-    let (sink_port, seen) = sink();
+    let sink = Sink::start();
     let mut platform = start(&data_dir);
-    deploy(&platform, sink_port);
+    deploy(&platform, sink.port);
     let clients = Arc::new(Clients::default());
     clients.port.store(platform.port, Ordering::Relaxed);
     let threads: Vec<_> = (0..CLIENTS)
@@ -219,8 +195,9 @@ fn what_was_accepted_is_done_however_often_the_platform_is_killed() {
         std::thread::park_timeout(Duration::from_millis(100));
     }
     let accepted = std::mem::take(&mut *clients.accepted.lock().unwrap());
-    check_calls(&platform, &accepted, &seen.lock().unwrap());
-    check_slots(&seen.lock().unwrap());
+    let seen = seen(&sink);
+    check_calls(&platform, &accepted, &seen);
+    check_slots(&seen);
 }
 
 fn check_calls(platform: &Platform, accepted: &BTreeMap<u64, BTreeSet<String>>, seen: &Seen) {
@@ -251,9 +228,9 @@ fn check_slots(seen: &Seen) {
 fn an_accepted_call_waits_for_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data");
-    let (sink_port, seen) = sink();
+    let sink = Sink::start();
     let mut platform = start(&data_dir);
-    deploy(&platform, sink_port);
+    deploy(&platform, sink.port);
     platform.alula_ok(&["queue", "pause", "worker"]);
     let head = "POST /async-function/worker HTTP/1.1\r\nContent-Type: application/json\r\n";
     let (status, answer) = ask(platform.port, head, "{\"n\": 1}").unwrap();
@@ -265,5 +242,5 @@ fn an_accepted_call_waits_for_the_next_start() {
     eventually("the call is done", || {
         (control(&platform, &format!("/v1/invocations/{id}"))["state"] == "done").then_some(())
     });
-    assert_eq!(seen.lock().unwrap().calls.get(&id), Some(&1));
+    assert_eq!(seen(&sink).calls.get(&id), Some(&1));
 }

@@ -58,7 +58,11 @@ async fn a_function_without_a_network_has_nothing_sent_outside() {
 fn a_call_that_runs_while_the_platform_stops_may_still_call() {
     let mut platform = Platform::start();
     exec(&platform, "called", "#!/bin/sh\necho called");
-    exec(&platform, "caller", "#!/bin/sh\nsleep 1.5\nexec curl -s \"$ALULA_FUNCTIONS_URL/function/called\"\n");
+    exec(
+        &platform,
+        "caller",
+        "#!/bin/sh\nsleep 1.5\nexec curl -s \"$ALULA_FUNCTIONS_URL/function/called\"\n",
+    );
     let mut stream = TcpStream::connect(("127.0.0.1", platform.port)).unwrap();
     write!(stream, "GET /function/caller HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     until(&platform, &["instances", "--json"], "busy");

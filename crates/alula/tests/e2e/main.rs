@@ -12,9 +12,12 @@
 
 mod case;
 mod platform;
+mod sink;
 
+mod buckets;
 mod cases;
 mod crash;
+mod folders;
 mod inside;
 mod later;
 mod lifecycle;

@@ -5,7 +5,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
 use super::answer::time;
-use super::serve::{Insider, Peer};
+use super::serve::{Insider, Origin};
 use crate::event::Actor;
 use crate::objects::Place;
 use crate::{Buckets, Error};
@@ -36,6 +36,15 @@ impl S3Auth for Secrets {
 /// What a request is answered with.
 pub(crate) type Answer<T> = S3Result<S3Response<T>>;
 
+/// Who asks, from where, and through which functions.
+fn actor<T>(request: &S3Request<T>) -> Actor {
+    let by =
+        request.credentials.as_ref().map_or_else(String::new, |credentials| credentials.access_key.clone());
+    let origin = request.extensions.get::<Origin>().cloned();
+    let Origin { remote, lineage } = origin.unwrap_or_default();
+    Actor { by, remote, lineage }
+}
+
 impl Endpoint {
     /// The namespace of whoever signed the request. Unsigned ones were refused before.
     pub(crate) async fn namespace<T>(&self, request: &S3Request<T>) -> S3Result<alula_model::Name> {
@@ -54,21 +63,14 @@ impl Endpoint {
     pub(crate) async fn place<T>(&self, request: &S3Request<T>, bucket: &str, key: &str) -> S3Result<Place> {
         let namespace = self.namespace(request).await?;
         let at = self.buckets.bucket(&namespace, bucket).await?;
-        let by = request
-            .credentials
-            .as_ref()
-            .map_or_else(String::new, |credentials| credentials.access_key.clone());
-        let remote = request.extensions.get::<Peer>().map(|peer| peer.0);
-        let insider = request.extensions.get::<Insider>();
-        let lineage = insider.map(|insider| insider.lineage.clone()).unwrap_or_default();
-        Ok(Place { at, key: key.to_owned(), actor: Actor { by, remote, lineage } })
+        Ok(Place { at, key: key.to_owned(), actor: actor(request) })
     }
 
     async fn make_bucket(&self, request: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
         let namespace = self.namespace(&request).await?;
         let name = &request.input.bucket;
         // Whoever makes a bucket twice has it.
-        match self.buckets.create(&namespace, name).await {
+        match self.buckets.create(&namespace, name, &actor(&request).by).await {
             Ok(_) | Err(Error::BucketExists(_)) => {
                 let location = Some(format!("/{name}"));
                 Ok(S3Response::new(CreateBucketOutput { location }))
@@ -105,7 +107,7 @@ impl S3 for Endpoint {
 
     async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
         let namespace = self.namespace(&request).await?;
-        self.buckets.delete(&namespace, &request.input.bucket).await?;
+        self.buckets.delete(&namespace, &request.input.bucket, &actor(&request).by).await?;
         Ok(S3Response::with_status(DeleteBucketOutput::default(), http::StatusCode::NO_CONTENT))
     }
 

@@ -1,5 +1,7 @@
 //! Operations on objects.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt as _, stream};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
@@ -108,7 +110,10 @@ impl Endpoint {
         };
         conditions.check(&object)?;
         let Asked { range, header } = asked(&object, input.range)?;
-        let body = self.buckets.read(&object, range.clone()).await?;
+        let observe = Arc::clone(&self.buckets.shared.parts.observe);
+        let body = self.buckets.read(&object, range.clone()).await?.inspect(move |piece| {
+            observe.sent(piece.as_ref().map_or(0, bytes::Bytes::len) as u64);
+        });
         let (e_tag, Headers { user, .. }) = (etag(&object), object.headers.clone());
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
@@ -159,6 +164,7 @@ impl Endpoint {
         let body = body.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
         let (body, expected) = checksum::watch(body, &request.headers, request.trailing_headers.clone());
         let arrived = self.buckets.take(body).await?;
+        self.buckets.shared.parts.observe.received(arrived.piece.1);
         match expected.check(&arrived.md5) {
             Ok(()) => Ok(arrived),
             Err(error) => {

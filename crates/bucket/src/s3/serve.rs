@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alula_invoke::{LINEAGE_HEADER, LineageSeal};
 use alula_model::{Lineage, Name};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint::{Endpoint, Secrets};
-use crate::Buckets;
 use crate::options::{CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, XML_BYTES_MAX};
+use crate::{Buckets, Observe, Parts};
 
 /// After a failure to accept: descriptors or memory are short, and others need the time to give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -28,9 +29,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a body breaks off with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The address that a request came from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+/// Where a request came from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    /// The address.
+    pub(crate) remote: Option<IpAddr>,
+    /// The functions that led to it.
+    pub(crate) lineage: Lineage,
+}
 
 /// The function that makes a request from inside its sandbox. It reaches the buckets of its own namespace only, whatever
 /// access key it has.
@@ -46,6 +52,8 @@ pub struct Insider {
 #[derive(Clone)]
 pub struct Service {
     inner: S3Service,
+    observe: Arc<dyn Observe>,
+    seal: LineageSeal,
 }
 
 impl std::fmt::Debug for Service {
@@ -63,31 +71,48 @@ impl Service {
         config.post_object_max_file_size = FORM_BYTES_MAX;
         let mut builder = S3ServiceBuilder::new(Endpoint { buckets: buckets.clone() });
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        let Parts { observe, seal, .. } = buckets.shared.parts.clone();
         builder.set_auth(Secrets(buckets));
-        Self { inner: builder.build() }
+        Self { inner: builder.build(), observe, seal }
     }
 
-    /// Answers one request that did not come over a listener of its own. The error is that of the client's connection.
+    /// Answers one request that a function makes from inside its sandbox. The error is that of the client's connection.
     pub async fn answer(
         &self,
         request: Request<Incoming>,
         insider: Insider,
     ) -> Result<Response<impl Body<Data = Bytes, Error = BoxError> + Send + use<>>, BoxError> {
         let mut request = request.map(s3s::Body::from);
-        request.extensions_mut().insert(Peer(Ipv4Addr::LOCALHOST.into()));
+        let (remote, lineage) = (Some(Ipv4Addr::LOCALHOST.into()), insider.lineage.clone());
+        request.extensions_mut().insert(Origin { remote, lineage });
         request.extensions_mut().insert(insider);
-        Ok(self.inner.call(request).await?)
+        Ok(self.respond(request).await?)
+    }
+
+    async fn answer_outsider(
+        self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<Response<s3s::Body>, s3s::HttpError> {
+        let mut request = request.map(s3s::Body::from);
+        // It stays in the request, whose signature may cover it.
+        let lineage = request.headers().get(LINEAGE_HEADER).and_then(|header| self.seal.open(header));
+        let origin = Origin { remote: Some(peer), lineage: lineage.unwrap_or_default() };
+        request.extensions_mut().insert(origin);
+        self.respond(request).await
+    }
+
+    async fn respond(&self, request: Request<s3s::Body>) -> Result<Response<s3s::Body>, s3s::HttpError> {
+        let method = request.method().clone();
+        let answered = self.inner.call(request).await;
+        let status = answered.as_ref().map_or(http::StatusCode::INTERNAL_SERVER_ERROR, Response::status);
+        self.observe.answered(method.as_str(), status.as_u16());
+        answered
     }
 
     async fn connection(self, stream: TcpStream, peer: IpAddr, stop: CancellationToken) {
-        let answer = service_fn(move |request: hyper::Request<Incoming>| {
-            let inner = self.inner.clone();
-            async move {
-                let mut request = request.map(s3s::Body::from);
-                request.extensions_mut().insert(Peer(peer));
-                inner.call(request).await
-            }
-        });
+        let answer =
+            service_fn(move |request: Request<Incoming>| self.clone().answer_outsider(request, peer));
         let mut server = auto::Builder::new(TokioExecutor::new());
         server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         server.http2().timer(TokioTimer::new());

@@ -41,6 +41,8 @@ pub struct Config {
     pub mail: alula_courier::MailOptions,
     /// Buckets.
     pub bucket: alula_bucket::Options,
+    /// What functions may watch.
+    pub triggers: Triggers,
     /// Sandboxes that are prepared ahead.
     pub stems: Stems,
     /// Isolation.
@@ -344,6 +346,14 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// What functions may watch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Triggers {
+    /// Folders of this machine that triggers of kind `folder` may watch, absolute, with everything below them.
+    pub folders: Vec<PathBuf>,
 }
 
 /// Languages.

@@ -7,6 +7,8 @@
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
 //! for a function in `function`, for the queue in `queue`.
 
+mod buckets;
+mod folders;
 mod function;
 mod names;
 mod queue;
@@ -26,6 +28,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use buckets::BucketMetrics;
+pub use folders::FolderMetrics;
 use function::FunctionFamilies;
 pub use function::{FunctionMetrics, InFlight};
 pub use queue::ClassMetrics;
@@ -55,6 +59,8 @@ struct Shared {
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
     schedules: ScheduleMetrics,
+    folders: FolderMetrics,
+    buckets: BucketMetrics,
     queue: QueueFamilies,
     render_size: AtomicU64,
 }
@@ -152,6 +158,8 @@ impl Metrics {
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
         let schedules = ScheduleMetrics::registered(&mut registry);
+        let folders = FolderMetrics::registered(&mut registry);
+        let buckets = BucketMetrics::registered(&mut registry);
         let queue = QueueFamilies::register(&mut registry);
         let (registry, functions) = (Mutex::new(registry), RwLock::default());
         let render_size = AtomicU64::new(0);
@@ -164,6 +172,8 @@ impl Metrics {
             connections,
             builds,
             schedules,
+            folders,
+            buckets,
             queue,
             render_size,
         };
@@ -219,6 +229,18 @@ impl Metrics {
     #[must_use]
     pub fn schedules(&self) -> ScheduleMetrics {
         self.shared.schedules.clone()
+    }
+
+    /// The handles of watched folders.
+    #[must_use]
+    pub fn folders(&self) -> FolderMetrics {
+        self.shared.folders.clone()
+    }
+
+    /// The handles of buckets.
+    #[must_use]
+    pub fn buckets(&self) -> BucketMetrics {
+        self.shared.buckets.clone()
     }
 
     /// The handles of one class of lanes of the queue. To be kept, not asked for at every call.

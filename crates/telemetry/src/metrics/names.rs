@@ -59,6 +59,28 @@ pub(super) const SCHEDULE_NOT_READY: Description =
     ("alula_schedule_not_ready", "Slots for which it was known ahead that no instance would be ready");
 /// No labels.
 pub(super) const SCHEDULES: Description = ("alula_schedules", "Schedules in force");
+/// Labels: method, status (`2xx`, `3xx`, `4xx`, `5xx`).
+pub(super) const BUCKET_REQUESTS: Description =
+    ("alula_bucket_requests", "Requests of S3 clients, by method and status of the answer");
+/// No labels.
+pub(super) const BUCKET_RECEIVED: Description =
+    ("alula_bucket_received_bytes", "Bytes of objects that S3 clients have sent");
+/// No labels.
+pub(super) const BUCKET_SENT: Description =
+    ("alula_bucket_sent_bytes", "Bytes of objects that S3 clients have got");
+/// Labels: change (`put`, `delete`).
+pub(super) const BUCKET_EVENTS: Description =
+    ("alula_bucket_events", "Calls that changes of objects have made, by what happened to the object");
+/// Labels: change (`put`, `delete`).
+pub(super) const FOLDER_EVENTS: Description =
+    ("alula_folder_events", "Files of watched folders that became calls, by what happened to them");
+/// No labels.
+pub(super) const FOLDER_FAILURES: Description = (
+    "alula_folder_failures",
+    "Times that a folder could not be watched or a call not be handed in, and it was tried again",
+);
+/// No labels.
+pub(super) const FOLDERS: Description = ("alula_folders", "Triggers of folders in force");
 /// Labels: class.
 pub(super) const ASYNC_ACCEPTED: Description =
     ("alula_async_accepted", "Asynchronous calls that were accepted, by the class of their lane");

@@ -139,3 +139,31 @@ fn the_same_request_is_known_again() {
     assert_eq!(sent(NOW_S), sent(NOW_S));
     assert_ne!(sent(NOW_S), sent(NOW_S + 1));
 }
+
+#[test]
+fn a_token_is_compared_as_it_is() {
+    let of = |value: &str| check(Signature::Token, SECRET, &[("Authorization", value.to_owned())], "{}");
+    assert!(of("Bearer a secret").is_ok());
+    assert!(of("bearer a secret").is_ok(), "the scheme is written as one likes");
+    assert_ne!(
+        of("Bearer a secret"),
+        check(Signature::Token, SECRET, &bearer(), "{ }"),
+        "another body is another request"
+    );
+    for wrong in ["Bearer a secre", "Bearer a secrets", "Bearer ", "Bearer A secret"] {
+        assert_eq!(of(wrong), Err(Refused::Wrong), "{wrong}");
+    }
+    for unreadable in ["", "a secret", "Basic a secret", "Bearer"] {
+        assert_eq!(of(unreadable), Err(Refused::Unreadable("Authorization".to_owned())), "{unreadable}");
+    }
+    assert!(matches!(check(Signature::Token, SECRET, &[], "{}"), Err(Refused::NoHeader(_))));
+    assert_eq!(check(Signature::Token, " \n", &bearer(), "{}"), Err(Refused::NoSecret));
+    let named = WebhookSource { header: Some("X-Token".to_owned()), ..source(Signature::Token) };
+    let headers =
+        HeaderMap::from_iter([(HeaderName::from_static("x-token"), HeaderValue::from_static(SECRET))]);
+    assert!(verify(&named, SECRET, &headers, &Bytes::new(), NOW_S).is_ok());
+}
+
+fn bearer() -> [(&'static str, String); 1] {
+    [("Authorization", format!("Bearer {SECRET}"))]
+}

@@ -5,12 +5,13 @@
 //! | GitHub | `X-Hub-Signature-256: sha256=HEX` | the body | none |
 //! | Slack | `X-Slack-Signature: v0=HEX` | `v0:TIME:BODY` | `X-Slack-Request-Timestamp`, 5 minutes |
 //! | Stripe | `Stripe-Signature: t=TIME,v1=HEX[,v1=HEX]` | `TIME.BODY` | 5 minutes |
+//! | none of these, such as MinIO's `auth_token` | `Authorization: Bearer SECRET`, or named in the trigger | nothing | none |
 //! | any other | named in the trigger: `[sha256=]` hexadecimal or base64 | the body | none |
 //!
 //! The sources are the services' own pages on verifying requests. MACs are compared in constant time.
 
 use alula_model::trigger::{Signature, WebhookSource};
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -57,17 +58,16 @@ pub(super) fn verify(
     body: &Bytes,
     now_s: i64,
 ) -> Result<String, Refused> {
+    if source.signature == Signature::Token {
+        return token(source, secrets, headers, body);
+    }
     let claimed = match source.signature {
         Signature::Github => github(headers)?,
         Signature::Slack => slack(headers, now_s)?,
         Signature::Stripe => stripe(headers, now_s)?,
-        Signature::Hmac => generic(headers, source.header.as_deref().unwrap_or_default())?,
+        Signature::Hmac | Signature::Token => generic(headers, source.header.as_deref().unwrap_or_default())?,
     };
-    let mut secrets =
-        secrets.lines().map(str::trim).filter(|secret| !secret.is_empty()).take(SECRETS_MAX).peekable();
-    if secrets.peek().is_none() {
-        return Err(Refused::NoSecret);
-    }
+    let mut secrets = each(secrets)?;
     let mut message = claimed.prefix.into_bytes();
     message.extend_from_slice(body);
     let is_right = |secret: &str| {
@@ -76,6 +76,45 @@ pub(super) fn verify(
     };
     match secrets.any(is_right) {
         true => Ok(alula_store::digest_of(&message).to_string()),
+        false => Err(Refused::Wrong),
+    }
+}
+
+/// The secrets, of which any will do; there is one at least.
+fn each(secrets: &str) -> Result<impl Iterator<Item = &str>, Refused> {
+    let mut secrets =
+        secrets.lines().map(str::trim).filter(|secret| !secret.is_empty()).take(SECRETS_MAX).peekable();
+    match secrets.peek() {
+        Some(_) => Ok(secrets),
+        None => Err(Refused::NoSecret),
+    }
+}
+
+/// Compares the secret itself.
+fn token(
+    source: &WebhookSource,
+    secrets: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<String, Refused> {
+    const BEARER: &str = "Bearer ";
+    let sent = match source.header.as_deref() {
+        Some(name) => text(headers, name)?,
+        None => {
+            let value = text(headers, "Authorization")?;
+            let scheme = value.get(..BEARER.len()).filter(|scheme| scheme.eq_ignore_ascii_case(BEARER));
+            scheme
+                .map(|_| &value[BEARER.len()..])
+                .ok_or_else(|| Refused::Unreadable("Authorization".to_owned()))?
+        }
+    };
+    // Digests, so that neither the time nor the length tells anything.
+    let digest = |text: &str| digest::digest(&digest::SHA256, text.trim().as_bytes());
+    let sent = digest(sent);
+    let is_right =
+        |secret: &str| constant_time::verify_slices_are_equal(digest(secret).as_ref(), sent.as_ref()).is_ok();
+    match each(secrets)?.any(is_right) {
+        true => Ok(alula_store::digest_of(body).to_string()),
         false => Err(Refused::Wrong),
     }
 }
