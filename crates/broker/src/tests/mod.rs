@@ -1,0 +1,7 @@
+//! What every kind of broker must do, once over the fake and once over each real server.
+
+mod fake;
+mod server;
+mod servers;
+mod suite;
+mod world;
