@@ -112,7 +112,9 @@ impl Address {
     /// Texts that must not be in an error or a log: a client may repeat its address in its own words.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let encoded = self.url.password().map(str::to_owned);
-        let mut secrets: Vec<_> = [Some(self.text.clone()), encoded, self.password()]
+        // A user without a password may be a token.
+        let token = self.user().filter(|_| encoded.is_none());
+        let mut secrets: Vec<_> = [Some(self.text.clone()), encoded, self.password(), token]
             .into_iter()
             .flatten()
             .filter(|secret| !secret.is_empty())

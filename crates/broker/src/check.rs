@@ -15,7 +15,8 @@ use crate::source;
 pub fn check(triggers: &[Trigger], env: &BTreeMap<String, String>) -> Result<(), SpecError> {
     let brokers = triggers.iter().filter(|trigger| trigger.source.batching().is_some());
     brokers.into_iter().try_for_each(|trigger| {
-        let refuse = |reason: String| SpecError { field: "triggers", reason: format!("{}: {reason}", trigger.name) };
+        let refuse =
+            |reason: String| SpecError { field: "triggers", reason: format!("{}: {reason}", trigger.name) };
         let name = Name::new("check").map_err(|error| refuse(error.to_string()))?;
         let key = TriggerKey { namespace: name.clone(), function: name, trigger: trigger.name.clone() };
         source::open(&key, &trigger.source, env).map(drop).map_err(|error| refuse(error.to_string()))

@@ -44,11 +44,9 @@ impl Shape {
                 text.push_str("]}");
                 text.into()
             }
-            Self::RabbitMq { arn } => grouped(
-                &[("eventSource", "aws:rmq"), ("eventSourceArn", arn)],
-                "rmqMessagesByQueue",
-                records,
-            ),
+            Self::RabbitMq { arn } => {
+                grouped(&[("eventSource", "aws:rmq"), ("eventSourceArn", arn)], "rmqMessagesByQueue", records)
+            }
             Self::Kafka { brokers } => grouped(
                 &[("eventSource", "SelfManagedKafka"), ("bootstrapServers", brokers)],
                 "records",

@@ -21,7 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod address;
-pub mod check;
+mod check;
 mod declared;
 mod delivery;
 mod event;
@@ -35,6 +35,7 @@ mod source;
 mod tests;
 mod watch;
 
+pub use check::check;
 pub use declared::{Declared, Deployed};
 pub use place::{Parts, Problem, State};
 pub use platform::Platform;

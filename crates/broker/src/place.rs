@@ -9,10 +9,10 @@ use alula_model::trigger::Batching;
 use alula_model::{Clock, Fault, FunctionRef, RetryPolicy, Timestamp};
 use bytes::Bytes;
 
-use alula_trigger::TriggerKey;
 use crate::event::Shape;
 use crate::ports::{Call, Keep, Letter, Observe};
 use crate::source::{Record, SourceError};
+use alula_trigger::TriggerKey;
 
 /// What brokers are watched with.
 #[derive(Clone)]
@@ -131,7 +131,9 @@ impl Place {
         for attempt in 1..=attempts {
             match self.parts.keep.defer(&self.target, event.clone()).await {
                 Ok(()) => return self.ended("deferred", records.len()),
-                Err(fault) => tracing::warn!(trigger = %self.key, %fault, "records cannot be put into the queue"),
+                Err(fault) => {
+                    tracing::warn!(trigger = %self.key, %fault, "records cannot be put into the queue")
+                }
             }
             tokio::time::sleep(Duration::from_millis(policy.wait_ms(attempt, self.random()))).await;
         }

@@ -126,7 +126,9 @@ impl Service {
                 running.stop.cancel();
             }
         }
-        self.shared.states().retain(|key, watched| matches!(watched, Watched::Place(_)) || wanted.contains_key(key));
+        self.shared
+            .states()
+            .retain(|key, watched| matches!(watched, Watched::Place(_)) || wanted.contains_key(key));
         for (key, declared) in wanted {
             if !self.running.contains_key(&key) {
                 self.start(declared);
@@ -141,7 +143,8 @@ impl Service {
         let (source, batching) = match (opened, declared.trigger().source.batching()) {
             (Ok(source), Some(batching)) => (source, *batching),
             (Err(error), _) => {
-                let problem = crate::place::Problem { at: self.parts.clock.now(), message: error.to_string() };
+                let problem =
+                    crate::place::Problem { at: self.parts.clock.now(), message: error.to_string() };
                 let state = State { last_error: Some(problem), ..State::default() };
                 self.shared.states().insert(key, Watched::Impossible(state));
                 return;

@@ -39,7 +39,7 @@ const WAITING_BYTES_MAX: usize = 4 * crate::gather::EVENT_BYTES_MAX;
 /// Records in hand at the most, whatever `max` and `concurrency` multiply to.
 const HAND_LEN_MAX: usize = 20_000;
 /// How often a broker is told that records are worked on: brokers are asked for three times as long.
-pub(crate) const HOLD_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const HOLD_EVERY: Duration = Duration::from_secs(5);
 /// How often a broker is asked how many records wait.
 const LAG_EVERY: Duration = Duration::from_secs(10);
 

@@ -73,7 +73,10 @@ mod tests {
             ("\"batchItemFailures\"", Failed::None),
             (r#"{"batchItemFailures": []}"#, Failed::None),
             (r#"{"batchItemFailures": null}"#, Failed::None),
-            (r#"{"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "b"}]}"#, these(&["a", "b"])),
+            (
+                r#"{"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "b"}]}"#,
+                these(&["a", "b"]),
+            ),
             (r#"{"batchItemFailures": [{"itemIdentifier": ""}]}"#, Failed::Unclear),
             (r#"{"batchItemFailures": [{"itemIdentifier": 7}]}"#, Failed::Unclear),
             (r#"{"batchItemFailures": [{"id": "a"}]}"#, Failed::Unclear),

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
 use crate::backends::Backends;
+use crate::brokers;
 use crate::buckets;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
@@ -92,6 +93,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Later { calls, worker: queue_worker, events } = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
+    let brokers = brokers::brokers(&core, &calls, &mut sources);
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let identity = identities::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
@@ -105,6 +107,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         schedules,
         topics,
         buckets: buckets.clone(),
+        brokers: Arc::new(brokers),
         pool: core.pool.clone(),
         logs: core.telemetry.logs,
         history: core.store,

@@ -143,7 +143,8 @@ impl Session for FakeSession {
                     let id = token.to_string();
                     let attributes = serde_json::Map::new();
                     let body = body.as_bytes();
-                    let item = Item { id: &id, body, kind: "fake", arn: "fake", attributes, headers: Vec::new() };
+                    let item =
+                        Item { id: &id, body, kind: "fake", arn: "fake", attributes, headers: Vec::new() };
                     let item = item.to_json();
                     return Ok(Record { token, id, group: String::new(), item });
                 }

@@ -69,9 +69,8 @@ impl Source for JetStream {
         Box::pin(async move {
             let prefetch = prefetch(&self.stated.batch);
             let connected = self.servers.connect(prefetch + PULL_LEN).await?;
-            let failed = |error: &(dyn std::error::Error + 'static)| {
-                self.servers.failed("reading the stream", error)
-            };
+            let failed =
+                |error: &(dyn std::error::Error + 'static)| self.servers.failed("reading the stream", error);
             let context = async_nats::jetstream::new(connected.client.clone());
             let stream = context.get_stream_no_info(&self.stream).await.map_err(|error| failed(&error))?;
             let consumer = stream.create_consumer(self.config()).await.map_err(|error| failed(&error))?;
@@ -96,7 +95,8 @@ struct Pulling {
 
 impl Pulling {
     fn record(&mut self, message: Message) -> Result<Record, SourceError> {
-        let info = message.info().map_err(|_| SourceError::said("the server sent a message without its place"))?;
+        let info =
+            message.info().map_err(|_| SourceError::said("the server sent a message without its place"))?;
         let (token, id) = (info.consumer_sequence, info.stream_sequence.to_string());
         let sent_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
         let attributes = Map::from_iter([

@@ -52,11 +52,7 @@ impl Servers {
         Ok(Self { addresses, name: about.consumer.clone() })
     }
 
-    pub(super) fn failed(
-        &self,
-        what: &str,
-        error: &(dyn std::error::Error + 'static),
-    ) -> SourceError {
+    pub(super) fn failed(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> SourceError {
         let secrets: Vec<_> = self.addresses.iter().flat_map(Address::secrets).collect();
         SourceError::new(what, error, &secrets)
     }
@@ -65,9 +61,13 @@ impl Servers {
         let (end, ended) = watch::channel(None);
         let on_event = move |event: Event| {
             match &event {
-                Event::Disconnected | Event::Closed => drop(end.send(Some("the connection ended".to_owned()))),
+                Event::Disconnected | Event::Closed => {
+                    drop(end.send(Some("the connection ended".to_owned())))
+                }
                 Event::LameDuckMode => drop(end.send(Some("the server is about to stop".to_owned()))),
-                Event::SlowConsumer(_) => tracing::warn!("messages of NATS were dropped: more came than was taken"),
+                Event::SlowConsumer(_) => {
+                    tracing::warn!("messages of NATS were dropped: more came than was taken")
+                }
                 _ => {}
             }
             std::future::ready(())
@@ -87,8 +87,11 @@ impl Servers {
             Some((token, None)) => options.token(token),
             None => options,
         };
-        let servers: Vec<_> =
-            self.addresses.iter().map(|address| format!("nats://{}:{}", address.host(), address.port(4222))).collect();
+        let servers: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|address| format!("nats://{}:{}", address.host(), address.port(4222)))
+            .collect();
         let client = options.connect(servers).await.map_err(|error| self.failed("connecting", &error))?;
         Ok(Connected { client, ended })
     }
@@ -109,7 +112,11 @@ pub(super) fn headers(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
     let joined = |values: &[async_nats::HeaderValue]| {
         values.iter().map(async_nats::HeaderValue::as_str).collect::<Vec<_>>().join(",")
     };
-    headers.into_iter().flat_map(HeaderMap::iter).map(|(name, values)| (name.to_string(), joined(values))).collect()
+    headers
+        .into_iter()
+        .flat_map(HeaderMap::iter)
+        .map(|(name, values)| (name.to_string(), joined(values)))
+        .collect()
 }
 
 /// A subject.

@@ -28,7 +28,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long one read waits for entries.
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// How long nobody may have worked on an entry before another consumer takes it over.
-const ABANDONED: Duration = HOLD_EVERY.saturating_mul(6);
+const ABANDONED: Duration = HOLD_EVERY.saturating_mul(12);
 /// Entries that are read at once at the most.
 const READ_LEN: usize = 200;
 
@@ -133,7 +133,11 @@ enum Phase {
 }
 
 impl Reader {
-    async fn run(mut self, mut asked: mpsc::Receiver<()>, found: mpsc::Sender<Result<Vec<StreamId>, RedisError>>) {
+    async fn run(
+        mut self,
+        mut asked: mpsc::Receiver<()>,
+        found: mpsc::Sender<Result<Vec<StreamId>, RedisError>>,
+    ) {
         while asked.recv().await.is_some() {
             let entries = self.read().await;
             let is_over = entries.is_err();
@@ -190,7 +194,8 @@ impl Reader {
         let mut claim = redis::cmd("XAUTOCLAIM");
         claim.arg(&self.stream).arg(&self.group).arg(&self.consumer);
         claim.arg(u64::try_from(ABANDONED.as_millis()).unwrap_or(u64::MAX)).arg("0-0");
-        let claimed: StreamAutoClaimReply = claim.arg("COUNT").arg(self.len).query_async(&mut self.connection).await?;
+        let claimed: StreamAutoClaimReply =
+            claim.arg("COUNT").arg(self.len).query_async(&mut self.connection).await?;
         Ok(claimed.claimed)
     }
 }
@@ -259,7 +264,8 @@ fn fields(entry: &StreamId) -> (Value, bool) {
         true => String::from_utf8(value).unwrap_or_default(),
         false => base64::engine::general_purpose::STANDARD.encode(value),
     };
-    let object: Map<_, _> = values.into_iter().map(|(name, value)| (name, Value::from(encode(value)))).collect();
+    let object: Map<_, _> =
+        values.into_iter().map(|(name, value)| (name, Value::from(encode(value)))).collect();
     (Value::Object(object), is_text)
 }
 
@@ -307,6 +313,9 @@ impl Session for Reading {
                 .filter_map(|token| self.open.get(token))
                 .chain(self.read.iter().map(|entry| &entry.id))
                 .collect();
+            if ids.is_empty() {
+                return Ok(());
+            }
             let mut claim = redis::cmd("XCLAIM");
             claim.arg(&self.stated.stream).arg(&self.stated.group).arg(&self.about.consumer).arg(0).arg(&ids);
             let claimed = claim.arg("JUSTID").exec_async(&mut self.words).await;

@@ -21,7 +21,8 @@ pub(super) struct Server {
 
 /// The program `name` where it is installed; else says loudly that the test shows nothing.
 pub(super) fn program(name: &str) -> Option<PathBuf> {
-    let folders = ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/lib/rabbitmq/bin", "/usr/lib/postgresql/15/bin"];
+    let folders =
+        ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/lib/rabbitmq/bin", "/usr/lib/postgresql/15/bin"];
     let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
     if found.is_none() {
         eprintln!("SKIPPED: {name} is not installed, so nothing is shown about it (./check installs it)");

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use alula_model::Name;
 use alula_model::trigger;
 
-use alula_trigger::TriggerKey;
 use crate::source::{self, Source};
+use alula_trigger::TriggerKey;
 
 /// The place of a trigger that states this.
 fn open(case: &str, stated: &trigger::Source) -> Box<dyn Source> {

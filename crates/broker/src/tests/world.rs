@@ -276,7 +276,11 @@ impl Call for World {
 }
 
 impl Keep for World {
-    fn bury<'a>(&'a self, _target: &'a FunctionRef, letters: Vec<Letter>) -> BoxFuture<'a, Result<(), Fault>> {
+    fn bury<'a>(
+        &'a self,
+        _target: &'a FunctionRef,
+        letters: Vec<Letter>,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
         let buried = self.change(|log| match log.is_store_down {
             true => Err(Fault::new(alula_model::ErrorCode::StoreUnavailable, "the store does not answer")),
             false => {

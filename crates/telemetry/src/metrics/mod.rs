@@ -7,6 +7,7 @@
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
 //! for a function in `function`, for the queue in `queue`.
 
+mod brokers;
 mod function;
 mod names;
 mod queue;
@@ -26,6 +27,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use brokers::BrokerMetrics;
 use function::FunctionFamilies;
 pub use function::{FunctionMetrics, InFlight};
 pub use queue::ClassMetrics;
@@ -55,6 +57,7 @@ struct Shared {
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
     schedules: ScheduleMetrics,
+    brokers: BrokerMetrics,
     queue: QueueFamilies,
     render_size: AtomicU64,
 }
@@ -152,6 +155,7 @@ impl Metrics {
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
         let schedules = ScheduleMetrics::registered(&mut registry);
+        let brokers = BrokerMetrics::registered(&mut registry);
         let queue = QueueFamilies::register(&mut registry);
         let (registry, functions) = (Mutex::new(registry), RwLock::default());
         let render_size = AtomicU64::new(0);
@@ -164,6 +168,7 @@ impl Metrics {
             connections,
             builds,
             schedules,
+            brokers,
             queue,
             render_size,
         };
@@ -213,6 +218,12 @@ impl Metrics {
     #[must_use]
     pub fn builds(&self, outcome: BuildOutcome) -> Counter {
         self.shared.builds.get_or_create_owned(&BuildLabels { outcome: outcome.label() })
+    }
+
+    /// The handles of brokers.
+    #[must_use]
+    pub fn brokers(&self) -> BrokerMetrics {
+        self.shared.brokers.clone()
     }
 
     /// The handles of schedules.

@@ -59,6 +59,23 @@ pub(super) const SCHEDULE_NOT_READY: Description =
     ("alula_schedule_not_ready", "Slots for which it was known ahead that no instance would be ready");
 /// No labels.
 pub(super) const SCHEDULES: Description = ("alula_schedules", "Schedules in force");
+/// Labels: kind.
+pub(super) const BROKER_RECEIVED: Description =
+    ("alula_broker_records_received", "Records that came from brokers, by the kind of broker");
+/// Labels: kind, end.
+pub(super) const BROKER_ENDED: Description = (
+    "alula_broker_records_ended",
+    "Records of brokers that came to an end, by kind and by what became of them",
+);
+/// Labels: kind.
+pub(super) const BROKER_FAILED: Description =
+    ("alula_broker_records_failed", "Failed attempts of records of brokers, by the kind of broker");
+/// Labels: trigger, kind.
+pub(super) const BROKER_CONNECTED: Description =
+    ("alula_broker_connected", "Whether a trigger is connected to its broker: 1, or 0");
+/// Labels: trigger, kind.
+pub(super) const BROKER_LAG: Description =
+    ("alula_broker_lag", "Records that wait at the broker of a trigger, where the broker tells");
 /// Labels: class.
 pub(super) const ASYNC_ACCEPTED: Description =
     ("alula_async_accepted", "Asynchronous calls that were accepted, by the class of their lane");

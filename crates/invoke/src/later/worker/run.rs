@@ -242,7 +242,9 @@ impl Runner {
         match (Miss::of_answer(status, &headers), body) {
             (Some(miss), _) => Came::Missed(miss),
             // An event of a broker came here because it was given up; its function speaks of records as it did before.
-            (None, Ok(body)) if head.trigger == TriggerKind::Broker && Failed::read(&body) != Failed::None => {
+            (None, Ok(body))
+                if head.trigger == TriggerKind::Broker && Failed::read(&body) != Failed::None =>
+            {
                 Came::Missed(Miss::reported("the function reported that records of the event failed"))
             }
             (None, Ok(body)) => Came::Answer(Reply { status, headers, body }),
