@@ -30,6 +30,9 @@ pub(crate) enum AddressError {
         /// What may be there.
         allowed: String,
     },
+    /// A password or token stands in it, where everybody sees it who sees the function.
+    #[error("the address holds a password or token; write it as ${{NAME}} and set NAME in the function's env")]
+    Clear,
     /// It names no host.
     #[error("the address names no host")]
     NoHost,
@@ -57,6 +60,9 @@ impl Address {
         schemes: &[&str],
         env: &BTreeMap<String, String>,
     ) -> Result<Self, AddressError> {
+        if holds_secret(text) {
+            return Err(AddressError::Clear);
+        }
         let text = fill(text, env)?;
         let allowed = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
         let url = Url::parse(&text).map_err(|error| AddressError::Unreadable(error, allowed.clone()))?;
@@ -94,6 +100,11 @@ impl Address {
         self.url.host_str().unwrap_or_default()
     }
 
+    /// The host without the brackets of an IPv6 address.
+    pub(crate) fn bare_host(&self) -> &str {
+        self.host().trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// The port, or `default`.
     pub(crate) fn port(&self, default: u16) -> u16 {
         self.url.port().unwrap_or(default)
@@ -122,6 +133,18 @@ impl Address {
         secrets.dedup();
         secrets
     }
+}
+
+/// Whether a password, or what stands in its place, is written out in an address.
+fn holds_secret(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let Some((user, _)) = rest.split(['/', '?', '#']).next().unwrap_or_default().rsplit_once('@') else {
+        return false;
+    };
+    // With nothing behind the user, NATS takes the user for a token.
+    let secret = user.split_once(':').map_or(user, |(_, password)| password);
+    let is_token = !user.contains(':') && matches!(text.split(':').next(), Some("nats" | "tls"));
+    !secret.is_empty() && (user.contains(':') || is_token) && !secret.contains("${")
 }
 
 impl fmt::Display for Address {
@@ -190,9 +213,20 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_is_written_out_is_refused() {
+        let read = |text: &str| Address::read(text, &["redis", "nats", "postgres"], &env()).map(drop);
+        for text in ["redis://me:pw@h", "redis://:pw@h/1", "nats://token@h", "postgres://a:b@c@h/db"] {
+            assert_eq!(read(text), Err(AddressError::Clear), "{text}");
+        }
+        for text in ["redis://me:${PASSWORD}@h", "redis://h", "nats://${PASSWORD}@h", "postgres://me@h/a:b@c"] {
+            assert_eq!(read(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_address_of_the_kind_is_refused_without_repeating_it() {
         for (text, expected) in [
-            ("http://u:pw@h", "begins with http://, allowed is redis://"),
+            ("http://u@h", "begins with http://, allowed is redis://"),
             ("pw", "cannot be read"),
             ("redis:///2", "no host"),
         ] {

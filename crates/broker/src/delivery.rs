@@ -43,6 +43,8 @@ pub(crate) struct Delivery {
     pub(crate) settled: mpsc::Sender<Settled>,
     /// Nothing is begun any more: the platform stops, or the broker will deliver the records again anyway.
     pub(crate) over: CancellationToken,
+    /// Ends the whole watch.
+    pub(crate) stop: CancellationToken,
 }
 
 /// A record that has not come to its end.
@@ -69,7 +71,7 @@ impl Delivery {
     /// Delivers `records`.
     pub(crate) async fn run(self, records: Vec<Record>) {
         let mut open: Vec<Open> = records.into_iter().map(Open::new).collect();
-        while !open.is_empty() && !self.over.is_cancelled() {
+        while !open.is_empty() && self.may_begin().await {
             open = self.round(open).await;
             let (given_up, again): (Vec<_>, Vec<_>) =
                 open.into_iter().partition(|record| record.given_up.is_some());
@@ -81,6 +83,19 @@ impl Delivery {
         self.leave(open).await;
     }
 
+    /// Whether another call may begin. A pause ends the watch: it is asked for here too, since the operator was told that
+    /// nothing begins any more, and whoever follows the pauses learns of those of other nodes only now and then.
+    async fn may_begin(&self) -> bool {
+        if self.over.is_cancelled() {
+            return false;
+        }
+        let is_paused = self.place.is_paused().await;
+        if is_paused {
+            self.stop.cancel();
+        }
+        !is_paused && !self.over.is_cancelled()
+    }
+
     /// Tries every record once; returns those that failed.
     async fn round(&self, open: Vec<Open>) -> Vec<Open> {
         let (alone, together): (Vec<_>, Vec<_>) = open.into_iter().partition(|record| record.is_alone);
@@ -89,7 +104,7 @@ impl Delivery {
             failed.extend(self.attempt(together).await);
         }
         for record in alone {
-            if self.over.is_cancelled() {
+            if !self.may_begin().await {
                 failed.push(record);
             } else {
                 failed.extend(self.attempt(vec![record]).await);
@@ -147,7 +162,7 @@ impl Delivery {
                 open.refusals = open.refusals.saturating_add(1);
                 policy.wait_unstarted_ms(open.refusals, chance)
             }
-            Hope::Counts | Hope::None => {
+            Hope::Counts | Hope::None | Hope::TooOld => {
                 open.attempts += 1;
                 open.refusals = 0;
                 policy.wait_ms(open.attempts, chance)
@@ -197,6 +212,7 @@ impl Delivery {
             KeptBy::Nobody => {
                 let records: Vec<_> = open.into_iter().map(|open| open.record).collect();
                 self.place.defer(&records, DEFER_ATTEMPTS, &policy()).await;
+                self.tell(&records, End::Returned).await;
             }
         }
     }
@@ -205,10 +221,16 @@ impl Delivery {
         let mut count = 0;
         for open in records {
             count += 1;
-            // Where the session is over the broker delivers the record again, or knew nothing of it.
-            drop(self.settled.send(Settled { token: open.record.token, end }).await);
+            self.tell(std::slice::from_ref(&open.record), end).await;
         }
         self.place.ended(told, count);
+    }
+
+    /// Tells the session. Where that is over, the broker delivers the records again, or knew nothing of them.
+    async fn tell(&self, records: &[Record], end: End) {
+        for record in records {
+            let _ = self.settled.send(Settled { token: record.token, end }).await;
+        }
     }
 
     async fn wait(&self, wait_ms: u64) {

@@ -7,6 +7,7 @@
 //! gather     how many records make an event
 //! delivery   one event from its first call until every record has ended: done, dead letter, or given back
 //! event      events in the shapes that Lambda's event sources have
+//! network    the way there: the network policy, and TLS
 //! source     the port towards a broker, and a module for each kind
 //! platform   calls through the invocation core; dead letters into the queue
 //! ```
@@ -26,6 +27,7 @@ mod declared;
 mod delivery;
 mod event;
 mod gather;
+mod network;
 mod place;
 mod platform;
 mod ports;
@@ -37,9 +39,10 @@ mod watch;
 
 pub use check::check;
 pub use declared::{Declared, Deployed};
+pub use network::Network;
 pub use place::{Parts, Problem, State};
 pub use platform::Platform;
-pub use ports::{Call, Keep, Letter, Observe, Unobserved};
+pub use ports::{Call, Gate, Keep, Letter, Observe, Unobserved};
 pub use service::{Handle, Service};
 
 /// A boxed future that may cross threads: what the object-safe ports return.

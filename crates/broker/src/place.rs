@@ -10,7 +10,8 @@ use alula_model::{Clock, Fault, FunctionRef, RetryPolicy, Timestamp};
 use bytes::Bytes;
 
 use crate::event::Shape;
-use crate::ports::{Call, Keep, Letter, Observe};
+use crate::network::Network;
+use crate::ports::{Call, Gate, Keep, Letter, Observe};
 use crate::source::{Record, SourceError};
 use alula_trigger::TriggerKey;
 
@@ -21,6 +22,10 @@ pub struct Parts {
     pub call: Arc<dyn Call>,
     /// Keeps what is not delivered.
     pub keep: Arc<dyn Keep>,
+    /// Knows what is paused.
+    pub gate: Arc<dyn Gate>,
+    /// Leads to brokers.
+    pub network: Network,
     /// Is told what happens.
     pub observe: Arc<dyn Observe>,
     /// Tells the time.
@@ -93,6 +98,17 @@ impl Place {
     /// Held for single changes only, and never across a wait.
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an operator has paused it. Where that cannot be read, it goes on as before.
+    pub(crate) async fn is_paused(&self) -> bool {
+        match self.parts.gate.is_shut(&self.key).await {
+            Ok(is_shut) => is_shut,
+            Err(error) => {
+                tracing::warn!(trigger = %self.key, %error, "whether a trigger is paused cannot be read");
+                false
+            }
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

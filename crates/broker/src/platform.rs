@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use alula_invoke::later::{Acceptor, Deferred, GivenUp, Hope, Miss};
 use alula_invoke::{Failure, Invocation, Invoker};
-use alula_model::{Clock, Fault, FunctionRef, InvocationId, TriggerKind};
+use alula_model::{Clock, Fault, FunctionRef, InvocationId, Lineage, TriggerKind};
 use alula_runtime::Body;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -58,6 +58,8 @@ impl Call for Platform {
             target: target.clone(),
             version: None,
             trigger: TriggerKind::Broker,
+            // Records come from outside: whatever led to them, nothing here has signed it.
+            lineage: Lineage::default(),
             attempt,
             method: Method::POST,
             uri: Uri::from_static("/"),

@@ -6,7 +6,7 @@ use alula_invoke::later::{Miss, Trail};
 use alula_model::{Fault, FunctionRef};
 use bytes::Bytes;
 
-use alula_trigger::TriggerKey;
+use alula_trigger::{Pauses, TriggerKey};
 
 use crate::BoxFuture;
 
@@ -29,6 +29,18 @@ pub trait Keep: Send + Sync + fmt::Debug {
 
     /// Has an event delivered later, as an asynchronous call.
     fn defer<'a>(&'a self, target: &'a FunctionRef, event: Bytes) -> BoxFuture<'a, Result<(), Fault>>;
+}
+
+/// Knows which triggers an operator has paused.
+pub trait Gate: Send + Sync + fmt::Debug {
+    /// Whether this one is paused.
+    fn is_shut<'a>(&'a self, trigger: &'a TriggerKey) -> BoxFuture<'a, alula_store::Result<bool>>;
+}
+
+impl Gate for Pauses {
+    fn is_shut<'a>(&'a self, trigger: &'a TriggerKey) -> BoxFuture<'a, alula_store::Result<bool>> {
+        Box::pin(async move { Ok(self.get(trigger).await?.is_some()) })
+    }
 }
 
 /// Dead letters that are kept with one commit at the most: well within what a batch of the store holds.

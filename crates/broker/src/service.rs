@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alula_trigger::{Pauses, TriggerKey};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::declared::{Declared, Deployed};
@@ -26,13 +26,14 @@ pub struct Service {
     shared: Arc<Shared>,
     data_plane: tokio::runtime::Handle,
     running: BTreeMap<TriggerKey, Running>,
-    ended: JoinSet<TriggerKey>,
+    ended: JoinSet<()>,
 }
 
 #[derive(Debug)]
 struct Running {
     declared: Declared,
     stop: CancellationToken,
+    task: AbortHandle,
 }
 
 #[derive(Debug, Default)]
@@ -103,13 +104,13 @@ impl Service {
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = changed.changed() => {}
-                Some(ended) = self.ended.join_next() => self.forget(ended),
+                Some(ended) = self.ended.join_next_with_id() => self.forget(ended),
                 () = self.shared.pauses_changed.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
         self.running.values().for_each(|running| running.stop.cancel());
-        while let Some(ended) = self.ended.join_next().await {
+        while let Some(ended) = self.ended.join_next_with_id().await {
             self.forget(ended);
         }
     }
@@ -158,21 +159,20 @@ impl Service {
         self.shared.states().insert(key.clone(), Watched::Place(Arc::clone(&place)));
         let stop = CancellationToken::new();
         let watch = Watch::new(place, source).run(stop.clone());
-        self.running.insert(key.clone(), Running { declared, stop });
-        let watching = async move {
-            watch.await;
-            key
-        };
-        self.ended.spawn_on(watching, &self.data_plane);
+        let task = self.ended.spawn_on(watch, &self.data_plane);
+        self.running.insert(key, Running { declared, stop, task });
     }
 
-    fn forget(&mut self, ended: Result<TriggerKey, tokio::task::JoinError>) {
-        match ended {
-            Ok(key) => {
-                self.running.remove(&key);
-                self.shared.states().remove(&key);
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => {
+                tracing::error!(%error, "watching a broker ended, it is begun anew");
+                error.id()
             }
-            Err(error) => tracing::error!(%error, "watching a broker ended"),
-        }
+        };
+        let ended = self.running.extract_if(.., |_, running| running.task.id() == id);
+        let mut states = self.shared.states();
+        ended.for_each(|(key, _)| drop(states.remove(&key)));
     }
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::delivery::{Delivery, policy};
 use crate::gather::Gatherer;
 use crate::place::Place;
-use crate::source::{End, KeptBy, Session, Settled, Source, SourceError};
+use crate::source::{End, KeptBy, Record, Session, Settled, Source, SourceError};
 
 /// Longest time for connecting, and for each word with the broker that is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,7 +99,7 @@ impl Watch {
     async fn connect(&self, stop: &CancellationToken) -> Result<Box<dyn Session>, SourceError> {
         tokio::select! {
             () = stop.cancelled() => Err(SourceError::said("the platform stops")),
-            connected = in_time("connecting", self.source.connect()) => connected,
+            connected = in_time("connecting", self.source.connect(&self.place.parts.network)) => connected,
         }
     }
 
@@ -127,6 +128,7 @@ impl Watch {
         let delivering = Delivering {
             kept_by,
             settled,
+            stop: stop.clone(),
             over: match kept_by {
                 KeptBy::Broker => over.clone(),
                 KeptBy::Nobody => stop.clone(),
@@ -171,7 +173,7 @@ impl Watch {
                 _ = served.ends.recv_many(&mut ends, SETTLED_MAX) => served.settle(&mut ends).await?,
                 _ = hold.tick() => served.hold().await?,
                 _ = lag.tick() => self.place.lags(in_time("asking for the lag", served.session.lag()).await?),
-                record = served.session.next(), if has_room => {
+                record = next_or_end(&mut *served.session, has_room.then_some(Room)) => {
                     let record = record?;
                     self.place.received();
                     served.hand.insert(record.token);
@@ -201,6 +203,7 @@ impl Watch {
     ) -> Result<(), SourceError> {
         match delivering.kept_by {
             KeptBy::Nobody => {
+                self.take_what_has_come(served);
                 self.gatherer.waiting().for_each(|record| {
                     served.hand.remove(&record.token);
                 });
@@ -216,10 +219,21 @@ impl Watch {
         }
     }
 
+    /// Takes what lies in the client of a broker that keeps nothing: it would be lost with the connection.
+    fn take_what_has_come(&mut self, served: &mut Served) {
+        for _ in 0..HAND_LEN_MAX {
+            let came = tokio::task::unconstrained(served.session.next()).now_or_never();
+            let Some(Ok(record)) = came else { return };
+            self.place.received();
+            self.gatherer.push(record, Instant::now());
+        }
+    }
+
     /// Hands what waits, and what nobody else keeps, to deliveries that begin nothing any more.
     fn deliver_all(&mut self, stop: &CancellationToken) {
         let (settled, _) = mpsc::channel(1);
-        let delivering = Delivering { kept_by: KeptBy::Nobody, settled, over: stop.clone() };
+        let (over, stop) = (stop.clone(), stop.clone());
+        let delivering = Delivering { kept_by: KeptBy::Nobody, settled, over, stop };
         while self.gatherer.due_at().is_some() {
             let records = self.gatherer.take();
             let delivery = delivering.delivery(&self.place);
@@ -233,6 +247,7 @@ struct Delivering {
     kept_by: KeptBy,
     settled: mpsc::Sender<Settled>,
     over: CancellationToken,
+    stop: CancellationToken,
 }
 
 impl Delivering {
@@ -242,6 +257,7 @@ impl Delivering {
             kept_by: self.kept_by,
             settled: self.settled.clone(),
             over: self.over.clone(),
+            stop: self.stop.clone(),
         }
     }
 }
@@ -270,6 +286,17 @@ impl Served {
         }
         let tokens: Vec<u64> = self.hand.iter().copied().collect();
         in_time("holding records", self.session.hold(&tokens)).await
+    }
+}
+
+/// There is room for another record.
+struct Room;
+
+/// The next record where there is room for it; where there is none, only the end of the session is waited for.
+async fn next_or_end(session: &mut dyn Session, room: Option<Room>) -> Result<Record, SourceError> {
+    match room {
+        Some(Room) => session.next().await,
+        None => Err(session.ended().await),
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Later { calls, worker: queue_worker, events } = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
-    let brokers = brokers::brokers(&core, &calls, &mut sources);
+    let brokers = brokers::brokers(&core, &calls, &mut sources)?;
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let identity = identities::load(&core, &mut sources).await?;
     let topics = events.topics.clone();

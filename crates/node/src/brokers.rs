@@ -3,32 +3,45 @@
 use std::sync::Arc;
 
 use alula_api::{BrokerError, BrokerState};
-use alula_broker::{Handle, Observe, Parts, Platform, Problem, Service, State};
+use alula_broker::{Handle, Network, Observe, Parts, Platform, Problem, Service, State};
 use alula_invoke::later::Calls;
 use alula_model::Timestamp;
+use alula_sandbox::{CheckedEgress, EgressPolicy};
 use alula_telemetry::metrics::BrokerMetrics;
 use alula_trigger::{Pauses, TriggerKey};
 
 use crate::assembly::{Core, invocation_id};
 use crate::clock::random;
 use crate::sources::Sources;
+use crate::up::Error;
 
 /// Watches the brokers of what is deployed.
-pub(crate) fn brokers(core: &Core, calls: &Calls, sources: &mut Sources) -> Brokers {
+pub(crate) fn brokers(core: &Core, calls: &Calls, sources: &mut Sources) -> Result<Brokers, Error> {
     let clock = Arc::clone(&core.clock);
     let acceptor = calls.acceptor().clone();
+    let pauses = Pauses::new(core.store.clone());
     let platform = Platform::new(core.invoker.clone(), acceptor, Arc::clone(&clock), invocation_id);
     let parts = Parts {
         call: Arc::new(platform.clone()),
         keep: Arc::new(platform),
+        gate: Arc::new(pauses.clone()),
+        network: network(core)?,
         observe: Arc::new(Counted(core.telemetry.metrics.brokers())),
         clock,
         random: random_u64,
     };
-    let (deployed, pauses) = (core.control.catalog().clone(), Pauses::new(core.store.clone()));
+    let deployed = core.control.catalog().clone();
     let (service, handle) = Service::new(Arc::new(deployed), pauses, parts, core.data_plane.clone());
     sources.add(|stop| service.run(stop));
-    Brokers(handle)
+    Ok(Brokers(handle))
+}
+
+/// The way to brokers: that of functions, and the networks that are allowed for brokers only.
+fn network(core: &Core) -> Result<Network, Error> {
+    let allow = core.config.broker.allow.iter().map(|subnet| subnet.parse());
+    let allow: Vec<_> = allow.collect::<Result<_, _>>().map_err(Error::component("broker.allow is wrong"))?;
+    let policy = EgressPolicy { allow: [core.policy.allow.clone(), allow].concat() };
+    Ok(Network { egress: Arc::new(CheckedEgress::new(policy)), tls: alula_courier::tls::connector() })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "half of the random bits are as random")]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::{End, KeptBy, Record, Session, Settled, Source, SourceError};
 use crate::BoxFuture;
 use crate::event::{Item, Shape};
+use crate::network::Network;
 
 /// See the module. Clones are the same broker.
 #[derive(Debug, Clone)]
@@ -92,7 +93,7 @@ impl Source for FakeBroker {
         Shape::Records
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>> {
+    fn connect<'a>(&'a self, _network: &'a Network) -> BoxFuture<'a, Result<Box<dyn Session>, SourceError>> {
         Box::pin(async move {
             let number = self.change(|state| {
                 state.connects += 1;
@@ -150,6 +151,16 @@ impl Session for FakeSession {
                 }
                 drop(self.changed.changed().await);
             }
+        })
+    }
+
+    fn ended(&mut self) -> BoxFuture<'_, SourceError> {
+        Box::pin(async move {
+            let is_over = || self.broker.shared.state.lock().unwrap().session != self.number;
+            while !is_over() {
+                drop(self.changed.changed().await);
+            }
+            SourceError::said("the connection ended")
         })
     }
 

@@ -20,6 +20,7 @@ use super::{About, End, KeptBy, Record, Session, Settled, Source, SourceError};
 use crate::BoxFuture;
 use crate::address::AddressError;
 use crate::event::{Item, Shape};
+use crate::network::Network;
 use crate::watch::{HOLD_EVERY, prefetch};
 
 /// How long the server waits for word of a message.
@@ -65,10 +66,10 @@ impl Source for JetStream {
         Shape::Records
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>> {
+    fn connect<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<Box<dyn Session>, SourceError>> {
         Box::pin(async move {
             let prefetch = prefetch(&self.stated.batch);
-            let connected = self.servers.connect(prefetch + PULL_LEN).await?;
+            let connected = self.servers.connect(network, prefetch + PULL_LEN).await?;
             let failed =
                 |error: &(dyn std::error::Error + 'static)| self.servers.failed("reading the stream", error);
             let context = async_nats::jetstream::new(connected.client.clone());
@@ -141,6 +142,10 @@ impl Session for Pulling {
             let message = message.ok_or_else(|| SourceError::said("the stream ended"))?;
             self.record(message.map_err(|error| self.servers.failed("reading the stream", &error))?)
         })
+    }
+
+    fn ended(&mut self) -> BoxFuture<'_, SourceError> {
+        Box::pin(self.connected.ended())
     }
 
     fn settle<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), SourceError>> {

@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use alula_model::trigger;
-
-use crate::address::AddressError;
-use crate::event::Shape;
 use alula_trigger::TriggerKey;
 
+use crate::address::AddressError;
 use crate::BoxFuture;
+use crate::event::Shape;
+use crate::network::Network;
 
 /// Why a trigger's broker cannot be watched at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +69,7 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     fn shape(&self) -> Shape;
 
     /// Connects and begins to listen. Whoever calls this bounds its time.
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>>;
+    fn connect<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<Box<dyn Session>, SourceError>>;
 }
 
 /// One connection, listening.
@@ -79,6 +79,12 @@ pub(crate) trait Session: Send {
 
     /// The next record. An error ends the session. Dropping the future loses nothing.
     fn next(&mut self) -> BoxFuture<'_, Result<Record, SourceError>>;
+
+    /// The end of the session, for the times in which no record is asked for. Needed where nothing else that is said to the
+    /// broker meanwhile would show it.
+    fn ended(&mut self) -> BoxFuture<'_, SourceError> {
+        Box::pin(std::future::pending())
+    }
 
     /// Tells the broker what became of records of this session. An error ends the session.
     fn settle<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), SourceError>>;

@@ -18,8 +18,11 @@ use super::{About, KeptBy, Record, Session, Settled, Source, SourceError};
 use crate::BoxFuture;
 use crate::address::{Address, AddressError};
 use crate::event::{Item, Shape};
+use crate::network::Network;
 use crate::watch::prefetch;
 
+/// The port of an address without one.
+const PORT: u16 = 4222;
 /// Longest time for a connection to be made, below what the caller allows for all of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the server is asked whether it is still there; two answers may be missing.
@@ -57,7 +60,11 @@ impl Servers {
         SourceError::new(what, error, &secrets)
     }
 
-    pub(super) async fn connect(&self, buffer_len: usize) -> Result<Connected, SourceError> {
+    pub(super) async fn connect(
+        &self,
+        network: &Network,
+        buffer_len: usize,
+    ) -> Result<Connected, SourceError> {
         let (end, ended) = watch::channel(None);
         let on_event = move |event: Event| {
             match &event {
@@ -78,7 +85,6 @@ impl Servers {
             .ping_interval(PING_EVERY)
             .subscription_capacity(buffer_len)
             .ignore_discovered_servers()
-            .require_tls(self.addresses.iter().any(Address::is_encrypted))
             .max_reconnects(1)
             .event_callback(on_event);
         let known = self.addresses.iter().find_map(|address| Some((address.user()?, address.password())));
@@ -87,11 +93,13 @@ impl Servers {
             Some((token, None)) => options.token(token),
             None => options,
         };
-        let servers: Vec<_> = self
-            .addresses
-            .iter()
-            .map(|address| format!("nats://{}:{}", address.host(), address.port(4222)))
-            .collect();
+        if self.addresses.iter().any(Address::is_encrypted) {
+            options = options.require_tls(true).tls_client_config((**network.tls()?.config()).clone());
+        }
+        let mut servers = Vec::new();
+        for address in &self.addresses {
+            servers.extend(network.places(address, PORT).await?);
+        }
         let client = options.connect(servers).await.map_err(|error| self.failed("connecting", &error))?;
         Ok(Connected { client, ended })
     }
@@ -145,9 +153,9 @@ impl Source for Nats {
         Shape::Records
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>> {
+    fn connect<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<Box<dyn Session>, SourceError>> {
         Box::pin(async move {
-            let connected = self.servers.connect(prefetch(&self.stated.batch) + BUFFER_LEN).await?;
+            let connected = self.servers.connect(network, prefetch(&self.stated.batch) + BUFFER_LEN).await?;
             let group = self.stated.group.clone().unwrap_or_else(|| self.about.consumer.clone());
             let subscribing = connected.client.queue_subscribe(self.stated.subject.clone(), group);
             let messages = subscribing.await.map_err(|error| self.servers.failed("subscribing", &error))?;
@@ -196,6 +204,10 @@ impl Session for Subscribed {
             let (item, id) = (item.to_json(), token.to_string());
             Ok(Record { token, id, group: String::new(), item })
         })
+    }
+
+    fn ended(&mut self) -> BoxFuture<'_, SourceError> {
+        Box::pin(self.connected.ended())
     }
 
     fn settle<'a>(&'a mut self, _settled: &'a [Settled]) -> BoxFuture<'a, Result<(), SourceError>> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use alula_model::trigger::RedisSource;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamInfoGroupsReply, StreamReadReply};
-use redis::{AsyncConnectionConfig, RedisError, Value as Answer};
+use redis::{AsyncConnectionConfig, IntoConnectionInfo as _, RedisError, Value as Answer};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,10 +19,11 @@ use super::{About, End, KeptBy, Record, Session, Settled, Source, SourceError};
 use crate::BoxFuture;
 use crate::address::{Address, AddressError};
 use crate::event::{Item, Shape};
+use crate::network::Network;
 use crate::watch::{HOLD_EVERY, prefetch};
 
-/// Longest time for a connection to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The port of an address without one.
+const PORT: u16 = 6379;
 /// Longest time for an answer of the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long one read waits for entries.
@@ -50,7 +51,7 @@ impl Redis {
         Ok(Self { about, address, stated: stated.clone() })
     }
 
-    fn reader(&self, connection: MultiplexedConnection) -> Reader {
+    fn reader(&self, connection: Connection) -> Reader {
         Reader {
             connection,
             stream: self.stated.stream.clone(),
@@ -61,24 +62,27 @@ impl Redis {
         }
     }
 
-    async fn connection(&self, answer_timeout: Duration) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(answer_timeout));
-        let client = redis::Client::open(self.address.secret_text())?;
-        client.get_multiplexed_async_connection_with_config(&config).await
+    async fn connection(
+        &self,
+        network: &Network,
+        answer_timeout: Duration,
+    ) -> Result<Connection, SourceError> {
+        let stream = network.stream(&self.address, PORT).await?;
+        let failed = |error: RedisError| SourceError::new("connecting", &error, &self.address.secrets());
+        let info = self.address.url().clone().into_connection_info().map_err(failed)?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_timeout));
+        let made = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config);
+        let (connection, driver) = made.await.map_err(failed)?;
+        Ok(Connection { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) })
     }
 
-    async fn begin(&self) -> Result<(MultiplexedConnection, Reader), RedisError> {
-        let mut words = self.connection(ANSWER_TIMEOUT).await?;
+    async fn make_group(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let mut create = redis::cmd("XGROUP");
         create.arg("CREATE").arg(&self.stated.stream).arg(&self.stated.group).arg("0").arg("MKSTREAM");
-        match create.exec_async(&mut words).await {
-            Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
-            _ => {}
+        match create.exec_async(connection).await {
+            Err(error) if error.code() != Some("BUSYGROUP") => Err(error),
+            _ => Ok(()),
         }
-        let reader = self.reader(self.connection(READ_WAIT + ANSWER_TIMEOUT).await?);
-        Ok((words, reader))
     }
 }
 
@@ -87,11 +91,13 @@ impl Source for Redis {
         Shape::Records
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>> {
+    fn connect<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<Box<dyn Session>, SourceError>> {
         Box::pin(async move {
             let secrets = self.address.secrets();
-            let failed = |error: RedisError| SourceError::new("connecting", &error, &secrets);
-            let (words, reader) = self.begin().await.map_err(failed)?;
+            let mut words = self.connection(network, ANSWER_TIMEOUT).await?;
+            let failed = |error: RedisError| SourceError::new("making the group", &error, &secrets);
+            self.make_group(&mut words.connection).await.map_err(failed)?;
+            let reader = self.reader(self.connection(network, READ_WAIT + ANSWER_TIMEOUT).await?);
             let (ask, asked) = mpsc::channel(1);
             let (found, entries) = mpsc::channel(1);
             let reading = AbortOnDropHandle::new(tokio::spawn(reader.run(asked, found)));
@@ -112,9 +118,15 @@ impl Source for Redis {
     }
 }
 
+/// A connection, and what drives it.
+struct Connection {
+    connection: MultiplexedConnection,
+    _driver: AbortOnDropHandle<()>,
+}
+
 /// Reads when it is asked to, on a connection of its own.
 struct Reader {
-    connection: MultiplexedConnection,
+    connection: Connection,
     stream: String,
     group: String,
     consumer: String,
@@ -186,7 +198,7 @@ impl Reader {
             read.arg("BLOCK").arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         }
         read.arg("STREAMS").arg(&self.stream).arg(from);
-        let answer: Option<StreamReadReply> = read.query_async(&mut self.connection).await?;
+        let answer: Option<StreamReadReply> = read.query_async(&mut self.connection.connection).await?;
         Ok(answer.into_iter().flat_map(|answer| answer.keys).flat_map(|key| key.ids).collect())
     }
 
@@ -195,14 +207,14 @@ impl Reader {
         claim.arg(&self.stream).arg(&self.group).arg(&self.consumer);
         claim.arg(u64::try_from(ABANDONED.as_millis()).unwrap_or(u64::MAX)).arg("0-0");
         let claimed: StreamAutoClaimReply =
-            claim.arg("COUNT").arg(self.len).query_async(&mut self.connection).await?;
+            claim.arg("COUNT").arg(self.len).query_async(&mut self.connection.connection).await?;
         Ok(claimed.claimed)
     }
 }
 
 struct Reading {
     /// For everything but reading.
-    words: MultiplexedConnection,
+    words: Connection,
     stated: RedisSource,
     about: About,
     secrets: Vec<String>,
@@ -250,7 +262,7 @@ impl Reading {
     async fn acknowledge(&mut self, ids: &[String]) -> Result<(), SourceError> {
         let mut ack = redis::cmd("XACK");
         ack.arg(&self.stated.stream).arg(&self.stated.group).arg(ids);
-        ack.exec_async(&mut self.words).await.map_err(|error| self.failed("acknowledging", &error))
+        ack.exec_async(&mut self.words.connection).await.map_err(|error| self.failed("acknowledging", &error))
     }
 }
 
@@ -318,7 +330,7 @@ impl Session for Reading {
             }
             let mut claim = redis::cmd("XCLAIM");
             claim.arg(&self.stated.stream).arg(&self.stated.group).arg(&self.about.consumer).arg(0).arg(&ids);
-            let claimed = claim.arg("JUSTID").exec_async(&mut self.words).await;
+            let claimed = claim.arg("JUSTID").exec_async(&mut self.words.connection).await;
             claimed.map_err(|error| self.failed("holding entries", &error))
         })
     }
@@ -327,7 +339,7 @@ impl Session for Reading {
         Box::pin(async move {
             let mut info = redis::cmd("XINFO");
             info.arg("GROUPS").arg(&self.stated.stream);
-            let groups: Result<StreamInfoGroupsReply, _> = info.query_async(&mut self.words).await;
+            let groups: Result<StreamInfoGroupsReply, _> = info.query_async(&mut self.words.connection).await;
             let groups = groups.map_err(|error| self.failed("asking for the lag", &error))?;
             let ours = groups.groups.into_iter().find(|group| group.name == self.stated.group);
             Ok(ours.and_then(|group| group.lag).map(|lag| lag as u64))

@@ -162,6 +162,19 @@ async fn what_nobody_keeps_goes_to_the_queue_when_the_platform_stops() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_ends_the_watch_before_anything_more_begins() {
+    let (fake, world) = (FakeBroker::new(KeptBy::Broker), World::new(text));
+    world.function(|_| Does::Waits);
+    fake.publish(&bodies("a", 5));
+    let watching = world.watch(Box::new(fake.clone()), batching(1, 1));
+    world.until_begun(1).await;
+    world.pause();
+    world.open_gate();
+    watching.ended().await;
+    assert_eq!((world.taken(), fake.left()), (bodies("a", 1), 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_reports_what_was_not_in_the_event_has_failed_as_a_whole() {
     let (fake, world) = (FakeBroker::new(KeptBy::Broker), World::new(text));
     world.function(|_| Does::Reports(vec!["another".to_owned()]));

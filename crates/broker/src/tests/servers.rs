@@ -3,17 +3,16 @@
 mod nats;
 mod redis;
 
-use std::collections::BTreeMap;
-
-use alula_model::Name;
-use alula_model::trigger;
+use alula_model::{Name, trigger};
+use alula_trigger::TriggerKey;
 
 use crate::source::{self, Source};
-use alula_trigger::TriggerKey;
 
 /// The place of a trigger that states this.
 fn open(case: &str, stated: &trigger::Source) -> Box<dyn Source> {
     let name = |text| Name::new(text).unwrap();
     let key = TriggerKey { namespace: name("shop"), function: name("pay"), trigger: name(case) };
-    source::open(&key, stated, &BTreeMap::from([("PASSWORD".to_owned(), "s3cret".to_owned())])).unwrap()
+    let env = [("PASSWORD", "s3cret"), ("WRONG", "another-secret")];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    source::open(&key, stated, &env).unwrap()
 }

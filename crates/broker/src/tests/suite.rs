@@ -172,7 +172,7 @@ async fn loses_nothing_when_it_stops(broker: &dyn Broker) {
     all.sort();
     match broker.kept_by() {
         KeptBy::Broker => assert_eq!(all, sent, "each once"),
-        // What the client had not handed over yet is lost with its connection.
+        // What had not reached this side is lost with the connection.
         KeptBy::Nobody => assert!(!all.is_empty() && sent.starts_with(&all), "{all:?}"),
     }
     nothing_is_left(broker, case).await;

@@ -1,28 +1,31 @@
 //! A function, a store for dead letters and a watch, under the eyes of a test.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alula_invoke::later::{AttemptEnd, Hope, Miss};
 use alula_model::trigger::Batching;
 use alula_model::{Clock, Fault, FunctionRef, Name, Timestamp};
+use alula_runtime::{Egress, EgressError};
+use alula_trigger::TriggerKey;
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::place::{Parts, Place};
-use crate::ports::{Call, Keep, Letter, Unobserved};
+use crate::network::Network;
+use crate::ports::{Call, Gate, Keep, Letter, Unobserved};
 use crate::source::Source;
 use crate::watch::Watch;
-use alula_trigger::TriggerKey;
-
 use crate::BoxFuture;
 
 /// Longest time that a test waits for anything: far beyond what it takes, so only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A record as the function saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +61,7 @@ struct Log {
     letters: Vec<Letter>,
     deferred: Vec<Bytes>,
     is_store_down: bool,
+    is_paused: bool,
 }
 
 /// See the module.
@@ -86,6 +90,11 @@ impl Watching {
     /// Stops, and waits until all has ended.
     pub(super) async fn stop(self) {
         self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(super) async fn ended(self) {
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
     }
 
@@ -122,12 +131,19 @@ impl World {
         self.change(|log| log.is_store_down = is_down);
     }
 
+    /// Pauses the trigger.
+    pub(super) fn pause(&self) {
+        self.change(|log| log.is_paused = true);
+    }
+
     pub(super) fn watch(self: &Arc<Self>, source: Box<dyn Source>, batching: Batching) -> Watching {
         let name = |text| Name::new(text).unwrap();
         let key = TriggerKey { namespace: name("shop"), function: name("pay"), trigger: name("orders") };
         let parts = Parts {
             call: Arc::clone(self) as Arc<dyn Call>,
             keep: Arc::clone(self) as Arc<dyn Keep>,
+            gate: Arc::clone(self) as Arc<dyn Gate>,
+            network: network(),
             observe: Arc::new(Unobserved),
             clock: Arc::new(NoClock),
             random: || 7,
@@ -236,7 +252,7 @@ impl Call for World {
         attempt: u32,
         event: Bytes,
     ) -> BoxFuture<'a, Result<Bytes, Miss>> {
-        assert_eq!(target.to_string(), "pay.shop");
+        assert_eq!(target.to_string(), "pay.shop:latest");
         let seen = self.read(&event);
         let does = (self.handler.lock().unwrap())(&seen);
         self.change(|log| {
@@ -294,6 +310,37 @@ impl Keep for World {
     fn defer<'a>(&'a self, _target: &'a FunctionRef, event: Bytes) -> BoxFuture<'a, Result<(), Fault>> {
         self.change(|log| log.deferred.push(event));
         Box::pin(async { Ok(()) })
+    }
+}
+
+impl Gate for World {
+    fn is_shut<'a>(&'a self, _trigger: &'a TriggerKey) -> BoxFuture<'a, alula_store::Result<bool>> {
+        Box::pin(std::future::ready(Ok(self.log.lock().unwrap().is_paused)))
+    }
+}
+
+/// Leads everywhere, as the names of this machine say.
+pub(super) fn network() -> Network {
+    Network { egress: Arc::new(Everywhere), tls: None }
+}
+
+#[derive(Debug)]
+struct Everywhere;
+
+impl Egress for Everywhere {
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
+        Box::pin(async move { TcpStream::connect((host, port)).await.map_err(EgressError::Unreachable) })
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Vec<SocketAddr>, EgressError>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, port)).await.map_err(EgressError::Unreachable)?;
+            Ok(found.collect())
+        })
     }
 }
 

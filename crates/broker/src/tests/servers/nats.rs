@@ -107,7 +107,7 @@ async fn a_wrong_password_is_said_and_not_shown() {
     let Some(nats) = Nats::start(KeptBy::Nobody).await else { return };
     let world = World::new(nats.text());
     let trigger::Source::Nats(mut stated) = nats.stated("wrong", batching(1, 1)) else { unreachable!() };
-    stated.url = format!("nats://me:another-secret@127.0.0.1:{}", nats.port);
+    stated.url = format!("nats://me:${{WRONG}}@127.0.0.1:{}", nats.port);
     let stated = trigger::Source::Nats(stated);
     let watching = world.watch(open("wrong", &stated), batching(1, 1));
     let error = suite::until_wrong(&watching).await;
