@@ -31,7 +31,9 @@ pub(crate) enum AddressError {
         allowed: String,
     },
     /// A password or token stands in it, where everybody sees it who sees the function.
-    #[error("the address holds a password or token; write it as ${{NAME}} and set NAME in the function's env")]
+    #[error(
+        "the address holds a password or token; write it as ${{NAME}} and set NAME in the function's env"
+    )]
     Clear,
     /// It names no host.
     #[error("the address names no host")]
@@ -110,9 +112,9 @@ impl Address {
         self.url.port().unwrap_or(default)
     }
 
-    /// A parameter behind the `?`.
-    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
-        self.url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    /// What stands behind the host, decoded and without the slash before it.
+    pub(crate) fn path(&self) -> String {
+        decoded(self.url.path().trim_start_matches('/'))
     }
 
     /// Whether the connection is encrypted, by the scheme.
@@ -218,7 +220,8 @@ mod tests {
         for text in ["redis://me:pw@h", "redis://:pw@h/1", "nats://token@h", "postgres://a:b@c@h/db"] {
             assert_eq!(read(text), Err(AddressError::Clear), "{text}");
         }
-        for text in ["redis://me:${PASSWORD}@h", "redis://h", "nats://${PASSWORD}@h", "postgres://me@h/a:b@c"] {
+        for text in ["redis://me:${PASSWORD}@h", "redis://h", "nats://${PASSWORD}@h", "postgres://me@h/a:b@c"]
+        {
             assert_eq!(read(text), Ok(()), "{text}");
         }
     }

@@ -55,11 +55,7 @@ impl Network {
     }
 
     /// A connection to the broker as it is, whatever its address says of encryption.
-    pub(crate) async fn plain(
-        &self,
-        address: &Address,
-        default_port: u16,
-    ) -> Result<TcpStream, SourceError> {
+    pub(crate) async fn plain(&self, address: &Address, default_port: u16) -> Result<TcpStream, SourceError> {
         let (host, port) = (address.bare_host(), address.port(default_port));
         self.egress.connect(host, port).await.map_err(|error| failed(&error, host))
     }
@@ -80,7 +76,8 @@ impl Network {
 
     /// What encrypts connections.
     pub(crate) fn tls(&self) -> Result<&TlsConnector, SourceError> {
-        let nobody = || SourceError::said("this machine has no root certificates, so no broker can be trusted");
+        let nobody =
+            || SourceError::said("this machine has no root certificates, so no broker can be trusted");
         self.tls.as_ref().ok_or_else(nobody)
     }
 }

@@ -5,10 +5,14 @@
 //! with the same session; what it did not settle, the broker delivers again where it keeps records at all
 //! ([`Session::kept_by`]).
 
+mod amqp;
+mod buffer;
 #[cfg(test)]
 pub(crate) mod fake;
 mod jetstream;
+mod mqtt;
 mod nats;
+mod postgres;
 mod redis;
 
 use std::collections::BTreeMap;
@@ -17,8 +21,8 @@ use std::fmt;
 use alula_model::trigger;
 use alula_trigger::TriggerKey;
 
-use crate::address::AddressError;
 use crate::BoxFuture;
+use crate::address::AddressError;
 use crate::event::Shape;
 use crate::network::Network;
 
@@ -28,6 +32,9 @@ pub(crate) enum OpenError {
     /// Its address cannot be used.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// Something that is stated cannot be meant.
+    #[error("{0}")]
+    Setting(String),
     /// The kind is none that this program can watch.
     #[error("this program cannot watch {0} brokers")]
     Unsupported(&'static str),
@@ -45,6 +52,9 @@ pub(crate) fn open(
             Box::new(jetstream::JetStream::open(about, stated, env)?)
         }
         trigger::Source::Nats(stated) => Box::new(nats::Nats::open(about, stated, env)?),
+        trigger::Source::Mqtt(stated) => Box::new(mqtt::Mqtt::open(about, stated, env)?),
+        trigger::Source::Amqp(stated) => Box::new(amqp::Amqp::open(about, stated, env)?),
+        trigger::Source::Postgres(stated) => Box::new(postgres::Postgres::open(about, stated, env)?),
         trigger::Source::Redis(stated) => Box::new(redis::Redis::open(about, stated, env)?),
         other => return Err(OpenError::Unsupported(other.kind())),
     })

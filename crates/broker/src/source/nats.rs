@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use super::buffer::BUFFER_LEN;
 use super::{About, KeptBy, Record, Session, Settled, Source, SourceError};
 use crate::BoxFuture;
 use crate::address::{Address, AddressError};
@@ -27,8 +28,6 @@ const PORT: u16 = 4222;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the server is asked whether it is still there; two answers may be missing.
 const PING_EVERY: Duration = Duration::from_secs(10);
-/// Messages that the client keeps beyond those in hand. More are dropped, with a warning.
-const BUFFER_LEN: usize = 4_096;
 
 /// A server, or several of one cluster.
 #[derive(Debug, Clone)]

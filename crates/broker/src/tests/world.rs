@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Parts, Place};
+use crate::BoxFuture;
 use crate::network::Network;
+use crate::place::{Parts, Place};
 use crate::ports::{Call, Gate, Keep, Letter, Unobserved};
 use crate::source::Source;
 use crate::watch::Watch;
-use crate::BoxFuture;
 
 /// Longest time that a test waits for anything: far beyond what it takes, so only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(600);
