@@ -41,6 +41,8 @@ const KEEP_ALIVE_S: u16 = 20;
 /// How long a broker keeps what comes while nobody is connected, in seconds: a week, so that the session of a trigger that
 /// was removed goes by itself.
 const SESSION_KEPT_S: u32 = 7 * 24 * 60 * 60;
+/// A topic that no trigger listens to: what is published there is nobody's.
+const NEVER_SUBSCRIBED: &str = "alula/end-of-session";
 /// Words to the broker that have not left yet.
 const WORDS_LEN: usize = 256;
 
@@ -206,12 +208,11 @@ impl Subscribed {
         let rule = RetainForwardRule::OnNewSubscribe;
         let filter = SubscribeFilterInput::new(topic, qos).retain_forward_rule(rule);
         let asked = self.client.subscribe_many_tracked([filter]).await.map_err(|error| failed(&error))?;
-        asked.wait_completion_async().await.map_err(|error| failed(&error))
-    }
-
-    async fn end(&mut self) -> SourceError {
-        let reason = self.ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
-        reason.unwrap_or_else(|| SourceError::said("the connection ended"))
+        let mut ended = self.ended.clone();
+        tokio::select! {
+            subscribed = asked.wait_completion_async() => subscribed.map_err(|error| failed(&error)),
+            reason = end(&mut ended) => Err(reason),
+        }
     }
 
     fn record(&mut self, publish: Publish) -> Record {
@@ -233,6 +234,12 @@ impl Subscribed {
         }
         Record { token, id, group: String::new(), item }
     }
+}
+
+/// Why the connection ended, when it has.
+async fn end(ended: &mut watch::Receiver<Option<SourceError>>) -> SourceError {
+    let reason = ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+    reason.unwrap_or_else(|| SourceError::said("the connection ended"))
 }
 
 fn attributes(publish: &Publish) -> Map<String, Value> {
@@ -265,13 +272,13 @@ impl Session for Subscribed {
         Box::pin(async move {
             match self.messages.recv().await {
                 Some(publish) => Ok(self.record(publish)),
-                None => Err(self.end().await),
+                None => Err(end(&mut self.ended).await),
             }
         })
     }
 
     fn ended(&mut self) -> BoxFuture<'_, SourceError> {
-        Box::pin(self.end())
+        Box::pin(end(&mut self.ended))
     }
 
     fn settle<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), SourceError>> {
@@ -292,7 +299,11 @@ impl Session for Subscribed {
 
     fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            // It ends when everything that was said before has left.
+            // A broker may forget what it has not read when the session is taken up by another connection. What it
+            // answers to this shows that it has read every acknowledgement before.
+            if let Ok(asked) = self.client.unsubscribe_tracked(NEVER_SUBSCRIBED).await {
+                drop(asked.wait_async().await);
+            }
             if self.client.disconnect().await.is_ok() {
                 drop((&mut self.driving).await);
             }

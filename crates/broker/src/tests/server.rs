@@ -16,14 +16,21 @@ pub(super) struct Server {
     command: Box<dyn Fn(&Path) -> Command + Send + Sync>,
     folder: TempDir,
     port: u16,
+    /// What ends it at once, without a chance to tidy up.
+    signal: &'static str,
     child: tokio::sync::Mutex<Child>,
 }
 
+/// Where distributions put brokers; of PostgreSQL every version has a folder of its own.
+const FOLDERS: [&str; 5] =
+    ["/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+const POSTGRES: &str = "/usr/lib/postgresql";
+
 /// The program `name` where it is installed; else says loudly that the test shows nothing.
 pub(super) fn program(name: &str) -> Option<PathBuf> {
-    let folders =
-        ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/lib/rabbitmq/bin", "/usr/lib/postgresql/15/bin"];
-    let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+    let versions = std::fs::read_dir(POSTGRES).into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("bin")).chain(FOLDERS.map(PathBuf::from));
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.exists());
     if found.is_none() {
         eprintln!("SKIPPED: {name} is not installed, so nothing is shown about it (./check installs it)");
     }
@@ -38,17 +45,29 @@ pub(super) fn free_port() -> u16 {
 impl Server {
     /// Starts what `command` makes of the server's folder; it is there when it takes connections on `port`.
     pub(super) async fn start(port: u16, command: impl Fn(&Path) -> Command + Send + Sync + 'static) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), port, "KILL", command).await
+    }
+
+    /// The same in a folder that was prepared, ended by `signal`.
+    pub(super) async fn start_in(
+        folder: TempDir,
+        port: u16,
+        signal: &'static str,
+        command: impl Fn(&Path) -> Command + Send + Sync + 'static,
+    ) -> Self {
         let child = spawn(&command, folder.path());
-        let server = Self { command: Box::new(command), folder, port, child: child.into() };
+        let server = Self { command: Box::new(command), folder, port, signal, child: child.into() };
         server.until_there().await;
         server
     }
 
-    /// Kills it, and starts it again over the same folder.
+    /// Ends it at once, and starts it again over the same folder.
     pub(super) async fn restart(&self) {
         let mut child = self.child.lock().await;
-        child.kill().await.unwrap();
+        let id = child.id().unwrap().to_string();
+        let told = Command::new("kill").args(["-s", self.signal, &id]).status().await.unwrap();
+        assert!(told.success());
+        child.wait().await.unwrap();
         *child = spawn(&self.command, self.folder.path());
         drop(child);
         self.until_there().await;

@@ -1,6 +1,9 @@
 //! The suite over real brokers, as Debian has them.
 
+mod amqp;
+mod mqtt;
 mod nats;
+mod postgres;
 mod redis;
 
 use alula_model::{Name, trigger};
