@@ -21,9 +21,9 @@ use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::{Map, Value, json};
 
-use super::{About, End, KeptBy, Record, Session, Settled, Source, SourceError};
+use super::{About, End, KeptBy, OpenError, Record, Session, Settled, Source, SourceError, check_name};
 use crate::BoxFuture;
-use crate::address::{Address, AddressError};
+use crate::address::Address;
 use crate::event::Shape;
 use crate::network::Network;
 use crate::watch::prefetch;
@@ -34,6 +34,8 @@ const PORT: u16 = 5672;
 const TLS_PORT: u16 = 5671;
 /// Either side that hears nothing for so long, in seconds, takes the connection for broken.
 const HEARTBEAT_S: u16 = 20;
+/// Longest name of a queue, in bytes (AMQP 0.9.1, 1.1: `queue-name`, a short string).
+const QUEUE_BYTES_MAX: usize = 255;
 /// The code of an end in good order (AMQP 0.9.1, 1.2).
 const REPLY_SUCCESS: u16 = 200;
 
@@ -50,7 +52,8 @@ impl Amqp {
         about: About,
         stated: &AmqpSource,
         env: &BTreeMap<String, String>,
-    ) -> Result<Self, AddressError> {
+    ) -> Result<Self, OpenError> {
+        check_name("queue", &stated.queue, QUEUE_BYTES_MAX)?;
         let address = Address::read(&stated.url, &["amqp", "amqps"], env)?;
         Ok(Self { about, address, stated: stated.clone() })
     }

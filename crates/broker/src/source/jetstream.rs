@@ -15,10 +15,9 @@ use async_nats::jetstream::{AckKind, Message};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
-use super::nats::{Connected, Servers, headers};
-use super::{About, End, KeptBy, Record, Session, Settled, Source, SourceError};
+use super::nats::{Connected, Servers, check_stated, headers};
+use super::{About, End, KeptBy, OpenError, Record, Session, Settled, Source, SourceError};
 use crate::BoxFuture;
-use crate::address::AddressError;
 use crate::event::{Item, Shape};
 use crate::network::Network;
 use crate::watch::{HOLD_EVERY, prefetch};
@@ -42,7 +41,8 @@ impl JetStream {
         about: About,
         stated: &NatsSource,
         env: &BTreeMap<String, String>,
-    ) -> Result<Self, AddressError> {
+    ) -> Result<Self, OpenError> {
+        check_stated(stated)?;
         let servers = Servers::read(&about, &stated.url, env)?;
         let stream = stated.stream.clone().unwrap_or_default();
         Ok(Self { about, servers, stated: stated.clone(), stream })

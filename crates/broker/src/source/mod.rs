@@ -30,11 +30,16 @@ use crate::network::Network;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OpenError {
     /// Its address cannot be used.
-    #[error(transparent)]
+    #[error("url: {0}")]
     Address(#[from] AddressError),
-    /// Something that is stated cannot be meant.
-    #[error("{0}")]
-    Setting(String),
+    /// Something else that is stated cannot be meant.
+    #[error("{field}: {reason}")]
+    Setting {
+        /// What.
+        field: &'static str,
+        /// Why, with what is allowed.
+        reason: String,
+    },
     /// The kind is none that this program can watch.
     #[error("this program cannot watch {0} brokers")]
     Unsupported(&'static str),
@@ -58,6 +63,17 @@ pub(crate) fn open(
         trigger::Source::Redis(stated) => Box::new(redis::Redis::open(about, stated, env)?),
         other => return Err(OpenError::Unsupported(other.kind())),
     })
+}
+
+/// Refuses what a broker could not take as a name: nothing at all, too much, or what ends a line.
+fn check_name(field: &'static str, text: &str, bytes_max: usize) -> Result<(), OpenError> {
+    let refuse = |reason: String| Err(OpenError::Setting { field, reason });
+    match text.len() {
+        0 => refuse("it is empty".to_owned()),
+        length if length > bytes_max => refuse(format!("it has {length} bytes, allowed are {bytes_max}")),
+        _ if text.contains(|c: char| c.is_control()) => refuse("it has control characters".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 /// How a trigger is named in events and at its broker.

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{
     AckMode, AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, RetainForwardRule, SessionMode,
-    SubscribeFilterInput,
+    SubscribeFilterInput, ValidatedTopicFilter,
 };
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -24,9 +24,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::buffer::Buffer;
-use super::{About, End, KeptBy, Record, Session, Settled, Source, SourceError};
+use super::{About, End, KeptBy, OpenError, Record, Session, Settled, Source, SourceError, check_name};
 use crate::BoxFuture;
-use crate::address::{Address, AddressError};
+use crate::address::Address;
 use crate::event::{Item, Shape};
 use crate::gather::EVENT_BYTES_MAX;
 use crate::network::{Network, Stream};
@@ -41,6 +41,8 @@ const KEEP_ALIVE_S: u16 = 20;
 /// How long a broker keeps what comes while nobody is connected, in seconds: a week, so that the session of a trigger that
 /// was removed goes by itself.
 const SESSION_KEPT_S: u32 = 7 * 24 * 60 * 60;
+/// Longest topic, in bytes (MQTT 5, 1.5.4).
+const TOPIC_BYTES_MAX: usize = 65_535;
 /// A topic that no trigger listens to: what is published there is nobody's.
 const NEVER_SUBSCRIBED: &str = "alula/end-of-session";
 /// Words to the broker that have not left yet.
@@ -61,7 +63,12 @@ impl Mqtt {
         about: About,
         stated: &MqttSource,
         env: &BTreeMap<String, String>,
-    ) -> Result<Self, AddressError> {
+    ) -> Result<Self, OpenError> {
+        check_name("topic", &stated.topic, TOPIC_BYTES_MAX)?;
+        if ValidatedTopicFilter::new(stated.topic.as_str()).is_err() {
+            let reason = "it is no filter of MQTT: `#` stands at the end, `+` and `#` alone between slashes";
+            return Err(OpenError::Setting { field: "topic", reason: reason.to_owned() });
+        }
         let address = Address::read(&stated.url, &["mqtt", "mqtts"], env)?;
         Ok(Self { about, address, stated: stated.clone(), tokens: Arc::default() })
     }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::buffer::BUFFER_LEN;
-use super::{About, KeptBy, Record, Session, Settled, Source, SourceError};
+use super::{About, KeptBy, OpenError, Record, Session, Settled, Source, SourceError, check_name};
 use crate::BoxFuture;
 use crate::address::{Address, AddressError};
 use crate::event::{Item, Shape};
@@ -126,6 +126,32 @@ pub(super) fn headers(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Longest name of a subject, a group or a stream in bytes: what fits into a line of the protocol, with room to spare.
+const NAME_BYTES_MAX: usize = 1_024;
+
+/// Checks what is stated besides the address.
+pub(super) fn check_stated(stated: &NatsSource) -> Result<(), OpenError> {
+    let refuse = |field, reason: &str| Err(OpenError::Setting { field, reason: reason.to_owned() });
+    let texts = [
+        ("subject", Some(&stated.subject)),
+        ("group", stated.group.as_ref()),
+        ("stream", stated.stream.as_ref()),
+    ];
+    for (field, text) in texts.into_iter().filter_map(|(field, text)| Some((field, text?))) {
+        check_name(field, text, NAME_BYTES_MAX)?;
+        if text.contains(char::is_whitespace) {
+            return refuse(field, "it has a space, which NATS does not allow");
+        }
+    }
+    if stated.subject.split('.').any(str::is_empty) {
+        return refuse("subject", "a part between its dots is empty");
+    }
+    if stated.stream.is_some() && stated.group.is_some() {
+        return refuse("group", "it is for subjects without a stream; a stream's consumer is shared anyway");
+    }
+    Ok(())
+}
+
 /// A subject.
 #[derive(Debug)]
 pub(super) struct Nats {
@@ -141,7 +167,8 @@ impl Nats {
         about: About,
         stated: &NatsSource,
         env: &BTreeMap<String, String>,
-    ) -> Result<Self, AddressError> {
+    ) -> Result<Self, OpenError> {
+        check_stated(stated)?;
         let servers = Servers::read(&about, &stated.url, env)?;
         Ok(Self { about, servers, stated: stated.clone(), tokens: Arc::default() })
     }

@@ -19,7 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::buffer::Buffer;
-use super::{About, KeptBy, OpenError, Record, Session, Settled, Source, SourceError};
+use super::{About, KeptBy, OpenError, Record, Session, Settled, Source, SourceError, check_name};
 use crate::BoxFuture;
 use crate::address::Address;
 use crate::event::{Item, Shape};
@@ -28,6 +28,8 @@ use crate::watch::prefetch;
 
 /// The port of an address without one.
 const PORT: u16 = 5432;
+/// Longest name of a channel, in bytes: that of an identifier.
+const CHANNEL_BYTES_MAX: usize = 63;
 
 /// A channel.
 #[derive(Debug)]
@@ -46,11 +48,12 @@ impl Postgres {
         stated: &PostgresSource,
         env: &BTreeMap<String, String>,
     ) -> Result<Self, OpenError> {
+        check_name("channel", &stated.channel, CHANNEL_BYTES_MAX)?;
         let address = Address::read(&stated.url, &["postgres", "postgresql"], env)?;
         let mut config = Config::from_str(address.secret_text()).map_err(|error| {
             // The error itself does not quote the address.
             let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            OpenError::Setting(format!("url cannot be read: {reason}"))
+            OpenError::Setting { field: "url", reason: format!("it cannot be read: {reason}") }
         })?;
         config.application_name(&about.consumer);
         Ok(Self { about, address, config, stated: stated.clone(), tokens: Arc::default() })

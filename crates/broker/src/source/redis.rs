@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{About, End, KeptBy, Record, Session, Settled, Source, SourceError};
+use super::{About, End, KeptBy, OpenError, Record, Session, Settled, Source, SourceError, check_name};
 use crate::BoxFuture;
-use crate::address::{Address, AddressError};
+use crate::address::Address;
 use crate::event::{Item, Shape};
 use crate::network::Network;
 use crate::watch::{HOLD_EVERY, prefetch};
@@ -26,6 +26,8 @@ use crate::watch::{HOLD_EVERY, prefetch};
 const PORT: u16 = 6379;
 /// Longest time for an answer of the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Longest name of a stream or a group, in bytes. The server would take far longer ones, but nobody names anything so.
+const NAME_BYTES_MAX: usize = 1_024;
 /// How long one read waits for entries.
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// How long nobody may have worked on an entry before another consumer takes it over.
@@ -46,7 +48,9 @@ impl Redis {
         about: About,
         stated: &RedisSource,
         env: &BTreeMap<String, String>,
-    ) -> Result<Self, AddressError> {
+    ) -> Result<Self, OpenError> {
+        check_name("stream", &stated.stream, NAME_BYTES_MAX)?;
+        check_name("group", &stated.group, NAME_BYTES_MAX)?;
         let address = Address::read(&stated.url, &["redis", "rediss"], env)?;
         Ok(Self { about, address, stated: stated.clone() })
     }

@@ -60,6 +60,10 @@ impl Broker for Fakes {
     fn text(&self) -> fn(&Value) -> String {
         text
     }
+
+    fn documented(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 #[tokio::test(start_paused = true)]

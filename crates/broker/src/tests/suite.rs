@@ -3,6 +3,7 @@
 use alula_model::trigger::Batching;
 use serde_json::Value;
 
+use super::page;
 use super::world::{Does, World};
 use crate::BoxFuture;
 use crate::source::{KeptBy, Source};
@@ -23,11 +24,15 @@ pub(super) trait Broker: Send + Sync {
 
     /// Reads what was published out of an item.
     fn text(&self) -> fn(&Value) -> String;
+
+    /// The kind whose event the page about brokers shows, where this is one of them.
+    fn documented(&self) -> Option<&'static str>;
 }
 
 /// Runs every case.
 pub(super) async fn run(broker: &dyn Broker) {
     delivers_in_batches(broker).await;
+    looks_as_documented(broker).await;
     retries_only_what_failed(broker).await;
     parks_a_poison_record(broker).await;
     stays_within_its_concurrency(broker).await;
@@ -83,6 +88,20 @@ async fn delivers_in_batches(broker: &dyn Broker) {
     assert!(world.begun().iter().all(|event| event.len() <= 10), "{:?}", world.begun());
     assert!(state.last_record_at.is_some() && state.last_error.is_none(), "{state:?}");
     nothing_is_left(broker, case).await;
+}
+
+async fn looks_as_documented(broker: &dyn Broker) {
+    let Some(kind) = broker.documented() else { return };
+    let case = "documented";
+    let world = World::new(broker.text());
+    let watching = world.watch(broker.place(case, batching(1, 1)).await, batching(1, 1));
+    until_connected(&watching).await;
+    let sent = bodies("doc", 1);
+    broker.publish(case, &sent).await;
+    world.until_taken(&sent).await;
+    watching.stop().await;
+    let documented = page::event(kind);
+    page::same_shape(kind, &documented, &world.events()[0]);
 }
 
 async fn retries_only_what_failed(broker: &dyn Broker) {

@@ -54,6 +54,7 @@ type Handler = Box<dyn Fn(&[Seen]) -> Does + Send>;
 #[derive(Debug, Default)]
 struct Log {
     begun: Vec<Vec<Seen>>,
+    events: Vec<Bytes>,
     attempts: Vec<u32>,
     taken: Vec<String>,
     running: usize,
@@ -204,6 +205,12 @@ impl World {
         self.log.lock().unwrap().begun.iter().map(texts).collect()
     }
 
+    /// Each event that began, whole.
+    pub(super) fn events(&self) -> Vec<Value> {
+        let events = self.log.lock().unwrap().events.clone();
+        events.iter().map(|event| serde_json::from_slice(event).unwrap()).collect()
+    }
+
     pub(super) fn attempts(&self) -> Vec<u32> {
         self.log.lock().unwrap().attempts.clone()
     }
@@ -257,6 +264,7 @@ impl Call for World {
         let does = (self.handler.lock().unwrap())(&seen);
         self.change(|log| {
             log.begun.push(seen.clone());
+            log.events.push(event.clone());
             log.attempts.push(attempt);
             log.running += 1;
             log.most_running = log.most_running.max(log.running);

@@ -98,6 +98,10 @@ impl Broker for Rabbit {
         Box::pin(self.server.restart())
     }
 
+    fn documented(&self) -> Option<&'static str> {
+        Some("amqp")
+    }
+
     fn text(&self) -> fn(&Value) -> String {
         |item| String::from_utf8(STANDARD.decode(item["data"].as_str().unwrap()).unwrap()).unwrap()
     }

@@ -87,6 +87,13 @@ impl Broker for Mqtt {
         Box::pin(self.server.restart())
     }
 
+    fn documented(&self) -> Option<&'static str> {
+        match self.kept_by {
+            KeptBy::Broker => Some("mqtt"),
+            KeptBy::Nobody => None,
+        }
+    }
+
     fn text(&self) -> fn(&Value) -> String {
         |item| item["body"].as_str().unwrap().to_owned()
     }

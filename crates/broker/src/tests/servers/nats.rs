@@ -85,6 +85,13 @@ impl Broker for Nats {
         Box::pin(self.server.restart())
     }
 
+    fn documented(&self) -> Option<&'static str> {
+        match self.kept_by {
+            KeptBy::Broker => Some("nats"),
+            KeptBy::Nobody => None,
+        }
+    }
+
     fn text(&self) -> fn(&Value) -> String {
         |item| item["body"].as_str().unwrap().to_owned()
     }

@@ -109,6 +109,10 @@ impl Broker for Postgres {
         Box::pin(self.server.restart())
     }
 
+    fn documented(&self) -> Option<&'static str> {
+        Some("postgres")
+    }
+
     fn text(&self) -> fn(&Value) -> String {
         |item| item["body"].as_str().unwrap().to_owned()
     }

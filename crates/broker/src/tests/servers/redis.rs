@@ -60,6 +60,10 @@ impl Broker for Redis {
         Box::pin(self.server.restart())
     }
 
+    fn documented(&self) -> Option<&'static str> {
+        Some("redis")
+    }
+
     fn text(&self) -> fn(&Value) -> String {
         |item| {
             let fields: Value = serde_json::from_str(item["body"].as_str().unwrap()).unwrap();
