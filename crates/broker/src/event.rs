@@ -3,7 +3,6 @@
 //! ```text
 //! Records   {"Records": [item, ...]}                                         as SQS; NATS, MQTT, Redis, PostgreSQL
 //! RabbitMq  {"eventSource": "aws:rmq", "rmqMessagesByQueue": {queue: [...]}}  as Amazon MQ
-//! Kafka     {"eventSource": "SelfManagedKafka", "records": {topic-p: [...]}}  as a self-managed Apache Kafka
 //! ```
 //!
 //! An item is made once, when its record comes, and put into an event as it is, however often that is tried. Fields that
@@ -27,11 +26,6 @@ pub(crate) enum Shape {
         /// Where the event says it is from.
         arn: String,
     },
-    /// Lists by topic and partition.
-    Kafka {
-        /// Where the topics are.
-        brokers: String,
-    },
 }
 
 impl Shape {
@@ -47,11 +41,6 @@ impl Shape {
             Self::RabbitMq { arn } => {
                 grouped(&[("eventSource", "aws:rmq"), ("eventSourceArn", arn)], "rmqMessagesByQueue", records)
             }
-            Self::Kafka { brokers } => grouped(
-                &[("eventSource", "SelfManagedKafka"), ("bootstrapServers", brokers)],
-                "records",
-                records,
-            ),
         }
     }
 }
@@ -161,14 +150,12 @@ mod tests {
         let records = [record("1", "b\"-0"), record("2", "a-0"), record("3", "b\"-0")];
         let list = read(&Shape::Records, &records);
         assert_eq!(list, json!({"Records": [{"id": "1"}, {"id": "2"}, {"id": "3"}]}));
-        let kafka = read(&Shape::Kafka { brokers: "h:1".to_owned() }, &records);
+        let rabbit = read(&Shape::RabbitMq { arn: "x".to_owned() }, &records);
         assert_eq!(
-            kafka,
-            json!({"eventSource": "SelfManagedKafka", "bootstrapServers": "h:1",
-                   "records": {"a-0": [{"id": "2"}], "b\"-0": [{"id": "1"}, {"id": "3"}]}})
+            rabbit,
+            json!({"eventSource": "aws:rmq", "eventSourceArn": "x", "rmqMessagesByQueue":
+                   {"a-0": [{"id": "2"}], "b\"-0": [{"id": "1"}, {"id": "3"}]}})
         );
-        let rabbit = read(&Shape::RabbitMq { arn: "x".to_owned() }, &records[..1]);
-        assert_eq!(rabbit["rmqMessagesByQueue"], json!({"b\"-0": [{"id": "1"}]}));
     }
 
     #[test]
