@@ -17,7 +17,8 @@ pub fn connector() -> Option<TlsConnector> {
             return None;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.ok()?.with_root_certificates(roots).with_no_client_auth();
         Some(TlsConnector::from(Arc::new(config)))
     });

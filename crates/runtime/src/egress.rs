@@ -16,11 +16,8 @@ pub trait Egress: Send + Sync + std::fmt::Debug {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>>;
 
     /// The addresses of `host`, each checked against the policy, for clients that connect by themselves. At least one.
-    fn resolve<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, Result<Vec<SocketAddr>, EgressError>>;
+    fn resolve<'a>(&'a self, host: &'a str, port: u16)
+    -> BoxFuture<'a, Result<Vec<SocketAddr>, EgressError>>;
 }
 
 /// There is no connection.

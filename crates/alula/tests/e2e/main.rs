@@ -13,6 +13,7 @@
 mod case;
 mod platform;
 
+mod brokers;
 mod cases;
 mod crash;
 mod later;

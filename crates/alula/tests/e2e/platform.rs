@@ -152,7 +152,7 @@ fn log_file(data_dir: &Path) -> std::fs::File {
     std::fs::OpenOptions::new().create(true).append(true).open(data_dir.with_extension("log")).unwrap()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
