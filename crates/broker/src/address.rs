@@ -65,7 +65,7 @@ impl Address {
         if holds_secret(text) {
             return Err(AddressError::Clear);
         }
-        let text = fill(text, env)?;
+        let text = filled(text, env)?;
         let allowed = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
         let url = Url::parse(&text).map_err(|error| AddressError::Unreadable(error, allowed.clone()))?;
         if !schemes.contains(&url.scheme()) {
@@ -137,6 +137,24 @@ impl Address {
     }
 }
 
+/// An address with its variables. Those in the place of user and password stand as they are, whatever characters they have;
+/// elsewhere, and where a whole address is one variable, they are a part of the address.
+fn filled(text: &str, env: &BTreeMap<String, String>) -> Result<String, AddressError> {
+    let Some((scheme, rest)) = text.split_once("://") else { return fill(text, env) };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some(at) = rest[..end].rfind('@') else { return fill(text, env) };
+    let encoded = env.iter().map(|(name, value)| (name.clone(), percent_encoded(value))).collect();
+    Ok(format!("{scheme}://{}{}", fill(&rest[..at], &encoded)?, fill(&rest[at..], env)?))
+}
+
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 /// Whether a password, or what stands in its place, is written out in an address.
 fn holds_secret(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else { return false };
@@ -191,7 +209,8 @@ mod tests {
     fn env() -> BTreeMap<String, String> {
         BTreeMap::from([
             ("HOST".to_owned(), "broker.example".to_owned()),
-            ("PASSWORD".to_owned(), "s3cret%40".to_owned()),
+            ("PASSWORD".to_owned(), "s3cret/@%40".to_owned()),
+            ("URL".to_owned(), "redis://me:s3cret%40@h".to_owned()),
         ])
     }
 
@@ -206,12 +225,17 @@ mod tests {
     fn user_and_password_are_taken_apart_and_never_shown() {
         let address = Address::read("redis://me:${PASSWORD}@${HOST}:7000/2", &["redis", "rediss"], &env());
         let address = address.unwrap();
-        assert_eq!((address.user().as_deref(), address.password().as_deref()), (Some("me"), Some("s3cret@")));
+        assert_eq!(
+            (address.user().as_deref(), address.password().as_deref()),
+            (Some("me"), Some("s3cret/@%40"))
+        );
         assert_eq!((address.host(), address.port(6379)), ("broker.example", 7000));
         for shown in [format!("{address}"), format!("{address:?}")] {
             assert!(!shown.contains("s3cret") && !shown.contains("me:"), "{shown}");
         }
-        assert!(address.secrets().contains(&"s3cret@".to_owned()));
+        assert!(address.secrets().contains(&"s3cret/@%40".to_owned()));
+        let whole = Address::read("${URL}", &["redis"], &env()).unwrap();
+        assert_eq!(whole.password().as_deref(), Some("s3cret@"));
     }
 
     #[test]

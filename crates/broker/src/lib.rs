@@ -3,6 +3,7 @@
 //! ```text
 //! declared   what is deployed: which triggers watch a broker
 //! service    one watch a trigger, started and stopped as deploys and pauses come
+//! shares     which node watches a trigger, where several share a store
 //! watch      connects, gathers records, has them delivered, tells the broker, connects again
 //! gather     how many records make an event
 //! delivery   one event from its first call until every record has ended: done, dead letter, or given back
@@ -32,6 +33,7 @@ mod place;
 mod platform;
 mod ports;
 mod service;
+mod shares;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,7 @@ pub use place::{Parts, Problem, State};
 pub use platform::Platform;
 pub use ports::{Call, Gate, Keep, Letter, Observe, Unobserved};
 pub use service::{Handle, Service};
+pub use shares::Shares;
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -74,6 +74,9 @@ pub trait Observe: Send + Sync + fmt::Debug {
     /// A connection was made (`true`), or ended or could not be made.
     fn connected(&self, _trigger: &TriggerKey, _kind: &'static str, _is_connected: bool) {}
 
+    /// The trigger is no longer watched here.
+    fn gone(&self, _trigger: &TriggerKey, _kind: &'static str) {}
+
     /// The broker says how many records wait; `None` where it no longer says so.
     fn lag(&self, _trigger: &TriggerKey, _kind: &'static str, _records: Option<u64>) {}
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::declared::{Declared, Deployed};
 use crate::place::{Parts, Place, State};
+use crate::shares::Shares;
 use crate::source;
 use crate::watch::Watch;
 
@@ -22,6 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub struct Service {
     deployed: Arc<dyn Deployed>,
     pauses: Pauses,
+    shares: Option<Shares>,
     parts: Parts,
     shared: Arc<Shared>,
     data_plane: tokio::runtime::Handle,
@@ -79,18 +81,20 @@ impl Shared {
 }
 
 impl Service {
-    /// The service and what others hold of it. Brokers are watched on `data_plane`, where calls run.
+    /// The service and what others hold of it. Brokers are watched on `data_plane`, where calls run. Without `shares` this
+    /// node is the only one.
     #[must_use]
     pub fn new(
         deployed: Arc<dyn Deployed>,
         pauses: Pauses,
+        shares: Option<Shares>,
         parts: Parts,
         data_plane: tokio::runtime::Handle,
     ) -> (Self, Handle) {
         let shared = Arc::<Shared>::default();
         let handle = Handle { shared: Arc::clone(&shared) };
         let (running, ended) = (BTreeMap::new(), JoinSet::new());
-        (Self { deployed, pauses, parts, shared, data_plane, running, ended }, handle)
+        (Self { deployed, pauses, shares, parts, shared, data_plane, running, ended }, handle)
     }
 
     /// Runs until `stop`. When it returns, calls have ended and what was not begun is where it came from.
@@ -99,7 +103,7 @@ impl Service {
         while !stop.is_cancelled() {
             changed.borrow_and_update();
             if let Err(error) = self.sync().await {
-                tracing::warn!(%error, "which triggers are paused cannot be read, it is tried again");
+                tracing::warn!(%error, "which triggers are to be watched cannot be read, it is tried again");
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -113,6 +117,11 @@ impl Service {
         while let Some(ended) = self.ended.join_next_with_id().await {
             self.forget(ended);
         }
+        if let Some(shares) = &mut self.shares
+            && let Err(error) = shares.leave().await
+        {
+            tracing::warn!(%error, "other nodes learn only after a while that this one watches no brokers any more");
+        }
     }
 
     /// Stops what is no longer in force or has changed, and starts what is not running. What is stopping is started anew
@@ -121,7 +130,11 @@ impl Service {
         let paused = self.pauses.all().await?;
         let paused: BTreeSet<_> = paused.into_iter().map(|(key, _)| key).collect();
         let in_force = self.deployed.brokers().into_iter().filter(|declared| !paused.contains(&declared.key));
-        let wanted: BTreeMap<_, _> = in_force.map(|declared| (declared.key.clone(), declared)).collect();
+        let mut wanted: BTreeMap<_, _> = in_force.map(|declared| (declared.key.clone(), declared)).collect();
+        if let Some(shares) = &mut self.shares {
+            let ours = shares.take(&wanted.keys().cloned().collect()).await?;
+            wanted.retain(|key, _| ours.contains(key));
+        }
         for (key, running) in &self.running {
             if wanted.get(key) != Some(&running.declared) {
                 running.stop.cancel();
@@ -173,6 +186,9 @@ impl Service {
         };
         let ended = self.running.extract_if(.., |_, running| running.task.id() == id);
         let mut states = self.shared.states();
-        ended.for_each(|(key, _)| drop(states.remove(&key)));
+        for (key, running) in ended {
+            states.remove(&key);
+            self.parts.observe.gone(&key, running.declared.trigger().source.kind());
+        }
     }
 }

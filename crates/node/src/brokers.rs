@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alula_api::{BrokerError, BrokerState};
-use alula_broker::{Handle, Network, Observe, Parts, Platform, Problem, Service, State};
+use alula_broker::{Handle, Network, Observe, Parts, Platform, Problem, Service, Shares, State};
 use alula_invoke::later::Calls;
 use alula_model::Timestamp;
 use alula_sandbox::{CheckedEgress, EgressPolicy};
@@ -31,9 +31,16 @@ pub(crate) fn brokers(core: &Core, calls: &Calls, sources: &mut Sources) -> Resu
         random: random_u64,
     };
     let deployed = core.control.catalog().clone();
-    let (service, handle) = Service::new(Arc::new(deployed), pauses, parts, core.data_plane.clone());
+    let (service, handle) =
+        Service::new(Arc::new(deployed), pauses, shares(core), parts, core.data_plane.clone());
     sources.add(|stop| service.run(stop));
     Ok(Brokers(handle))
+}
+
+/// Where nodes share a store, one of them watches a trigger.
+fn shares(core: &Core) -> Option<Shares> {
+    let is_shared = !core.config.store.url.is_empty();
+    is_shared.then(|| Shares::new(core.store.clone(), format!("{:032x}", random())))
 }
 
 /// The way to brokers: that of functions, and the networks that are allowed for brokers only.
@@ -94,6 +101,10 @@ impl Observe for Counted {
 
     fn connected(&self, trigger: &TriggerKey, kind: &'static str, is_connected: bool) {
         self.0.connected(&trigger.to_string(), kind, is_connected);
+    }
+
+    fn gone(&self, trigger: &TriggerKey, kind: &'static str) {
+        self.0.gone(&trigger.to_string(), kind);
     }
 
     fn lag(&self, trigger: &TriggerKey, kind: &'static str, records: Option<u64>) {

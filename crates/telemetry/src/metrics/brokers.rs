@@ -73,6 +73,13 @@ impl BrokerMetrics {
         self.connected.get_or_create(&labels).set(is_connected.into());
     }
 
+    /// A trigger is no longer watched here.
+    pub fn gone(&self, trigger: &str, kind: &'static str) {
+        let labels = TriggerLabels { trigger: trigger.to_owned(), kind };
+        self.connected.remove(&labels);
+        self.lag.remove(&labels);
+    }
+
     /// So many records wait at a trigger's broker; `None` where it no longer says.
     pub fn lag(&self, trigger: &str, kind: &'static str, records: Option<u64>) {
         let labels = TriggerLabels { trigger: trigger.to_owned(), kind };
