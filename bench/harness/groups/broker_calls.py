@@ -27,14 +27,15 @@ name = "in"
 kind = "{kind}"
 {stated}
 """
-# A record is the moment at which it was published.
+# A record is its number and the moment at which it was published.
 HANDLER = """
 import time
 
 def handler(event, context):
     now = time.time_ns()
     for record in event["Records"]:
-        print("late_ns", now - int(record["body"]))
+        number, then = map(int, record["body"].split())
+        print("late_ns", number, now - then)
 """
 
 
@@ -51,7 +52,7 @@ def broker(options):
             continue
         with server() as place, Platform(broker_allow='["127.0.0.1"]') as platform:
             deploy(platform, kind, f'url = "{place.url}"\n{stated}')
-            late = [lateness(platform, place) for _ in range(options.rounds)]
+            late = [lateness(platform, place, first * SAMPLES) for first in range(options.rounds)]
             rows.append({"broker": what, **load.medians(late)})
     return rows
 
@@ -66,23 +67,24 @@ def deploy(platform, kind, stated):
           and re.search(r"^alula_broker_connected\{.*\} 1$", platform.metrics(), re.MULTILINE))
 
 
-def lateness(platform, place):
+def lateness(platform, place, first):
     """Publishes so many records and reads what the function said of them."""
-    seen = len(said(platform))
-    # The first one starts the instance.
-    place.publish()
-    until(lambda: len(said(platform)) > seen)
-    seen = len(said(platform))
-    for _ in range(SAMPLES):
-        place.publish()
+    # Number 0 of a round is not counted: the very first one starts the instance.
+    numbers = range(first + 1, first + SAMPLES)
+    place.publish(b"%d %d" % (first, time.time_ns()))
+    until(lambda: first in said(platform))
+    for number in numbers:
+        place.publish(b"%d %d" % (number, time.time_ns()))
         time.sleep(PAUSE_SECONDS)
-    until(lambda: len(said(platform)) >= seen + SAMPLES)
-    return load.spread(said(platform)[seen:])
+    until(lambda: said(platform).keys() >= set(numbers))
+    late = said(platform)
+    return load.spread([late[number] for number in numbers])
 
 
 def said(platform):
-    text = platform.alula("logs", FUNCTION, "--limit", 10 * SAMPLES)
-    return [int(late) / 1e6 for late in re.findall(r"late_ns (\d+)", text)]
+    """Milliseconds that records were late, by their numbers, as far as the newest lines tell."""
+    text = platform.alula("logs", FUNCTION, "--limit", 2 * SAMPLES)
+    return {int(number): int(late) / 1e6 for number, late in re.findall(r"late_ns (\d+) (\d+)", text)}
 
 
 def until(reached):
@@ -125,9 +127,8 @@ class Nats(Server):
         stream = b'{"name":"IN","subjects":["in"],"storage":"memory","retention":"limits","max_consumers":-1}'
         self.send(b"PUB $JS.API.STREAM.CREATE.IN %d\r\n%s\r\n" % (len(stream), stream))
 
-    def publish(self):
-        now = b"%d" % time.time_ns()
-        self.send(b"PUB in %d\r\n%s\r\n" % (len(now), now))
+    def publish(self, record):
+        self.send(b"PUB in %d\r\n%s\r\n" % (len(record), record))
 
     def send(self, words):
         self.socket.sendall(words)
@@ -153,10 +154,10 @@ class Mosquitto(Server):
         self.socket.recv(64)
         self.packet = 0
 
-    def publish(self):
+    def publish(self, record):
         self.packet = self.packet % 65_535 + 1
         # PUBLISH with QoS 1 and no properties.
-        content = b"\x00\x02in" + self.packet.to_bytes(2) + b"\x00" + b"%d" % time.time_ns()
+        content = b"\x00\x02in" + self.packet.to_bytes(2) + b"\x00" + record
         self.socket.sendall(b"\x32" + bytes([len(content)]) + content)
 
     def close(self):
