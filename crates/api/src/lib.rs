@@ -51,6 +51,7 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
+pub use alula_wire::{BrokerError, BrokerState};
 pub use auth::Tokens;
 pub use openapi::document;
-pub use state::{Api, IdSource, Options, Parts};
+pub use state::{Api, Brokers, IdSource, NoBrokers, Options, Parts};

@@ -16,6 +16,8 @@ use alula_store::History;
 use alula_telemetry::logs::LogHandle;
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::RunRecorder;
+use alula_trigger::TriggerKey;
+use alula_wire::BrokerState;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +53,27 @@ pub struct Options {
     pub started_at: Timestamp,
 }
 
+/// Where triggers stand that watch brokers.
+pub trait Brokers: Send + Sync + fmt::Debug {
+    /// Where one stands; `None` where it is not watched.
+    fn state(&self, key: &TriggerKey) -> Option<BrokerState>;
+
+    /// Triggers were paused or resumed.
+    fn pauses_changed(&self);
+}
+
+/// Watches no brokers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoBrokers;
+
+impl Brokers for NoBrokers {
+    fn state(&self, _key: &TriggerKey) -> Option<BrokerState> {
+        None
+    }
+
+    fn pauses_changed(&self) {}
+}
+
 /// Everything the API is built from.
 pub struct Parts {
     /// Functions, versions, aliases, deploys.
@@ -67,6 +90,8 @@ pub struct Parts {
     pub topics: alula_trigger::topic::Topics,
     /// Knows the buckets.
     pub buckets: alula_bucket::Buckets,
+    /// Knows the brokers that are watched.
+    pub brokers: Arc<dyn Brokers>,
     /// Knows the instances.
     pub pool: Pool,
     /// Log lines.

@@ -129,6 +129,7 @@ pub(crate) async fn pause(
 ) -> Answer<Json<TriggerInfo>> {
     let key = existing(&api, query.namespace.as_deref(), function, trigger)?;
     api.parts.schedules.pause(&key, actor.as_str()).await.map_err(|error| store_fault(&error))?;
+    api.parts.brokers.pauses_changed();
     one(&api, &key).await
 }
 
@@ -157,6 +158,7 @@ pub(crate) async fn resume(
 ) -> Answer<Json<TriggerInfo>> {
     let key = existing(&api, query.namespace.as_deref(), function, trigger)?;
     api.parts.schedules.resume(&key).await.map_err(|error| store_fault(&error))?;
+    api.parts.brokers.pauses_changed();
     one(&api, &key).await
 }
 
@@ -214,8 +216,8 @@ fn info(
     let (namespace, function) = (entry.function.namespace.clone(), entry.function.name.clone());
     let key = TriggerKey { namespace, function, trigger: trigger.name.clone() };
     let view = matches!(trigger.source, Source::Schedule(_)).then(|| api.parts.schedules.get(&key)).flatten();
-    let problem = api.parts.folders.problem(&key);
-    TriggerInfo { problem, ..info_of(entry, trigger, view.as_ref(), pauses.get(&key)) }
+    let (problem, broker) = (api.parts.folders.problem(&key), api.parts.brokers.state(&key));
+    TriggerInfo { problem, broker, ..info_of(entry, trigger, view.as_ref(), pauses.get(&key)) }
 }
 
 fn info_of(
@@ -236,6 +238,7 @@ fn info_of(
         paused: pause.map(|pause| TriggerPause { at_ms: pause.at.as_millis(), by: pause.by.clone() }),
         schedule: view.map(schedule_state),
         problem: None,
+        broker: None,
     }
 }
 

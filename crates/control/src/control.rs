@@ -1,6 +1,6 @@
 //! The handle, its parts, and the one way in which functions are changed: decide, commit, swap.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 
@@ -45,8 +45,8 @@ pub struct Parts {
 
 /// Checks at deploy time what could only fail when a trigger is watched: patterns, zones, addresses.
 pub trait CheckTriggers: Send + Sync + std::fmt::Debug {
-    /// Names the first trigger of a function that is wrong, and the remedy.
-    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError>;
+    /// Names the first trigger of a function that is wrong, and the remedy. Addresses may name variables of `env`.
+    fn check(&self, triggers: &[Trigger], env: &BTreeMap<String, String>) -> Result<(), SpecError>;
 }
 
 /// Takes any trigger, where nobody watches them.
@@ -54,7 +54,7 @@ pub trait CheckTriggers: Send + Sync + std::fmt::Debug {
 pub struct AnyTriggers;
 
 impl CheckTriggers for AnyTriggers {
-    fn check(&self, _triggers: &[Trigger]) -> Result<(), SpecError> {
+    fn check(&self, _triggers: &[Trigger], _env: &BTreeMap<String, String>) -> Result<(), SpecError> {
         Ok(())
     }
 }

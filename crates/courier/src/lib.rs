@@ -14,7 +14,7 @@
 mod mail;
 mod options;
 mod signature;
-mod tls;
+pub mod tls;
 mod web;
 
 use std::sync::Arc;

@@ -138,6 +138,14 @@ mod tests {
                 }
             })
         }
+
+        fn resolve<'a>(
+            &'a self,
+            _host: &'a str,
+            _port: u16,
+        ) -> BoxFuture<'a, Result<Vec<std::net::SocketAddr>, EgressError>> {
+            Box::pin(std::future::ready(Ok(vec![self.0])))
+        }
     }
 
     fn delivery(url: &str) -> Delivery {

@@ -14,6 +14,7 @@ mod finish;
 mod invoker;
 pub mod later;
 mod lineage;
+mod partial;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 pub use invoker::Invoker;
 pub use lineage::{LINEAGE_HEADER, LineageSeal};
+pub use partial::Failed;
 
 /// One logical call, as an edge hands it in.
 #[derive(Debug)]

@@ -199,7 +199,7 @@ pub struct NatsSource {
     pub batch: Batching,
 }
 
-/// MQTT 3.1.1.
+/// MQTT 5.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSource {
@@ -207,7 +207,7 @@ pub struct MqttSource {
     pub url: String,
     /// The topic filter, wildcards included.
     pub topic: String,
-    /// 0, 1 or 2.
+    /// 0 or 1.
     #[serde(default = "defaults::qos")]
     pub qos: u8,
     /// How records are put together.
@@ -381,7 +381,10 @@ impl Trigger {
         }
         match &self.source {
             Source::Schedule(schedule) => schedule.check(),
-            Source::Mqtt(mqtt) if mqtt.qos > 2 => Err(format!("qos is 0, 1 or 2, not {}", mqtt.qos)),
+            Source::Mqtt(mqtt) if mqtt.qos > 1 => Err(format!(
+                "qos is 0 or 1, not {}: a call may be repeated, so 2 would promise what cannot be kept",
+                mqtt.qos
+            )),
             Source::Webhook(hook) if hook.signature == Signature::Hmac && hook.header.is_none() => {
                 Err("signature = \"hmac\" needs header, the name of the header that carries it".to_owned())
             }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
 use crate::backends::Backends;
+use crate::brokers;
 use crate::buckets;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
@@ -96,6 +97,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
     let folders = triggers::folders(&core, &calls, &mut sources);
+    let brokers = brokers::brokers(&core, &calls, &mut sources)?;
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let identity = identities::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
@@ -110,6 +112,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         folders,
         topics,
         buckets: buckets.clone(),
+        brokers: Arc::new(brokers),
         pool: core.pool.clone(),
         logs: core.telemetry.logs,
         history: core.store,

@@ -15,6 +15,7 @@ mod adapters;
 mod announce;
 mod assembly;
 mod backends;
+mod brokers;
 mod buckets;
 mod clock;
 mod config;
@@ -33,7 +34,8 @@ mod up;
 
 pub use clock::SystemClock;
 pub use config::{
-    Build, Config, ConfigError, Control, DatabaseUrl, Languages, Listen, Logs, Overrides, Pool, Runs, Sandbox,
+    Brokers, Build, Config, ConfigError, Control, DatabaseUrl, Languages, Listen, Logs, Overrides, Pool,
+    Runs, Sandbox,
 };
 pub use config::{LogFormat, ServerLog, Sources, Store, Threads};
 pub use machine::{default_data_dir, detect_languages};

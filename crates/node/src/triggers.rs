@@ -1,5 +1,6 @@
 //! Triggers, assembled: who checks them at deploy, who watches them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alula_control::CheckTriggers;
@@ -21,9 +22,10 @@ pub(crate) struct KnownTriggers {
 }
 
 impl CheckTriggers for KnownTriggers {
-    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
+    fn check(&self, triggers: &[Trigger], env: &BTreeMap<String, String>) -> Result<(), SpecError> {
         alula_trigger::check::check(triggers)?;
-        self.folders.check(triggers)
+        self.folders.check(triggers)?;
+        alula_broker::check(triggers, env)
     }
 }
 

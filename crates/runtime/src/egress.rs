@@ -4,6 +4,8 @@
 //! what its engine does in its name goes through this port, which keeps to the same policy. Implemented by the
 //! sandbox, which has the policy for cells. Deliberately absent: what is said over a connection.
 
+use std::net::SocketAddr;
+
 use tokio::net::TcpStream;
 
 use crate::BoxFuture;
@@ -12,6 +14,10 @@ use crate::BoxFuture;
 pub trait Egress: Send + Sync + std::fmt::Debug {
     /// Resolves `host`, checks every address of it against the policy and connects to one that was checked.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>>;
+
+    /// The addresses of `host`, each checked against the policy, for clients that connect by themselves. At least one.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16)
+    -> BoxFuture<'a, Result<Vec<SocketAddr>, EgressError>>;
 }
 
 /// There is no connection.
@@ -31,6 +37,14 @@ pub struct NoEgress;
 
 impl Egress for NoEgress {
     fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
+        Box::pin(std::future::ready(Err(EgressError::Refused("no_network"))))
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        _host: &'a str,
+        _port: u16,
+    ) -> BoxFuture<'a, Result<Vec<SocketAddr>, EgressError>> {
         Box::pin(std::future::ready(Err(EgressError::Refused("no_network"))))
     }
 }

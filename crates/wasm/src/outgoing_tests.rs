@@ -23,6 +23,14 @@ impl Egress for OneServer {
             TcpStream::connect(self.0).await.map_err(EgressError::Unreachable)
         })
     }
+
+    fn resolve<'a>(
+        &'a self,
+        _host: &'a str,
+        _port: u16,
+    ) -> BoxFuture<'a, Result<Vec<SocketAddr>, EgressError>> {
+        Box::pin(std::future::ready(Ok(vec![self.0])))
+    }
 }
 
 /// A server that answers one request with `answer` and gives what it was asked.

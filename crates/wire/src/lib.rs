@@ -58,7 +58,7 @@ pub use topic::{
     PublishAnswer, PublishedEvent, ReplayAnswer, ReplayRequest, SubscriptionInfo, TopicInfo, TopicList,
 };
 pub use trigger::{
-    ScheduleState, SlotReadiness, SlotRun, SlotSkip, TriggerInfo, TriggerPage, TriggerPause, UpcomingSlot,
-    UpcomingSlots,
+    BrokerError, BrokerState, ScheduleState, SlotReadiness, SlotRun, SlotSkip, TriggerInfo, TriggerPage,
+    TriggerPause, UpcomingSlot, UpcomingSlots,
 };
 pub use version::{FieldChange, FileChange, FileChangeKind, Version, VersionDiff, VersionList};

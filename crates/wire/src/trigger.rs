@@ -32,6 +32,39 @@ pub struct TriggerInfo {
     /// What keeps a folder from being watched as it should be at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Where it stands, for a broker that is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<BrokerState>,
+}
+
+/// Where a trigger stands that watches a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BrokerState {
+    /// Since when it is connected, in milliseconds since the Unix epoch; without one it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected_ms: Option<i64>,
+    /// When the last record came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_record_ms: Option<i64>,
+    /// The last thing that went wrong, with the broker or with the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<BrokerError>,
+    /// Records that wait at the broker, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+    /// Records that were delivered since this node watches the broker.
+    pub delivered: u64,
+    /// Records that were kept as dead letters since then.
+    pub parked: u64,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BrokerError {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// What, in words.
+    pub message: String,
 }
 
 /// An operator's pause.

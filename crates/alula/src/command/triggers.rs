@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use alula_model::{Name, Timestamp};
-use alula_sdk::wire::{ScheduleState, SlotReadiness, TriggerInfo, UpcomingSlot};
+use alula_sdk::wire::{BrokerState, ScheduleState, SlotReadiness, TriggerInfo, UpcomingSlot};
 use clap::{Args, Subcommand};
 
 use crate::failure::Result;
@@ -164,7 +164,7 @@ fn list_table(triggers: &[TriggerInfo], now: Timestamp) -> Table {
             trigger.watches.as_str().into(),
             state(trigger, now),
             next.map_or("-".to_owned(), |next| human::moment(Timestamp(next))).into(),
-            trigger.schedule.as_ref().map_or("-".to_owned(), last).into(),
+            last_of(trigger, now).into(),
         ]);
     }
     table
@@ -197,7 +197,17 @@ fn state(trigger: &TriggerInfo, now: Timestamp) -> Cell {
         }
         (None, false, _) => Cell::toned(Tone::Dim, "disabled"),
         (None, true, Some(problem)) => Cell::toned(Tone::Bad, problem.as_str()),
-        (None, true, None) => Cell::toned(Tone::Good, "on"),
+        (None, true, None) => trigger.broker.as_ref().map_or(Cell::toned(Tone::Good, "on"), connection),
+    }
+}
+
+/// Whether a broker is connected, and if not, why.
+fn connection(broker: &BrokerState) -> Cell {
+    let lag = broker.lag.filter(|lag| *lag > 0).map_or(String::new(), |lag| format!(", {lag} waiting"));
+    match (broker.connected_ms, &broker.last_error) {
+        (Some(_), _) => Cell::toned(Tone::Good, format!("connected{lag}")),
+        (None, Some(error)) => Cell::toned(Tone::Bad, format!("not connected: {}", error.message)),
+        (None, None) => Cell::toned(Tone::Dim, "connecting"),
     }
 }
 
@@ -209,6 +219,16 @@ fn readiness(schedule: &ScheduleState) -> Cell {
         SlotReadiness::NotReady => {
             Cell::toned(Tone::Bad, schedule.not_ready.as_deref().unwrap_or("not ready"))
         }
+    }
+}
+
+/// What came last: a slot, or a broker's record.
+fn last_of(trigger: &TriggerInfo, now: Timestamp) -> String {
+    let record = |at_ms| format!("a record {}", human::age(now, Timestamp(at_ms)));
+    match (&trigger.schedule, &trigger.broker) {
+        (Some(schedule), _) => last(schedule),
+        (None, Some(broker)) => broker.last_record_ms.map_or("-".to_owned(), record),
+        (None, None) => "-".to_owned(),
     }
 }
 
@@ -224,7 +244,7 @@ fn last(schedule: &ScheduleState) -> String {
 
 #[cfg(test)]
 mod tests {
-    use alula_sdk::wire::{SlotRun, SlotSkip, TriggerPause};
+    use alula_sdk::wire::{BrokerError, SlotRun, SlotSkip, TriggerPause};
 
     use super::*;
     use crate::output::Colour;
@@ -259,6 +279,7 @@ mod tests {
                 problem: None,
             }),
             problem: None,
+            broker: None,
         }
     }
 
@@ -275,6 +296,29 @@ mod tests {
         let problem = Some("the folder cannot be read".to_owned());
         let lines = list_table(&[TriggerInfo { problem, ..trigger() }], Timestamp(40_000)).lines(Colour::Off);
         assert!(lines[1].contains("the folder cannot be read"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_broker_says_whether_it_is_connected_and_why_it_is_not() {
+        let shown = |broker: BrokerState| {
+            let trigger = TriggerInfo { schedule: None, broker: Some(broker), ..trigger() };
+            list_table(&[trigger], Timestamp(40_000)).lines(Colour::Off)[1].clone()
+        };
+        let broker = BrokerState {
+            connected_ms: Some(1),
+            last_record_ms: Some(30_000),
+            last_error: None,
+            lag: Some(7),
+            delivered: 1,
+            parked: 0,
+        };
+        let line = shown(broker.clone());
+        assert!(line.contains("connected, 7 waiting") && line.ends_with("a record 10s ago"), "{line}");
+        let error = BrokerError { at_ms: 5, message: "wrong password".to_owned() };
+        let gone = shown(BrokerState { connected_ms: None, last_error: Some(error), ..broker.clone() });
+        assert!(gone.contains("not connected: wrong password"), "{gone}");
+        let new = BrokerState { connected_ms: None, last_record_ms: None, ..broker };
+        assert!(shown(new).contains("connecting"));
     }
 
     #[test]

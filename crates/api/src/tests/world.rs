@@ -1,5 +1,6 @@
 //! A platform in memory and requests to it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +30,7 @@ use http_body_util::BodyExt;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{Api, Options, Parts, Tokens};
+use crate::{Api, NoBrokers, Options, Parts, Tokens};
 
 pub(super) const TOKEN: &str = "let-me-in";
 pub(super) const PACKAGE_BYTES_MAX: u64 = 100_000;
@@ -157,6 +158,7 @@ impl World {
             folders: alula_trigger::folder::Handle::default(),
             topics,
             buckets,
+            brokers: Arc::new(NoBrokers),
             pool,
             logs: logs.clone(),
             history,
@@ -321,7 +323,7 @@ fn topics(control: &Control, calls: &Calls, queue: &Arc<MemoryStore>, clock: &Ar
 struct KnownTriggers;
 
 impl CheckTriggers for KnownTriggers {
-    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
+    fn check(&self, triggers: &[Trigger], _env: &BTreeMap<String, String>) -> Result<(), SpecError> {
         alula_trigger::check::check(triggers)
     }
 }

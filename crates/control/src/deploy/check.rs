@@ -50,7 +50,7 @@ impl Control {
     async fn check(&self, namespace: &Name, source: Source, work: &Scratch) -> Result<Checked, Fault> {
         let Source { name, draft, folder } = source;
         let mut spec = draft.spec().map_err(|error| error.fault())?;
-        let triggers = self.shared.parts.triggers.check(&spec.triggers);
+        let triggers = self.shared.parts.triggers.check(&spec.triggers, &spec.env);
         triggers.map_err(|error| error::spec(&name, &error))?;
         let language = language(&self.shared.parts.languages, &name, &spec)?;
         spec.runtime.clone_from(&language.name);

@@ -1,5 +1,6 @@
 //! One platform in a temporary folder, which can be started again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ impl Clock for Ticking {
 struct NoTuesdays;
 
 impl CheckTriggers for NoTuesdays {
-    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
+    fn check(&self, triggers: &[Trigger], _env: &BTreeMap<String, String>) -> Result<(), SpecError> {
         let wrong = triggers.iter().find(|trigger| trigger.name.as_str() == "tuesday");
         wrong.map_or(Ok(()), |_| {
             Err(SpecError { field: "triggers", reason: "tuesday: choose another day".into() })

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use alula_control::Catalog;
 use alula_model::{Clock, ErrorCode, Fault, FunctionSpec, InvocationId, Timestamp};
 use alula_runtime::VersionPlan;
-use alula_store::{Batch, Expect, Key, MessageId, NewMessage, Packages, Records};
+use alula_store::{
+    Batch, Expect, Key, MessageId, NewDeadLetter, NewMessage, Packages, REASON_BYTES_MAX, Records,
+};
 
 use super::blobs::{BlobKind, Blobs};
 use super::envelope::{Content, Envelope};
 use super::flow::{Flow, Flows};
 use super::options::{DELAY_MS_MAX, HEAD_BYTES_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX};
 use super::worker::Bell;
-use super::{Accepted, Deferred, Delivery, Lane, LaneClass, Observe, Options, Repeat, error};
+use super::{Accepted, Deferred, Delivery, GivenUp, Lane, LaneClass, Observe, Options, Repeat, error};
 
 /// Accepts calls. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
@@ -151,23 +153,54 @@ impl Acceptor {
         let plan = parts.catalog.load().resolve(&deferred.target)?;
         let now = parts.clock.now();
         self.check(&deferred, &plan, now)?;
+        let (lane, message) = self.message(&deferred, &plan, now).await?;
+        let available_at = message.available_at;
+        Ok(Prepared { id: deferred.id, batch: Batch::default().enqueue(message), lane, available_at })
+    }
+
+    /// Makes what is to be committed for a call that was tried elsewhere and given up: a dead letter, which is listed and
+    /// redriven like one of the queue. Nothing is refused for its size: it is here already, and must not be lost.
+    pub async fn prepare_dead(&self, given_up: GivenUp) -> Result<NewDeadLetter, Fault> {
+        let GivenUp { deferred, attempts, mut reason, trail } = given_up;
+        let plan = self.shared.parts.catalog.load().resolve(&deferred.target)?;
+        let (_, message) = self.message(&deferred, &plan, self.shared.parts.clock.now()).await?;
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        Ok(NewDeadLetter { message, attempts, reason, trail: trail.to_bytes() })
+    }
+
+    /// Keeps calls that were tried elsewhere and given up as dead letters: durable when this returns, all or none.
+    pub async fn bury(&self, given_up: Vec<GivenUp>) -> Result<(), Fault> {
+        let mut batch = Batch::default();
+        for given_up in given_up {
+            batch = batch.bury(self.prepare_dead(given_up).await?);
+        }
+        let committed = self.shared.parts.records.commit(batch).await;
+        committed.map(drop).map_err(|error| error::of_store(&error))
+    }
+
+    /// The message of a call, its content put where it fits.
+    async fn message(
+        &self,
+        deferred: &Deferred,
+        plan: &VersionPlan,
+        now: Timestamp,
+    ) -> Result<(Lane, NewMessage), Fault> {
         let content = match deferred.body.len() {
             ..=INLINE_BYTES_MAX => Content::Inline(deferred.body.clone()),
-            _ => Content::Blob(self.spill(&deferred, &plan.spec, now).await?),
+            _ => Content::Blob(self.spill(deferred, &plan.spec, now).await?),
         };
         let class = if plan.spec.asynchronous.dedicated { LaneClass::Dedicated } else { deferred.class };
         let (namespace, function) = (plan.key.namespace.clone(), plan.key.function.clone());
         let lane = Lane { namespace, function, class };
-        let available_at = deferred.available_at.map_or(now, |at| at.max(now));
         let message = NewMessage {
             id: MessageId(deferred.id.as_str().to_owned()),
             lane: lane.to_string(),
             ordering_key: deferred.ordering_key.clone(),
             enqueued_at: now,
-            available_at,
-            body: Envelope::call(&deferred, plan.key.version, content).to_bytes(),
+            available_at: deferred.available_at.map_or(now, |at| at.max(now)),
+            body: Envelope::call(deferred, plan.key.version, content).to_bytes(),
         };
-        Ok(Prepared { id: deferred.id, batch: Batch::default().enqueue(message), lane, available_at })
+        Ok((lane, message))
     }
 
     /// Makes a prepared call durable.

@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::LaneClass;
+use super::{LaneClass, Trail};
 
 /// One call to be made later.
 #[derive(Debug, Clone)]
@@ -71,6 +71,19 @@ impl Deferred {
             callback: None,
         }
     }
+}
+
+/// A call that was tried by somebody other than the queue's worker, and given up.
+#[derive(Debug, Clone)]
+pub struct GivenUp {
+    /// The call, as it is made again where somebody has it redriven.
+    pub deferred: Deferred,
+    /// Attempts that it had.
+    pub attempts: u32,
+    /// Why it was given up; what is too long is cut off.
+    pub reason: String,
+    /// What became of each attempt.
+    pub trail: Trail,
 }
 
 /// Who is sent the result of a call.

@@ -90,7 +90,7 @@ impl Trail {
     }
 
     /// Adds an attempt; of many the middle ones go.
-    pub(crate) fn push(&mut self, attempt: Attempt) {
+    pub fn push(&mut self, attempt: Attempt) {
         self.attempts.push(attempt);
         if self.attempts.len() > TRAIL_ATTEMPTS_MAX {
             self.attempts.remove(TRAIL_ATTEMPTS_MAX / 2);

@@ -17,18 +17,24 @@ pub(crate) const TOO_OLD: &str = "it is too old:";
 
 /// How an attempt ended that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Miss {
-    pub(crate) end: AttemptEnd,
-    pub(crate) hope: Hope,
-    pub(crate) code: Option<ErrorCode>,
-    pub(crate) http_status: Option<u16>,
-    pub(crate) message: String,
-    pub(crate) retry_after_ms: Option<u64>,
+pub struct Miss {
+    /// Whose failure it was.
+    pub end: AttemptEnd,
+    /// Whether trying again makes sense.
+    pub hope: Hope,
+    /// The fault's code, where there was a fault rather than an answer.
+    pub code: Option<ErrorCode>,
+    /// The status of the function's answer, where there was one.
+    pub http_status: Option<u16>,
+    /// What went wrong, in words.
+    pub message: String,
+    /// When another attempt makes sense at the earliest, where that is known, in milliseconds from now.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Whether trying again makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hope {
+pub enum Hope {
     /// It does, and the attempt counts.
     Counts,
     /// It does, and the attempt does not count, since it provably never began.
@@ -41,7 +47,8 @@ pub(crate) enum Hope {
 
 impl Miss {
     /// What a fault means. `has_begun` says whether the function's code may have run.
-    pub(crate) fn of_failure(failure: &Failure, has_begun: bool) -> Self {
+    #[must_use]
+    pub fn of_failure(failure: &Failure, has_begun: bool) -> Self {
         let code = &failure.fault.code;
         let (end, hope) = match code {
             ErrorCode::ConcurrencyExceeded | ErrorCode::BufferExhausted => {
@@ -82,7 +89,8 @@ impl Miss {
     }
 
     /// What an answer's status means; `None` where the call has ended well.
-    pub(crate) fn of_answer(status: StatusCode, headers: &HeaderMap) -> Option<Self> {
+    #[must_use]
+    pub fn of_answer(status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let retry_after_ms = retry_after_ms(headers);
         let hope = match status.as_u16() {
             ..400 => return None,
@@ -115,7 +123,22 @@ impl Miss {
         }
     }
 
-    fn attempt(&self, number: u32, at: Timestamp) -> Attempt {
+    /// An attempt in which the function said itself, as a part of its answer, that it failed.
+    #[must_use]
+    pub fn reported(message: impl Into<String>) -> Self {
+        Self {
+            end: AttemptEnd::Failed,
+            hope: Hope::Counts,
+            code: None,
+            http_status: None,
+            message: shortened(message.into()),
+            retry_after_ms: None,
+        }
+    }
+
+    /// As it stands in a trail: the attempt with this number, from 1, that began at `at`.
+    #[must_use]
+    pub fn attempt(&self, number: u32, at: Timestamp) -> Attempt {
         let Self { end, code, http_status, message, .. } = self.clone();
         Attempt { number, at, end, code, http_status, message }
     }

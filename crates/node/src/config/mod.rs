@@ -43,6 +43,8 @@ pub struct Config {
     pub bucket: alula_bucket::Options,
     /// What functions may watch.
     pub triggers: Triggers,
+    /// Brokers that triggers watch.
+    pub broker: Brokers,
     /// Sandboxes that are prepared ahead.
     pub stems: Stems,
     /// Isolation.
@@ -66,6 +68,15 @@ pub struct Store {
     /// A PostgreSQL server, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, which several nodes may share. Empty means
     /// SQLite in the data directory. Never shown with its password.
     pub url: DatabaseUrl,
+}
+
+/// Brokers that triggers watch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Brokers {
+    /// Networks that brokers may be in although they are private, such as `10.1.0.0/16` or `127.0.0.1`, besides those of
+    /// `sandbox.egress_allow`. Functions themselves do not reach them by this.
+    pub allow: Vec<String>,
 }
 
 /// Addresses that the platform listens on.

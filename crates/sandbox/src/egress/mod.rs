@@ -9,6 +9,7 @@ mod head;
 mod policy;
 mod proxy;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use alula_runtime::{BoxFuture, Egress, EgressError};
@@ -35,5 +36,13 @@ impl CheckedEgress {
 impl Egress for CheckedEgress {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
         Box::pin(proxy::connect(host, port, &self.policy))
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Vec<SocketAddr>, EgressError>> {
+        Box::pin(proxy::resolve(host, port, &self.policy))
     }
 }

@@ -79,8 +79,12 @@ async fn serve_one(mut client: TcpStream, policy: &EgressPolicy) -> io::Result<(
     }
 }
 
-/// Resolves the host, checks every address and connects to one that was checked.
-pub(super) async fn connect(host: &str, port: u16, policy: &EgressPolicy) -> Result<TcpStream, EgressError> {
+/// Resolves the host and checks every address, of which there is at least one.
+pub(super) async fn resolve(
+    host: &str,
+    port: u16,
+    policy: &EgressPolicy,
+) -> Result<Vec<SocketAddr>, EgressError> {
     let lookup = timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host, port))).await;
     let found = lookup.map_err(io::Error::from).and_then(|found| found).map_err(EgressError::Unreachable)?;
     let addresses: Vec<SocketAddr> = found.collect();
@@ -89,7 +93,20 @@ pub(super) async fn connect(host: &str, port: u16, policy: &EgressPolicy) -> Res
     for address in &addresses {
         policy.check(address.ip(), &own).map_err(EgressError::Refused)?;
     }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    match addresses.is_empty() {
+        true => Err(EgressError::Unreachable(no_address())),
+        false => Ok(addresses),
+    }
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the name has no address")
+}
+
+/// Resolves the host, checks every address and connects to one that was checked.
+pub(super) async fn connect(host: &str, port: u16, policy: &EgressPolicy) -> Result<TcpStream, EgressError> {
+    let addresses = resolve(host, port, policy).await?;
+    let mut last = no_address();
     for address in addresses.into_iter().take(ADDRESSES_MAX) {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {

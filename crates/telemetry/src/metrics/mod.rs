@@ -7,6 +7,7 @@
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
 //! for a function in `function`, for the queue in `queue`.
 
+mod brokers;
 mod buckets;
 mod folders;
 mod function;
@@ -28,6 +29,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use brokers::BrokerMetrics;
 pub use buckets::BucketMetrics;
 pub use folders::FolderMetrics;
 use function::FunctionFamilies;
@@ -59,6 +61,7 @@ struct Shared {
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
     schedules: ScheduleMetrics,
+    brokers: BrokerMetrics,
     folders: FolderMetrics,
     buckets: BucketMetrics,
     queue: QueueFamilies,
@@ -158,6 +161,7 @@ impl Metrics {
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
         let schedules = ScheduleMetrics::registered(&mut registry);
+        let brokers = BrokerMetrics::registered(&mut registry);
         let folders = FolderMetrics::registered(&mut registry);
         let buckets = BucketMetrics::registered(&mut registry);
         let queue = QueueFamilies::register(&mut registry);
@@ -172,6 +176,7 @@ impl Metrics {
             connections,
             builds,
             schedules,
+            brokers,
             folders,
             buckets,
             queue,
@@ -223,6 +228,12 @@ impl Metrics {
     #[must_use]
     pub fn builds(&self, outcome: BuildOutcome) -> Counter {
         self.shared.builds.get_or_create_owned(&BuildLabels { outcome: outcome.label() })
+    }
+
+    /// The handles of brokers.
+    #[must_use]
+    pub fn brokers(&self) -> BrokerMetrics {
+        self.shared.brokers.clone()
     }
 
     /// The handles of schedules.

@@ -81,6 +81,23 @@ pub(super) const FOLDER_FAILURES: Description = (
 );
 /// No labels.
 pub(super) const FOLDERS: Description = ("alula_folders", "Triggers of folders in force");
+/// Labels: kind.
+pub(super) const BROKER_RECEIVED: Description =
+    ("alula_broker_records_received", "Records that came from brokers, by the kind of broker");
+/// Labels: kind, end.
+pub(super) const BROKER_ENDED: Description = (
+    "alula_broker_records_ended",
+    "Records of brokers that came to an end, by kind and by what became of them",
+);
+/// Labels: kind.
+pub(super) const BROKER_FAILED: Description =
+    ("alula_broker_records_failed", "Failed attempts of records of brokers, by the kind of broker");
+/// Labels: trigger, kind.
+pub(super) const BROKER_CONNECTED: Description =
+    ("alula_broker_connected", "Whether a trigger is connected to its broker: 1, or 0");
+/// Labels: trigger, kind.
+pub(super) const BROKER_LAG: Description =
+    ("alula_broker_lag", "Records that wait at the broker of a trigger, where the broker tells");
 /// Labels: class.
 pub(super) const ASYNC_ACCEPTED: Description =
     ("alula_async_accepted", "Asynchronous calls that were accepted, by the class of their lane");

@@ -1,5 +1,6 @@
 //! A platform in memory: functions of the fake back end that note what they are handed, a worker, topics.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ impl RunSink for NoRuns {
 struct KnownTriggers;
 
 impl CheckTriggers for KnownTriggers {
-    fn check(&self, triggers: &[Trigger]) -> Result<(), SpecError> {
+    fn check(&self, triggers: &[Trigger], _env: &BTreeMap<String, String>) -> Result<(), SpecError> {
         alula_trigger::check::check(triggers)
     }
 }

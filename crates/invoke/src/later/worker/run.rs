@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alula_model::{Clock, FunctionRef, InvocationId, Lineage, Qualifier, Timestamp};
+use alula_model::{Clock, FunctionRef, InvocationId, Lineage, Qualifier, Timestamp, TriggerKind};
 use alula_runtime::{Body, VersionPlan, Waiters};
 use alula_store::{Batch, Claim, EXPIRE_LEN_MAX, Settlement};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use crate::later::options::{RENEW_MS, StoreUse};
 use crate::later::trail::{AttemptEnd, Trail};
 use crate::later::verdict::{Hope, Miss};
 use crate::later::{Acceptor, Lane, LaneClass, Observe};
-use crate::{Failure, Invocation};
+use crate::{Failed, Failure, Invocation};
 
 /// Runs messages. Shared by all attempts of one worker.
 #[derive(Debug)]
@@ -242,6 +242,12 @@ impl Runner {
         let body = outcome.answer.body.collect(limit_bytes).await;
         match (Miss::of_answer(status, &headers), body) {
             (Some(miss), _) => Came::Missed(miss),
+            // An event of a broker came here because it was given up; its function speaks of records as it did before.
+            (None, Ok(body))
+                if head.trigger == TriggerKind::Broker && Failed::read(&body) != Failed::None =>
+            {
+                Came::Missed(Miss::reported("the function reported that records of the event failed"))
+            }
             (None, Ok(body)) => Came::Answer(Reply { status, headers, body }),
             (None, Err(error)) => Came::Missed(of_body(&error)),
         }

@@ -1,0 +1,94 @@
+//! The way to a broker: by the policy that holds for what the platform does in the name of functions, and encrypted where
+//! the address says so.
+//!
+//! An address is the word of whoever owns a function, so it must not lead where functions may not go. Clients that take a
+//! connection get one to an address that was checked. Those that make their own get checked addresses; encrypted they go by
+//! the name, which the broker's certificate then has to prove.
+
+use std::fmt;
+use std::sync::Arc;
+
+use alula_runtime::{Egress, EgressError};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::address::Address;
+use crate::source::SourceError;
+
+/// What brokers are reached through. Cheap to clone.
+#[derive(Clone)]
+pub struct Network {
+    /// Keeps to the policy.
+    pub egress: Arc<dyn Egress>,
+    /// Knows whom to trust; `None` where the machine has no root certificates.
+    pub tls: Option<TlsConnector>,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("egress", &self.egress).finish_non_exhaustive()
+    }
+}
+
+/// A connection, encrypted or not.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug> Stream for T {}
+
+impl Network {
+    /// A connection to the broker, encrypted where its address says so.
+    pub(crate) async fn stream(
+        &self,
+        address: &Address,
+        default_port: u16,
+    ) -> Result<Box<dyn Stream>, SourceError> {
+        let stream = self.plain(address, default_port).await?;
+        if !address.is_encrypted() {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(address.bare_host().to_owned());
+        let name = name.map_err(|_| SourceError::said("the host of the address is not a name"))?;
+        let connecting = self.tls()?.connect(name, stream).await;
+        Ok(Box::new(connecting.map_err(|error| SourceError::new("encrypting", &error, &[]))?))
+    }
+
+    /// A connection to the broker as it is, whatever its address says of encryption.
+    pub(crate) async fn plain(&self, address: &Address, default_port: u16) -> Result<TcpStream, SourceError> {
+        let (host, port) = (address.bare_host(), address.port(default_port));
+        self.egress.connect(host, port).await.map_err(|error| failed(&error, host))
+    }
+
+    /// `HOST:PORT` of the broker for clients that connect by themselves, the best first.
+    pub(crate) async fn places(
+        &self,
+        address: &Address,
+        default_port: u16,
+    ) -> Result<Vec<String>, SourceError> {
+        let (host, port) = (address.bare_host(), address.port(default_port));
+        let checked = self.egress.resolve(host, port).await.map_err(|error| failed(&error, host))?;
+        Ok(match address.is_encrypted() {
+            true => vec![format!("{}:{port}", address.host())],
+            false => checked.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// What encrypts connections.
+    pub(crate) fn tls(&self) -> Result<&TlsConnector, SourceError> {
+        let nobody =
+            || SourceError::said("this machine has no root certificates, so no broker can be trusted");
+        self.tls.as_ref().ok_or_else(nobody)
+    }
+}
+
+fn failed(error: &EgressError, host: &str) -> SourceError {
+    match error {
+        EgressError::Refused(rule) => SourceError::said(format!(
+            "the rule {rule} of the network policy forbids {host}; an operator allows it with broker.allow"
+        )),
+        EgressError::Unreachable(reason) => {
+            SourceError::new(&format!("{host} cannot be reached"), reason, &[])
+        }
+    }
+}
