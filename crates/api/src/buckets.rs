@@ -49,7 +49,7 @@ pub(crate) async fn create(
     Query(query): Query<query::InNamespace>,
 ) -> Answer<Json<BucketInfo>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    let made = api.parts.buckets.create(&namespace, &bucket, actor.as_str()).await.map_err(fault)?;
+    let made = api.parts.buckets.create(&namespace, &bucket, &actor.by()).await.map_err(fault)?;
     Ok(Json(info(made)))
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn delete(
     Query(query): Query<query::InNamespace>,
 ) -> Answer<StatusCode> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    api.parts.buckets.delete(&namespace, &bucket, actor.as_str()).await.map_err(fault)?;
+    api.parts.buckets.delete(&namespace, &bucket, &actor.by()).await.map_err(fault)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn create_key(
     Query(query): Query<query::InNamespace>,
 ) -> Answer<Json<NewBucketKey>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    let key = api.parts.buckets.create_access_key(&namespace, actor.as_str()).await.map_err(fault)?;
+    let key = api.parts.buckets.create_access_key(&namespace, &actor.by()).await.map_err(fault)?;
     Ok(Json(NewBucketKey { id: key.id, secret: key.secret, endpoint: api.options.s3_url.clone() }))
 }
 
@@ -143,7 +143,7 @@ pub(crate) async fn delete_key(
     Query(query): Query<query::InNamespace>,
 ) -> Answer<StatusCode> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
-    match api.parts.buckets.delete_access_key(&namespace, &id, actor.as_str()).await.map_err(fault)? {
+    match api.parts.buckets.delete_access_key(&namespace, &id, &actor.by()).await.map_err(fault)? {
         true => Ok(StatusCode::NO_CONTENT),
         false => {
             Err(Fault::new(ErrorCode::NotFound, format!("namespace {namespace} has no access key {id:?}"))

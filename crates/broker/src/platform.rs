@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alula_invoke::later::{Acceptor, Deferred, GivenUp, Hope, Miss};
 use alula_invoke::{Failure, Invocation, Invoker};
 use alula_model::{Clock, Fault, FunctionRef, InvocationId, Lineage, TriggerKind};
-use alula_runtime::Body;
+use alula_runtime::{Body, Waiters};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Uri};
@@ -71,6 +71,7 @@ impl Call for Platform {
             received: Instant::now(),
             received_at: self.clock.now(),
             began: Some(Arc::clone(&began)),
+            waiters: Waiters::default(),
         };
         Box::pin(async move {
             let outcome = self.invoker.invoke(invocation).await;

@@ -3,7 +3,7 @@
 //! A signature of S3 is made with the secret itself, so the platform must be able to read it: it lies in the records, in
 //! the data directory that only its owner may look into. It is shown once.
 
-use alula_model::{Name, Timestamp};
+use alula_model::{By, Name, Timestamp};
 use alula_store::{Batch, Expect, Record, SCAN_LEN_MAX};
 
 use crate::key;
@@ -41,7 +41,7 @@ const ID_LEN: usize = 20;
 
 impl Buckets {
     /// Makes an access key of a namespace.
-    pub async fn create_access_key(&self, namespace: &Name, by: &str) -> Result<NewAccessKey> {
+    pub async fn create_access_key(&self, namespace: &Name, by: &By) -> Result<NewAccessKey> {
         let present = self.access_keys(namespace).await?.len();
         if present >= ACCESS_KEYS_MAX {
             let (value, limit) = (present as u64 + 1, ACCESS_KEYS_MAX as u64);
@@ -55,10 +55,10 @@ impl Buckets {
             namespace: namespace.clone(),
             secret: secret.clone(),
             created_at: self.now(),
-            created_by: by.to_owned(),
+            created_by: by.name.clone(),
         };
         let batch = Batch::default().put(key::access_key(&id), record::write(&stored), Expect::Absent);
-        self.records().commit(self.audited(batch, by, "bucket_key.create", (namespace, &id))).await?;
+        self.commit_audited(batch, by, "bucket_key.create", (namespace, &id)).await?;
         Ok(NewAccessKey { id, secret })
     }
 
@@ -79,11 +79,11 @@ impl Buckets {
     }
 
     /// Removes an access key; what it signed is refused from now on. `false`: the namespace has none of this id.
-    pub async fn delete_access_key(&self, namespace: &Name, id: &str, by: &str) -> Result<bool> {
+    pub async fn delete_access_key(&self, namespace: &Name, id: &str, by: &By) -> Result<bool> {
         match self.secret(id).await? {
             Some(stored) if stored.namespace == *namespace => {
                 let batch = Batch::default().delete(key::access_key(id), Expect::Any);
-                self.records().commit(self.audited(batch, by, "bucket_key.delete", (namespace, id))).await?;
+                self.commit_audited(batch, by, "bucket_key.delete", (namespace, id)).await?;
                 Ok(true)
             }
             _ => Ok(false),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use alula_invoke::LineageSeal;
-use alula_model::{AuditEntry, Clock, Name, Timestamp};
-use alula_store::{Batch, Expect, Packages, Records, SCAN_LEN_MAX};
+use alula_model::{AuditEntry, By, Clock, Name, Timestamp};
+use alula_store::{AuditTrail, Batch, Expect, Packages, Records, SCAN_LEN_MAX};
 use tokio::sync::RwLock;
 
 use crate::announce::Announce;
 use crate::contents::Contents;
 use crate::key::{self, BucketKey};
-use crate::ports::{Audit, Observe};
+use crate::ports::Observe;
 use crate::record::{self, StoredBucket};
 use crate::{Error, Options, Result};
 
@@ -36,7 +36,7 @@ pub struct Parts {
     /// Who is told of changes.
     pub announce: Arc<dyn Announce>,
     /// Keeps the record of who did what; it lies in the same store.
-    pub audit: Arc<dyn Audit>,
+    pub audit: Arc<dyn AuditTrail>,
     /// Is told what happens.
     pub observe: Arc<dyn Observe>,
     /// Tells lineages that the platform signed from others.
@@ -78,7 +78,7 @@ impl Buckets {
     }
 
     /// Makes a bucket for somebody, as the audit record is to name them.
-    pub async fn create(&self, namespace: &Name, name: &str, by: &str) -> Result<BucketInfo> {
+    pub async fn create(&self, namespace: &Name, name: &str, by: &By) -> Result<BucketInfo> {
         let at = bucket_key(namespace, name)?;
         let limit = self.shared.parts.options.buckets_max;
         if self.list(namespace).await?.len() >= limit {
@@ -90,7 +90,7 @@ impl Buckets {
         let record = at.record();
         let batch =
             Batch::default().put(record.clone(), record::write(&StoredBucket { created_at }), Expect::Absent);
-        match self.records().commit(self.audited(batch, by, "bucket.create", (namespace, name))).await {
+        match self.commit_audited(batch, by, "bucket.create", (namespace, name)).await {
             Ok(_) => Ok(BucketInfo { name: at.bucket, created_at }),
             Err(alula_store::Error::Conflict { key }) if key == record => {
                 Err(Error::BucketExists(name.to_owned()))
@@ -111,7 +111,7 @@ impl Buckets {
     }
 
     /// Removes an empty bucket for somebody, as the audit record is to name them.
-    pub async fn delete(&self, namespace: &Name, name: &str, by: &str) -> Result<()> {
+    pub async fn delete(&self, namespace: &Name, name: &str, by: &By) -> Result<()> {
         let at = self.bucket(namespace, name).await?;
         let _alone = self.shared.existence.write().await;
         for held in [at.objects(), at.uploads()] {
@@ -120,15 +120,22 @@ impl Buckets {
             }
         }
         let batch = Batch::default().delete(at.record(), Expect::Any);
-        self.records().commit(self.audited(batch, by, "bucket.delete", (namespace, name))).await?;
+        self.commit_audited(batch, by, "bucket.delete", (namespace, name)).await?;
         Ok(())
     }
 
-    /// Adds to `batch` that somebody did something to what has this name in the namespace.
-    pub(crate) fn audited(&self, batch: Batch, by: &str, action: &str, of: (&Name, &str)) -> Batch {
-        let (actor, action, subject) = (by.to_owned(), action.to_owned(), format!("{}/{}", of.0, of.1));
-        let entry = AuditEntry { at: self.now(), actor, action, subject, detail: String::new() };
-        self.shared.parts.audit.audited(batch, &entry)
+    /// Commits `batch`, and that somebody did this to what has this name in the namespace.
+    pub(crate) async fn commit_audited(
+        &self,
+        batch: Batch,
+        by: &By,
+        action: &str,
+        of: (&Name, &str),
+    ) -> alula_store::Result<alula_store::Committed> {
+        let (action, subject) = (action.to_owned(), format!("{}/{}", of.0, of.1));
+        let By { name: actor, from } = by.clone();
+        let entry = AuditEntry { at: self.now(), actor, from, action, subject, detail: String::new() };
+        self.shared.parts.audit.commit_audited(batch, vec![entry]).await
     }
 
     /// A bucket that exists.

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use alula_model::trigger;
-use alula_model::{Lineage, Name, Timestamp};
+use alula_model::{By, Lineage, Name, Timestamp};
 use bytes::Bytes;
 use serde_json::json;
 
@@ -38,6 +38,13 @@ pub struct Actor {
     pub remote: Option<IpAddr>,
     /// The functions that led to it; empty where none did, or where an outside client did not hand it on.
     pub lineage: Lineage,
+}
+
+impl Actor {
+    /// As the audit record names them.
+    pub(crate) fn as_by(&self) -> By {
+        By { name: self.by.clone(), from: self.remote.map(|address| address.to_string()) }
+    }
 }
 
 /// What happened to an object.

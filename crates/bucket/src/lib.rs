@@ -39,7 +39,7 @@ pub use announce::{Announce, Change, Silent, Subscribers};
 pub use buckets::{BucketInfo, Buckets, Parts};
 pub use error::Error;
 pub use options::Options;
-pub use ports::{Audit, Nobody, Observe};
+pub use ports::{Nobody, Observe};
 pub use s3::{BoxError, Insider, Service, serve};
 
 /// A boxed future that may cross threads: what the object-safe ports return.

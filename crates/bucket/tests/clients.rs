@@ -53,13 +53,14 @@ impl Endpoint {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data_dir = DataDir::open(&folder.path().join("data")).unwrap();
+        let records: Arc<dyn alula_store::Records> = Arc::new(MemoryStore::new());
         let buckets = Buckets::open(Parts {
             options: Options::default(),
             data_dir: data_dir.path().to_owned(),
-            records: Arc::new(MemoryStore::new()),
+            records: Arc::clone(&records),
             packages: Arc::new(DiskPackages::open_in(&data_dir, "objects").unwrap()),
             announce: Arc::new(Silent),
-            audit: Arc::new(Nobody),
+            audit: Arc::new(alula_store::Unaudited(records)),
             observe: Arc::new(Nobody),
             seal: LineageSeal::new(b"of this test"),
             clock: Arc::new(RealClock),
@@ -67,7 +68,7 @@ impl Endpoint {
             draw_secret,
         })
         .unwrap();
-        let key = buckets.create_access_key(&Name::default_namespace(), "test").await.unwrap();
+        let key = buckets.create_access_key(&Name::default_namespace(), &"test".into()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();

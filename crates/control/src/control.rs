@@ -8,7 +8,9 @@ use alula_model::trigger::Trigger;
 use alula_model::{AuditEntry, By, Clock, Digest, Fault, Name, Qualifier, SpecError, Version, VersionKey};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Launcher, VersionPlan};
-use alula_store::{Batch, Committed, Error as StoreError, OpenPackage, Packages, Records};
+use alula_store::{
+    AuditTrail, Batch, BoxFuture, Committed, Error as StoreError, OpenPackage, Packages, Records,
+};
 use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use crate::audit::{AuditLink, AuditReport};
@@ -171,17 +173,8 @@ impl Control {
         let By { name: actor, from } = by.into();
         let (action, subject) = (action.to_owned(), subject.to_owned());
         let entry = AuditEntry { at: self.shared.parts.clock.now(), actor, from, action, subject, detail };
-        let committed = self.commit_audited(Batch::default(), &[entry]).await;
+        let committed = self.shared.ledger.audit.commit(Batch::default(), &[entry]).await;
         committed.map(drop).map_err(|error| error::store(&error))
-    }
-
-    /// Commits a batch of another component with the audit entries of what it changes, so that all are there or none.
-    pub async fn commit_audited(
-        &self,
-        batch: Batch,
-        entries: &[AuditEntry],
-    ) -> Result<Committed, StoreError> {
-        self.shared.ledger.audit.commit(batch, entries).await
     }
 
     /// Who changed what, the newest first, from the one before number `before` on. `subject` narrows it to a function
@@ -216,6 +209,17 @@ impl Control {
         let shared = Arc::clone(&self.shared);
         let change = tokio::spawn(async move { shared.transact(&decide).await });
         change.await.unwrap_or_else(|_| Err(error::defect("a change of functions was broken off")))
+    }
+}
+
+/// Changes of other components, in the same record.
+impl AuditTrail for Control {
+    fn commit_audited(
+        &self,
+        batch: Batch,
+        entries: Vec<AuditEntry>,
+    ) -> BoxFuture<'_, Result<Committed, StoreError>> {
+        Box::pin(async move { self.shared.ledger.audit.commit(batch, &entries).await })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alula_model::{AuditEntry, Clock, ErrorCode, Fault, Timestamp};
 use alula_store::{
-    Batch, BoxFuture, Committed, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX,
+    AuditTrail, Batch, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX,
 };
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
@@ -22,12 +22,6 @@ use crate::record::{self, KeyRecord, NamespaceRecord, UserRecord};
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// After so many looks what was used is stored.
 const LOOKS_PER_SAVING: u32 = 60;
-
-/// Commits changes with their line of the audit record.
-pub trait AuditTrail: Send + Sync + std::fmt::Debug {
-    /// Commits `batch` and `entry`, both or neither.
-    fn commit(&self, batch: Batch, entry: AuditEntry) -> BoxFuture<'_, Result<Committed, StoreError>>;
-}
 
 /// What it is made of.
 #[derive(Debug, Clone)]
@@ -173,7 +167,7 @@ impl Identity {
             subject,
             detail,
         };
-        let committed = audit.commit(batch, entry).await.map_err(|error| of_store(&error))?;
+        let committed = audit.commit_audited(batch, vec![entry]).await.map_err(|error| of_store(&error))?;
         *seen = Some(committed.revision);
         let next = changes.into_iter().fold(Directory::clone(&directory), |next, change| next.with(change));
         self.shared.directory.store(Arc::new(next));

@@ -28,7 +28,7 @@ mod role;
 
 pub use directory::{Directory, Refusal};
 pub use grant::{Grant, Place};
-pub use identity::{AuditTrail, Identity, Parts};
+pub use identity::{Identity, Parts};
 pub use key::{KeyId, PlainKey};
 pub use keys::{KeyInfo, NewKey};
 pub use members::NewUser;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use alula_identity::{
-    AuditTrail, Grant, Identity, KeyOwner, NewKey, NewUser, Parts, Place, Principal, Refusal, Resource, Role,
-    Verb,
+    Grant, Identity, KeyOwner, NewKey, NewUser, Parts, Place, Principal, Refusal, Resource, Role, Verb,
 };
 use alula_model::{AuditEntry, Clock, ErrorCode, Name, Timestamp};
-use alula_store::{Batch, BoxFuture, Committed, Error, Expect, Key, MemoryStore, Records};
+use alula_store::{AuditTrail, Batch, BoxFuture, Committed, Error, Expect, Key, MemoryStore, Records};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Default)]
@@ -25,9 +24,13 @@ impl Clock for SetClock {
 struct Trail(Arc<MemoryStore>, AtomicU64);
 
 impl AuditTrail for Trail {
-    fn commit(&self, batch: Batch, entry: AuditEntry) -> BoxFuture<'_, Result<Committed, Error>> {
+    fn commit_audited(
+        &self,
+        batch: Batch,
+        entries: Vec<AuditEntry>,
+    ) -> BoxFuture<'_, Result<Committed, Error>> {
         let number = self.1.fetch_add(1, Ordering::Relaxed);
-        let line = format!("{} {}", entry.actor, entry.action);
+        let line = format!("{} {}", entries[0].actor, entries[0].action);
         self.0.commit(batch.put(Key::new(&["audit", &format!("{number:04}")]), line, Expect::Any))
     }
 }

@@ -11,6 +11,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
+mod audit;
 mod data_dir;
 mod disk_packages;
 mod error;
@@ -28,6 +29,7 @@ mod agreement;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
+pub use audit::{AuditTrail, Unaudited};
 pub use data_dir::DataDir;
 pub use disk_packages::DiskPackages;
 pub use error::Error;

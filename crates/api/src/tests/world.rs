@@ -54,20 +54,6 @@ impl RunSink for Recorder {
     }
 }
 
-/// The audit entries of identity, in the record of the control.
-#[derive(Debug)]
-struct Trail(Control);
-
-impl alula_identity::AuditTrail for Trail {
-    fn commit(
-        &self,
-        batch: alula_store::Batch,
-        entry: alula_model::AuditEntry,
-    ) -> alula_store::BoxFuture<'_, Result<alula_store::Committed, alula_store::Error>> {
-        Box::pin(async move { self.0.commit_audited(batch, &[entry]).await })
-    }
-}
-
 pub(super) struct World {
     pub(super) api: Api,
     pub(super) backend: FakeBackend,
@@ -229,7 +215,7 @@ async fn identity(control: &Control, clock: &Arc<dyn Clock>) -> alula_identity::
     let parts = alula_identity::Parts {
         records: Arc::new(MemoryStore::new()),
         clock: Arc::clone(clock),
-        audit: Arc::new(Trail(control.clone())),
+        audit: Arc::new(control.clone()),
         random: || u128::from(LAST.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15_f39c,
     };
     alula_identity::Identity::load(parts).await.unwrap()
@@ -281,7 +267,7 @@ fn buckets(dir: &Path, clock: &Arc<dyn Clock>) -> alula_bucket::Buckets {
         records: Arc::new(MemoryStore::new()),
         packages: Arc::new(MemoryPackages::default()),
         announce: Arc::new(alula_bucket::Silent),
-        audit: Arc::new(alula_bucket::Nobody),
+        audit: Arc::new(alula_store::Unaudited(Arc::new(MemoryStore::new()))),
         observe: Arc::new(alula_bucket::Nobody),
         seal: alula_invoke::LineageSeal::new(b"of this test"),
         clock: Arc::clone(clock),

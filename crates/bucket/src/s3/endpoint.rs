@@ -70,7 +70,7 @@ impl Endpoint {
         let namespace = self.namespace(&request).await?;
         let name = &request.input.bucket;
         // Whoever makes a bucket twice has it.
-        match self.buckets.create(&namespace, name, &actor(&request).by).await {
+        match self.buckets.create(&namespace, name, &actor(&request).as_by()).await {
             Ok(_) | Err(Error::BucketExists(_)) => {
                 let location = Some(format!("/{name}"));
                 Ok(S3Response::new(CreateBucketOutput { location }))
@@ -107,7 +107,7 @@ impl S3 for Endpoint {
 
     async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
         let namespace = self.namespace(&request).await?;
-        self.buckets.delete(&namespace, &request.input.bucket, &actor(&request).by).await?;
+        self.buckets.delete(&namespace, &request.input.bucket, &actor(&request).as_by()).await?;
         Ok(S3Response::with_status(DeleteBucketOutput::default(), http::StatusCode::NO_CONTENT))
     }
 
