@@ -17,6 +17,7 @@ use alula_trigger::{Pauses, TriggerKey};
 
 use crate::BoxFuture;
 use crate::event;
+use crate::options::SUBSCRIBERS_MAX;
 
 pub use crate::event::Change;
 
@@ -113,6 +114,7 @@ impl Subscribers {
             let call = Deferred::event((self.draw_id)(), target, TriggerKind::Bucket, event);
             let call = Deferred { lineage, ..call };
             match self.acceptor.prepare(call).await {
+                Ok(_) if prepared.len() == SUBSCRIBERS_MAX => return Err(too_many(change)),
                 Ok(mut call) => {
                     call.batch = Pauses::unless_paused(&key, call.batch);
                     prepared.push(call);
@@ -146,6 +148,15 @@ impl Subscription {
             trigger: self.trigger.clone(),
         }
     }
+}
+
+fn too_many(change: &Change) -> Fault {
+    let message = format!(
+        "over {SUBSCRIBERS_MAX} triggers want to know of {:?} in bucket {}: give them narrower prefixes",
+        change.key, change.bucket
+    );
+    let limit = SUBSCRIBERS_MAX as u64;
+    Fault::limit(ErrorCode::RequestTooLarge, message, "SUBSCRIBERS_MAX", limit, "fixed")
 }
 
 fn of_store(error: alula_store::Error) -> Fault {

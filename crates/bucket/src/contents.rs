@@ -230,14 +230,7 @@ where
         let piece = piece?;
         bytes += piece.len() as u64;
         if bytes > bytes_max {
-            let remedy =
-                "; large objects are uploaded in parts, and bucket.object_bytes_max is the operator's limit";
-            return Err(Error::TooLarge {
-                what: "the content's size",
-                value: bytes,
-                limit: bytes_max,
-                remedy,
-            });
+            return Err(too_large(bytes, bytes_max));
         }
         gathered_bytes += piece.len();
         gathered.push(piece);
@@ -248,6 +241,12 @@ where
         }
     }
     blocking(move || writer.write(&gathered)).await.map(Writer::finish)
+}
+
+/// What brings so many bytes is over the limit.
+pub(crate) fn too_large(value: u64, limit: u64) -> Error {
+    let remedy = "; large objects are uploaded in parts, and bucket.object_bytes_max is the operator's limit";
+    Error::TooLarge { what: "the content's size", value, limit, remedy }
 }
 
 async fn next_piece<S, E>(body: &mut S) -> Option<Result<Bytes>>

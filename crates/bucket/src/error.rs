@@ -56,6 +56,9 @@ pub enum Error {
     /// What arrived is not what the client's checksum says.
     #[error("what arrived does not match {0}")]
     Checksum(&'static str),
+    /// The content is not as long as the request says.
+    #[error("the content is not as long as the request says")]
+    Length,
     /// The body ended early.
     #[error("the content ended before it was whole")]
     Incomplete(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -63,7 +66,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// A function that is to be called cannot be; the change was not made.
-    #[error("a function that the change calls takes no calls: {0}")]
+    #[error("the change cannot make the calls that it calls for: {0}")]
     Refused(#[source] Fault),
     /// Somebody else changes the same thing again and again.
     #[error("others changed the same thing at the same time")]

@@ -3,6 +3,7 @@
 use alula_store::{Key, SCAN_LEN_MAX};
 
 use crate::key::{self, BucketKey};
+use crate::options::KEY_BYTES_MAX;
 use crate::record::{self, StoredObject};
 use crate::{Buckets, Result};
 
@@ -45,7 +46,7 @@ impl Entry {
 
 /// Records that are read at once where keys are put together: most of them are skipped.
 const GROUPED_SCAN_LEN: usize = 100;
-/// Above every character that may follow a prefix.
+/// No character sorts behind it; in UTF-8 it has four bytes.
 const LAST: char = '\u{10ffff}';
 
 impl Buckets {
@@ -115,7 +116,9 @@ impl Query {
     }
 }
 
-/// After every key that begins with `prefix`.
+/// After every key that begins with `prefix`: it goes on with the last character for longer than a key can.
 fn past(at: &BucketKey, prefix: &str) -> Key {
-    at.object(&format!("{prefix}{LAST}{LAST}"))
+    let times = KEY_BYTES_MAX.saturating_sub(prefix.len()) / LAST.len_utf8() + 1;
+    let last: String = std::iter::repeat_n(LAST, times).collect();
+    at.object(&format!("{prefix}{last}"))
 }

@@ -89,8 +89,12 @@ impl Buckets {
         S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let limit = CONTENT_BYTES_MAX.min(self.shared.parts.options.object_bytes_max);
-        self.shared.contents.take(body, limit).await
+        self.shared.contents.take(body, self.content_bytes_max()).await
+    }
+
+    /// What one put or one part may bring, in bytes.
+    pub(crate) fn content_bytes_max(&self) -> u64 {
+        CONTENT_BYTES_MAX.min(self.shared.parts.options.object_bytes_max)
     }
 
     /// Makes a content that has arrived an object.

@@ -43,6 +43,8 @@ pub(crate) const PAGE_LEN_MAX: usize = 1_000;
 pub(crate) const DELETE_LEN_MAX: usize = 1_000;
 /// Deletes of such a request that run at once: they share the store's next write to the disk.
 pub(crate) const DELETES_AT_ONCE: usize = 32;
+/// Calls that one change makes: each takes a message and a write of one batch.
+pub(crate) const SUBSCRIBERS_MAX: usize = 400;
 /// Access keys of one namespace.
 pub(crate) const ACCESS_KEYS_MAX: usize = 100;
 /// A commit that lost against another change of the same object is made anew this often.
@@ -61,5 +63,5 @@ pub(crate) const CONNECTIONS_MAX: usize = 512;
 pub(crate) const HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// XML that a request may bring, in bytes: the longest list of keys to delete or parts to complete.
 pub(crate) const XML_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// What a browser's form may bring, in bytes: it is held in memory.
-pub(crate) const FORM_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long a presigned address may hold, in seconds (S3's): a week.
+pub(crate) const PRESIGNED_SECONDS_MAX: u64 = 7 * 86_400;

@@ -10,76 +10,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use alula_bucket::{Buckets, NewAccessKey, Nobody, Options, Parts, Service, Silent};
-use alula_invoke::LineageSeal;
-use alula_model::{Clock, Name, Timestamp};
-use alula_store::{DataDir, DiskPackages, MemoryStore};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use endpoint::Endpoint;
 
-/// Signatures carry the time, so the endpoint needs the real one.
-#[derive(Debug)]
-struct RealClock;
-
-impl Clock for RealClock {
-    fn now(&self) -> Timestamp {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        Timestamp(i64::try_from(now.as_millis()).unwrap())
-    }
-}
-
-static DRAWN: AtomicU64 = AtomicU64::new(1);
-
-fn draw_id() -> String {
-    format!("00000000-0000-7000-8000-{:012}", DRAWN.fetch_add(1, Ordering::Relaxed))
-}
-
-fn draw_secret() -> u128 {
-    u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
-}
-
-/// An endpoint with a key of a namespace of its own.
-struct Endpoint {
-    url: String,
-    key: NewAccessKey,
-    stop: CancellationToken,
-    folder: tempfile::TempDir,
-}
+mod endpoint;
 
 impl Endpoint {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let data_dir = DataDir::open(&folder.path().join("data")).unwrap();
-        let records: Arc<dyn alula_store::Records> = Arc::new(MemoryStore::new());
-        let buckets = Buckets::open(Parts {
-            options: Options::default(),
-            data_dir: data_dir.path().to_owned(),
-            records: Arc::clone(&records),
-            packages: Arc::new(DiskPackages::open_in(&data_dir, "objects").unwrap()),
-            announce: Arc::new(Silent),
-            audit: Arc::new(alula_store::Unaudited(records)),
-            observe: Arc::new(Nobody),
-            seal: LineageSeal::new(b"of this test"),
-            clock: Arc::new(RealClock),
-            draw_id,
-            draw_secret,
-        })
-        .unwrap();
-        let key = buckets.create_access_key(&Name::default_namespace(), &"test".into()).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        tokio::spawn(alula_bucket::serve(listener, Service::new(buckets), stop.clone()));
-        Self { url, key, stop, folder }
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
-            .env("AWS_ENDPOINT_URL", &self.url)
+            .env("AWS_ENDPOINT_URL", self.url())
             .env("AWS_ACCESS_KEY_ID", &self.key.id)
             .env("AWS_SECRET_ACCESS_KEY", &self.key.secret)
             .env("AWS_DEFAULT_REGION", "us-east-1")
@@ -101,12 +45,6 @@ impl Endpoint {
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{arguments:?}:\n{stdout}\n{stderr}");
         stdout.into_owned()
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 
@@ -176,7 +114,7 @@ async fn rclone_copies_checks_and_purges() {
     std::fs::write(local.join("large"), vec![7; 12_000_000]).unwrap();
     let remote = format!(
         ":s3,provider=Other,env_auth=true,region=us-east-1,endpoint=\"{}\",upload_cutoff=5M,chunk_size=5M:two",
-        endpoint.url
+        endpoint.url()
     );
     let config = ["--config", "/dev/null", "--retries", "1", "--low-level-retries", "1"];
     let run = async |arguments: &[&str]| {

@@ -8,6 +8,7 @@
 //! ```text
 //! key        names a trigger: namespace, function, trigger
 //! pause      an operator's pause of one trigger, whatever its kind; survives restarts
+//! prepared   a call on its way into the queue, to be committed with a record of its source
 //! describe   what a trigger watches, in words
 //! check      what a deploy is asked: is every trigger of this spec possible?
 //! schedule   the clock: slots, exactly once each
@@ -29,6 +30,7 @@ mod describe;
 pub mod folder;
 mod key;
 mod pause;
+mod prepared;
 pub mod schedule;
 pub mod topic;
 pub mod webhook;
@@ -36,6 +38,7 @@ pub mod webhook;
 pub use describe::describe;
 pub use key::TriggerKey;
 pub use pause::{Pause, Pauses};
+pub use prepared::Prepared;
 
 /// A boxed future that may cross threads: what the object-safe ports return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

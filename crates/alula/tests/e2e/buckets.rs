@@ -9,22 +9,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::platform::{Platform, client, eventually, folder_function, free_port, root, text};
-use crate::sink::Sink;
+use crate::sink::{Sink, TELLER, word};
 
 /// Kills in the middle of puts.
 const KILLS: u64 = 4;
-
-/// Tells the sink of every event.
-const TELLER: &str = r#"
-import json, os, urllib.request
-
-# Here the loopback address is the machine's, behind the proxy.
-os.environ["no_proxy"] = os.environ["NO_PROXY"] = ""
-
-def handler(event, context):
-    told = json.dumps({"id": context.aws_request_id, "event": event}).encode()
-    urllib.request.urlopen(os.environ["SINK"], data=told, timeout=5).read()
-"#;
 
 /// Puts an object into the bucket that it is called for, signed as S3 asks, and hands its lineage on.
 const CIRCLE: &str = r#"
@@ -129,28 +117,7 @@ fn teller(platform: &Platform, sink: &Sink, trigger: &str) {
 
 /// The ids of the calls that each object made, by what happened and its key.
 fn calls(sink: &Sink) -> BTreeMap<String, Vec<String>> {
-    let mut calls: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for told in sink.told() {
-        let record = &told["event"]["Records"][0];
-        let (name, key) =
-            (record["eventName"].as_str().unwrap(), record["s3"]["object"]["key"].as_str().unwrap());
-        let ids = calls.entry(format!("{name} {key}")).or_default();
-        let id = told["id"].as_str().unwrap().to_owned();
-        // A call that was tried again is one call.
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    calls
-}
-
-fn wait_until_idle(platform: &Platform) {
-    eventually("every call has ended", || {
-        let queue: Value = serde_json::from_str(&platform.alula_ok(&["queue", "--json"])).unwrap();
-        let totals = &queue["totals"];
-        assert_eq!((&totals["imbalance"], &totals["dead"]), (&0.into(), &0.into()), "{totals}");
-        (totals["waiting"] == 0 && totals["running"] == 0).then_some(())
-    });
+    sink.calls(|record| format!("{} {}", word(&record["eventName"]), word(&record["s3"]["object"]["key"])))
 }
 
 /// What the platform exports.
@@ -180,7 +147,7 @@ fn objects_that_come_and_go_call_with_the_event_of_s3() {
          client.delete_object(Bucket='incoming', Key='jpg/never.jpg')\n\
          client.delete_objects(Bucket='incoming', Delete={'Objects': [{'Key': 'jpg/copy.jpg'}, {'Key': 'jpg/a.png'}]})\n",
     );
-    wait_until_idle(platform);
+    platform.wait_until_idle();
     let calls = calls(&sink);
     let expected = [
         "ObjectCreated:Copy jpg/copy.jpg",
@@ -240,7 +207,7 @@ fn every_object_that_is_there_has_made_one_call_however_often_the_platform_is_ki
     let (acknowledged, there) = (of("put"), of("there"));
     assert!(acknowledged.iter().all(|key| there.contains(key)), "an acknowledged object is lost");
 
-    wait_until_idle(&endpoint.platform);
+    endpoint.platform.wait_until_idle();
     let calls = calls(&sink);
     let expected: Vec<String> = there.iter().map(|key| format!("ObjectCreated:Put {key}")).collect();
     assert_eq!(calls.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());

@@ -4,27 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::platform::{Platform, eventually, folder_function, text};
-use crate::sink::Sink;
+use crate::sink::{Sink, TELLER, word};
 
 /// Kills while files come.
 const KILLS: u64 = 4;
 /// Files that come between two kills.
 const FILES: u64 = 60;
-
-/// Tells the sink of every event, and of the file as it finds it.
-const TELLER: &str = r#"
-import hashlib, json, os, urllib.request
-
-# Here the loopback address is the machine's, behind the proxy.
-os.environ["no_proxy"] = os.environ["NO_PROXY"] = ""
-
-def handler(event, context):
-    told = json.dumps({"id": context.aws_request_id, "event": event}).encode()
-    urllib.request.urlopen(os.environ["SINK"], data=told, timeout=5).read()
-"#;
 
 fn start(data_dir: &Path, incoming: &Path) -> Platform {
     let folders = format!("[{:?}]", incoming.to_str().unwrap());
@@ -45,18 +31,7 @@ fn manifest(sink: &Sink, path: &Path) -> String {
 
 /// The ids of the calls that each file made, by what happened and its name.
 fn calls(sink: &Sink) -> BTreeMap<String, Vec<String>> {
-    let mut calls: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for told in sink.told() {
-        let record = &told["event"]["Records"][0];
-        let (name, file) = (record["eventName"].as_str().unwrap(), record["file"]["name"].as_str().unwrap());
-        let ids = calls.entry(format!("{name} {file}")).or_default();
-        let id = told["id"].as_str().unwrap().to_owned();
-        // A call that was tried again is one call.
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    calls
+    sink.calls(|record| format!("{} {}", word(&record["eventName"]), word(&record["file"]["name"])))
 }
 
 #[test]
@@ -88,12 +63,7 @@ fn every_file_calls_once_however_often_the_platform_is_killed() {
     std::fs::remove_file(incoming.join("0-0.csv")).unwrap();
     let expected = usize::try_from(KILLS * (FILES + 1)).unwrap() + 1;
     eventually("every file has made its call", || (calls(&sink).len() >= expected).then_some(()));
-    eventually("every call has ended", || {
-        let queue: Value = serde_json::from_str(&platform.alula_ok(&["queue", "--json"])).unwrap();
-        let totals = &queue["totals"];
-        assert_eq!((&totals["imbalance"], &totals["dead"]), (&0.into(), &0.into()), "{totals}");
-        (totals["waiting"] == 0 && totals["running"] == 0).then_some(())
-    });
+    platform.wait_until_idle();
     let calls = calls(&sink);
     assert_eq!(calls.len(), expected, "{calls:?}");
     assert!(

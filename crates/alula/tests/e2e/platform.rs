@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// How long a start may take before the test gives up; a start takes a fraction of a second.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at something outside this process that cannot be waited for: the cores belong to the platform.
@@ -105,6 +107,16 @@ impl Platform {
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "alula {arguments:?} failed:\n{stdout}\n{stderr}\n{}", self.log());
         stdout
+    }
+
+    /// Waits until nothing waits or runs; nothing is lost on the way, and nothing is dead.
+    pub(crate) fn wait_until_idle(&self) {
+        eventually("every call has ended", || {
+            let queue: Value = serde_json::from_str(&self.alula_ok(&["queue", "--json"])).unwrap();
+            let totals = &queue["totals"];
+            assert_eq!((&totals["imbalance"], &totals["dead"]), (&0.into(), &0.into()), "{totals}");
+            (totals["waiting"] == 0 && totals["running"] == 0).then_some(())
+        });
     }
 
     /// The public URL of a path.

@@ -44,9 +44,11 @@ fn code(error: &Error) -> S3ErrorCode {
         Error::TooLarge { what: "the number of buckets", .. } => S3ErrorCode::TooManyBuckets,
         Error::TooLarge { .. } => S3ErrorCode::EntityTooLarge,
         Error::Checksum(_) => S3ErrorCode::BadDigest,
+        Error::Length => S3ErrorCode::IncompleteBody,
         Error::Incomplete(source) => of_body(source.as_ref()),
         Error::Invalid(_) => S3ErrorCode::InvalidRequest,
-        Error::Refused(_) => S3ErrorCode::ServiceUnavailable,
+        Error::Refused(fault) if fault.is_retryable() => S3ErrorCode::ServiceUnavailable,
+        Error::Refused(_) => S3ErrorCode::InvalidRequest,
         Error::Contended => S3ErrorCode::SlowDown,
         Error::Store(alula_store::Error::Full | alula_store::Error::Unavailable { .. }) => {
             S3ErrorCode::ServiceUnavailable

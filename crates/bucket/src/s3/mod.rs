@@ -7,6 +7,7 @@
 mod answer;
 mod checksum;
 mod endpoint;
+mod gate;
 mod listings;
 mod objects;
 mod serve;

@@ -9,7 +9,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::answer::{etag, header_time, refuse_unsupported, time};
 use super::checksum;
 use super::endpoint::{Answer, Endpoint};
-use crate::contents::Arrived;
+use crate::contents::{Arrived, too_large};
 use crate::event::Written;
 use crate::objects::{Conditions, Place, matches};
 use crate::options::{CONTENT_BYTES_MAX, DELETE_LEN_MAX, DELETES_AT_ONCE};
@@ -162,10 +162,16 @@ impl Endpoint {
         request: &S3Request<T>,
     ) -> Result<Arrived> {
         let body = body.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
+        let (announced, limit) = (announced_bytes(&request.headers), self.buckets.content_bytes_max());
+        if let Some(bytes) = announced.filter(|bytes| *bytes > limit) {
+            return Err(too_large(bytes, limit));
+        }
         let (body, expected) = checksum::watch(body, &request.headers, request.trailing_headers.clone());
         let arrived = self.buckets.take(body).await?;
         self.buckets.shared.parts.observe.received(arrived.piece.1);
-        match expected.check(&arrived.md5) {
+        let is_whole = announced.is_none_or(|bytes| bytes == arrived.piece.1);
+        let checked = if is_whole { expected.check(&arrived.md5) } else { Err(Error::Length) };
+        match checked {
             Ok(()) => Ok(arrived),
             Err(error) => {
                 self.buckets.shared.contents.discard(arrived).await;
@@ -290,6 +296,13 @@ impl Endpoint {
             ..DeleteObjectsOutput::default()
         }))
     }
+}
+
+/// How many bytes of content are to come: of one that comes in chunks, without what is around them.
+fn announced_bytes(headers: &http::HeaderMap) -> Option<u64> {
+    let names = ["x-amz-decoded-content-length", "content-length"];
+    let value = names.iter().find_map(|name| headers.get(*name))?;
+    value.to_str().ok()?.parse().ok()
 }
 
 /// `null` is the version of what has none.

@@ -9,9 +9,9 @@ use alula_model::{Lineage, Name};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint::{Endpoint, Secrets};
-use crate::options::{CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, XML_BYTES_MAX};
+use super::gate;
+use crate::options::{CONNECTIONS_MAX, HEADER_TIMEOUT, XML_BYTES_MAX};
 use crate::{Buckets, Observe, Parts};
 
 /// After a failure to accept: descriptors or memory are short, and others need the time to give some back.
@@ -68,7 +69,8 @@ impl Service {
     pub fn new(buckets: Buckets) -> Self {
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_BYTES_MAX;
-        config.post_object_max_file_size = FORM_BYTES_MAX;
+        // Forms are refused before anything of them is read.
+        config.post_object_max_file_size = 0;
         let mut builder = S3ServiceBuilder::new(Endpoint { buckets: buckets.clone() });
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         let Parts { observe, seal, .. } = buckets.shared.parts.clone();
@@ -104,7 +106,10 @@ impl Service {
 
     async fn respond(&self, request: Request<s3s::Body>) -> Result<Response<s3s::Body>, s3s::HttpError> {
         let method = request.method().clone();
-        let answered = self.inner.call(request).await;
+        let answered = match gate::check(&request) {
+            Ok(()) => self.inner.call(request).await,
+            Err(refusal) => refusal.to_http_response().map_err(|error| s3s::HttpError::new(error.into())),
+        };
         let status = answered.as_ref().map_or(http::StatusCode::INTERNAL_SERVER_ERROR, Response::status);
         self.observe.answered(method.as_str(), status.as_u16());
         answered
@@ -113,9 +118,9 @@ impl Service {
     async fn connection(self, stream: TcpStream, peer: IpAddr, stop: CancellationToken) {
         let answer =
             service_fn(move |request: Request<Incoming>| self.clone().answer_outsider(request, peer));
-        let mut server = auto::Builder::new(TokioExecutor::new());
-        server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        server.http2().timer(TokioTimer::new());
+        // S3 clients speak HTTP/1.1, where a connection has one request at a time.
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         let connection = server.serve_connection(TokioIo::new(stream), answer);
         tokio::pin!(connection);
         tokio::select! {

@@ -35,7 +35,7 @@ mod watch;
 mod tests;
 
 pub use allowed::Allowed;
-pub use ports::{Deliver, Observe, Prepared};
+pub use ports::{Deliver, Observe};
 pub use service::{Handle, Parts, Service};
 
 use std::time::Duration;

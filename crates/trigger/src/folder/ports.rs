@@ -4,24 +4,9 @@ use std::fmt;
 
 use alula_invoke::later::{Acceptor, Deferred};
 use alula_model::{Fault, FunctionRef, InvocationId, TriggerKind};
-use alula_store::Batch;
 use bytes::Bytes;
 
-use crate::BoxFuture;
-
-/// A call that was checked and is to be committed with what was seen.
-pub struct Prepared {
-    /// The message, and whatever belongs to it.
-    pub batch: Batch,
-    /// To be called when the batch is committed.
-    pub committed: Box<dyn FnOnce() + Send>,
-}
-
-impl fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("batch", &self.batch).finish_non_exhaustive()
-    }
-}
+use crate::{BoxFuture, Prepared};
 
 /// Takes calls that nobody waits for.
 pub trait Deliver: Send + Sync + fmt::Debug {

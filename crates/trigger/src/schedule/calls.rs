@@ -3,8 +3,8 @@
 use alula_invoke::later::{CallState, Calls, Deferred, LaneClass};
 use alula_model::{ErrorCode, Fault, InvocationId, TriggerKind};
 
-use super::{Accept, Prepared, SlotCall};
-use crate::BoxFuture;
+use super::{Accept, SlotCall};
+use crate::{BoxFuture, Prepared};
 
 impl Accept for Calls {
     fn prepare(&self, call: SlotCall) -> BoxFuture<'_, Result<Prepared, Fault>> {

@@ -41,7 +41,7 @@ pub use deployed::{Declared, Deployed};
 pub use handle::{Filter, Handle, RunInfo, ScheduleView, SkipInfo, Upcoming};
 pub use look_ahead::Readiness;
 pub use options::Options;
-pub use ports::{Accept, Observe, Prepared, SlotCall, Unobserved};
+pub use ports::{Accept, Observe, SlotCall, Unobserved};
 pub use service::{Parts, Service};
 pub use states::SkipReason;
 

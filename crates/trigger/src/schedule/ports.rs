@@ -3,10 +3,9 @@
 use std::fmt;
 
 use alula_model::{Fault, FunctionRef, InvocationId, Timestamp};
-use alula_store::Batch;
 use bytes::Bytes;
 
-use crate::BoxFuture;
+use crate::{BoxFuture, Prepared};
 
 /// The call that a slot makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,20 +18,6 @@ pub struct SlotCall {
     pub event: Bytes,
     /// When it may run first: the slot and its jitter.
     pub available_at: Timestamp,
-}
-
-/// A call that was checked and is to be committed with the schedule's record.
-pub struct Prepared {
-    /// The message, and whatever belongs to it.
-    pub batch: Batch,
-    /// To be called when the batch is committed.
-    pub committed: Box<dyn FnOnce() + Send>,
-}
-
-impl fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("batch", &self.batch).finish_non_exhaustive()
-    }
 }
 
 /// Takes calls that nobody waits for.

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::super::seen::Memory;
 use super::super::service::Problems;
 use super::super::watch::Watch;
-use super::super::{Allowed, Deliver, Observe, Prepared};
-use crate::{BoxFuture, TriggerKey};
+use super::super::{Allowed, Deliver, Observe};
+use crate::{BoxFuture, Prepared, TriggerKey};
 
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -18,10 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::schedule::{
-    Accept, Declared, Deployed, Handle, Options, Parts, Prepared, Service, SlotCall, Unobserved,
-};
-use crate::{BoxFuture, TriggerKey};
+use crate::schedule::{Accept, Declared, Deployed, Handle, Options, Parts, Service, SlotCall, Unobserved};
+use crate::{BoxFuture, Prepared, TriggerKey};
 
 /// Where tests begin: 2026-01-01T00:00:00Z.
 pub(super) const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
