@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 struct RealClock;
 
 impl Clock for RealClock {
+    #[allow(clippy::disallowed_methods, reason = "what is signed must be of this moment")]
     fn now(&self) -> Timestamp {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Timestamp(i64::try_from(now.as_millis()).unwrap())
