@@ -10,6 +10,7 @@ use http::{Method, Uri};
 
 use crate::auth::{Actor, METRICS_PATH};
 use crate::extract;
+use crate::respond::method_not_allowed;
 use crate::state::Api;
 
 /// Where it is found what an operation is about.
@@ -119,8 +120,8 @@ pub(crate) fn admit(
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let row = ROWS.iter().find(|(of, path, ..)| of == method && *path == route.as_str());
     let Some((_, _, verb, resource, about)) = row else {
-        let message = format!("{method} {} is open to nobody", route.as_str());
-        return Err(Fault::new(ErrorCode::Forbidden, message));
+        // Whether the route has the method or only has no row: nobody gets through.
+        return Err(method_not_allowed());
     };
     let query = |name: &str| query_parameter(uri, name);
     let namespace = || extract::namespace(query("namespace").as_deref());

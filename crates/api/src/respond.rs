@@ -91,11 +91,13 @@ pub(crate) async fn no_such_route() -> Problem {
 
 /// What a route answers to a method it does not have.
 pub(crate) async fn no_such_method() -> Problem {
-    Fault::new(
-        ErrorCode::MethodNotAllowed,
-        "this route does not have this method; GET /openapi.json lists them",
-    )
-    .into()
+    method_not_allowed().into()
+}
+
+/// The same as a fault.
+pub(crate) fn method_not_allowed() -> Fault {
+    let message = "this route does not have this method; GET /openapi.json lists them";
+    Fault::new(ErrorCode::MethodNotAllowed, message)
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use alula_pool::{Pool, PoolOptions};
 use alula_runtime::VersionPlan;
 use alula_runtime::fake::FakeBackend;
 use alula_store::{Batch, DataDir, MessageId, NewMessage, SqliteOptions, SqliteStore, open_sqlite};
-use alula_trigger::BoxFuture;
 use alula_trigger::schedule::{
-    Accept, Declared, Deployed, Handle, Observe, Options, Parts, Prepared, Service, SlotCall,
+    Accept, Declared, Deployed, Handle, Observe, Options, Parts, Service, SlotCall,
 };
+use alula_trigger::{BoxFuture, Prepared};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

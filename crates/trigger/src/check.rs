@@ -18,8 +18,8 @@ pub fn check(triggers: &[Trigger]) -> Result<(), SpecError> {
             }
             Source::Topic(_) | Source::Webhook(_) | Source::Bucket(_) | Source::Folder(_) => Ok(()),
             // Whoever watches brokers knows what can be said of one.
-            broker if broker.batching().is_some() => Ok(()),
-            other => Err(format!("kind: this program cannot watch {:?}", other.kind())),
+            Source::Nats(_) | Source::Mqtt(_) | Source::Amqp(_) => Ok(()),
+            Source::Redis(_) | Source::Postgres(_) | Source::Kafka(_) => Ok(()),
         };
         checked
             .map_err(|reason| SpecError { field: "triggers", reason: format!("{}: {reason}", trigger.name) })
@@ -37,9 +37,6 @@ mod tests {
         let wrong = trigger(r#"{"name": "hourly", "kind": "schedule", "cron": "0 25 * * *"}"#);
         assert_eq!(check(std::slice::from_ref(&right)), Ok(()));
         let error = check(&[right, wrong]).unwrap_err().to_string();
-        let folder = trigger(r#"{"name": "in", "kind": "folder", "path": "/in"}"#);
-        let unwatched = check(&[folder]).unwrap_err().to_string();
-        assert_eq!(unwatched, "triggers: in: kind: this program cannot watch \"folder\"");
         let filter = trigger(
             r#"{"name": "big", "kind": "topic", "topic": "orders", "filter": {"data": {"total": 7}}}"#,
         );
