@@ -34,7 +34,9 @@ impl Rabbit {
         let config = "default_user = me\ndefault_pass = s3cret\nlog.console = true\nlog.file = false\n";
         std::fs::write(folder.path().join("rabbitmq.conf"), config).unwrap();
         std::fs::write(folder.path().join("plugins"), "[].").unwrap();
-        let server = Server::start_in(folder, port, "KILL", move |folder| {
+        // A queue that was made within the last moments is not on the disk yet when the server is killed: what it loses then
+        // is no affair of ours, so it is told to end.
+        let server = Server::start_in(folder, port, "TERM", move |folder| {
             let mut command = Command::new(&binary);
             // With this the script becomes the server rather than standing before it.
             command.env("RUNNING_UNDER_SYSTEMD", "1").env("HOME", folder);
