@@ -130,6 +130,7 @@ pub(crate) async fn pause(
     let key = existing(&api, query.namespace.as_deref(), function, trigger)?;
     api.parts.schedules.pause(&key, actor.as_str()).await.map_err(|error| store_fault(&error))?;
     api.parts.brokers.pauses_changed();
+    note(&api, &actor, "trigger.pause", &key).await?;
     one(&api, &key).await
 }
 
@@ -153,13 +154,20 @@ pub(crate) async fn pause(
 )]
 pub(crate) async fn resume(
     State(api): State<Api>,
+    actor: Actor,
     Path((function, trigger)): Path<(Name, Name)>,
     Query(query): Query<query::InNamespace>,
 ) -> Answer<Json<TriggerInfo>> {
     let key = existing(&api, query.namespace.as_deref(), function, trigger)?;
     api.parts.schedules.resume(&key).await.map_err(|error| store_fault(&error))?;
     api.parts.brokers.pauses_changed();
+    note(&api, &actor, "trigger.resume", &key).await?;
     one(&api, &key).await
+}
+
+async fn note(api: &Api, actor: &Actor, action: &str, key: &TriggerKey) -> Result<(), Fault> {
+    let subject = format!("{}/{}", key.namespace, key.function);
+    api.parts.control.note(actor.by(), action, &subject, key.trigger.to_string()).await
 }
 
 /// The triggers in force of a function.

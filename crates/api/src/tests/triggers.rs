@@ -74,6 +74,9 @@ async fn triggers_are_listed_told_paused_and_resumed() {
         (resumed["paused"].as_str(), &resumed["schedule"]["next_ms"]),
         (None, &json!(1_700_000_010_000_u64))
     );
+    let audit = world.get("/v1/audit?function=hello&limit=3").await.json();
+    let actions: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["trigger.resume", "trigger.pause", "trigger.pause"]);
 }
 
 #[tokio::test]
