@@ -155,7 +155,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Refuses a person's keys for now
+/// Refuses a person's keys until they are enabled again
 #[utoipa::path(
     post,
     path = "/v1/users/{name}/disable",

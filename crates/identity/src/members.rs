@@ -131,7 +131,7 @@ impl Identity {
         Ok(Arc::new(record))
     }
 
-    /// Refuses a person's keys for now.
+    /// Refuses a person's keys until they are enabled again.
     pub async fn disable_user(&self, by: &Principal, name: &Name) -> Result<(), Fault> {
         self.change_user(doing(by, "user.disable", name), name, |user| {
             user.is_disabled = true;

@@ -39,7 +39,7 @@ pub struct UserRecord {
     /// Whether they administer the platform.
     #[serde(default)]
     pub is_administrator: bool,
-    /// Whether their keys are refused for now.
+    /// Whether their keys are refused.
     #[serde(default)]
     pub is_disabled: bool,
     /// What they are, and where.

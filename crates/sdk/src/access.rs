@@ -45,7 +45,7 @@ impl Client {
         self.done(self.request(Method::DELETE, &["v1", "users", name])).await
     }
 
-    /// Refuses a person's keys for now.
+    /// Refuses a person's keys until they are enabled again.
     pub async fn disable_user(&self, name: &str) -> Result<()> {
         self.done(self.request(Method::POST, &["v1", "users", name, "disable"])).await
     }

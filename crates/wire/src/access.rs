@@ -66,7 +66,7 @@ pub struct UserInfo {
     pub email: Option<String>,
     /// Whether they administer the platform.
     pub is_administrator: bool,
-    /// Whether their keys are refused for now.
+    /// Whether their keys are refused.
     pub is_disabled: bool,
     /// What they are, and where; among members, in the namespace only.
     pub grants: Vec<Grant>,

@@ -37,7 +37,7 @@ enum Action {
     /// List everybody
     #[command(visible_alias = "ls")]
     List,
-    /// Refuse a person's keys for now
+    /// Refuse a person's keys until they are enabled again
     Disable {
         /// What they are called
         name: String,

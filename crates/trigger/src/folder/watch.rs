@@ -34,7 +34,7 @@ pub(super) struct Watch {
     pub(super) problems: Problems,
 }
 
-/// What keeps a folder from being watched for now.
+/// What keeps a folder from being watched at the moment.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("the folder cannot be read")]
