@@ -196,25 +196,34 @@ impl AuditLog {
         Ok(found)
     }
 
-    /// Looks through a whole chain.
+    /// Looks through a whole chain, from its head as it is now; it may grow meanwhile.
     pub(crate) async fn verify(&self, namespace: &Name) -> Result<AuditReport, Fault> {
-        let head =
-            self.head(&mut HashMap::new(), namespace.as_str()).await.map_err(|error| error::store(&error))?.0;
+        // A link comes with its head, so a head that is read later is not behind it.
+        let newest = self.newest(namespace, None, None, 1).await?.first().map_or(0, |link| link.number);
+        let head = self.head(&mut HashMap::new(), namespace.as_str()).await;
+        let (head, _) = head.map_err(|error| error::store(&error))?;
         let mut report = AuditReport { last: head.number, ..AuditReport::default() };
         report.head = (head.number > 0).then_some(head.hash);
-        let (mut expected, mut after) = (head, None);
+        if newest > head.number {
+            report.fault = Some(format!("entry {newest} was put in behind the last one"));
+            return Ok(report);
+        }
+        let (mut expected, mut after) = (head, Some(link_key(namespace.as_str(), head.number + 1)));
         loop {
             let page = self.page(namespace, after.as_ref()).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for record in &page {
-                if let Err(fault) = check(record, expected) {
-                    report.fault = Some(fault);
-                    return Ok(report);
+                match check(record, expected) {
+                    Ok(link) => {
+                        (report.entries, report.first) = (report.entries + 1, link.number);
+                        expected = Head { number: link.number - 1, hash: link.previous };
+                    }
+                    Err(fault) => {
+                        report.fault = Some(fault);
+                        return Ok(report);
+                    }
                 }
-                let Some(link) = read(record) else { continue };
-                (report.entries, report.first) = (report.entries + 1, link.number);
-                expected = Head { number: link.number - 1, hash: link.previous };
             }
         }
         if report.entries == 0 && head.number > 0 {
@@ -248,8 +257,8 @@ impl AuditLog {
     }
 }
 
-/// Whether a record is the link that must come next on the way back.
-fn check(record: &Record, expected: Head) -> Result<(), String> {
+/// The link that must come next on the way back, if the record is that one.
+fn check(record: &Record, expected: Head) -> Result<AuditLink, String> {
     let Some(link) = read(record) else { return Err(format!("{} cannot be read", record.key)) };
     if link.number != expected.number {
         return Err(format!("entry {} is missing", expected.number));
@@ -257,7 +266,7 @@ fn check(record: &Record, expected: Head) -> Result<(), String> {
     if link.hash != expected.hash || hash_of(&link.entry, link.number, &link.previous) != link.hash {
         return Err(format!("entry {} was changed", link.number));
     }
-    Ok(())
+    Ok(link)
 }
 
 fn read(record: &Record) -> Option<AuditLink> {

@@ -159,6 +159,11 @@ async fn the_audit_record_is_a_chain_that_tells_what_was_done_to_it() {
     records.commit(Batch::default().delete(key(3), Expect::Any)).await.unwrap();
     assert_eq!(world.control.verify_audit(&ns()).await.unwrap().fault.unwrap(), "entry 3 is missing");
     put(whole.to_vec()).await;
+    let sixth = String::from_utf8(whole.to_vec()).unwrap().replace("\"number\":3", "\"number\":6");
+    records.commit(Batch::default().put(key(6), sixth, Expect::Any)).await.unwrap();
+    let found = world.control.verify_audit(&ns()).await.unwrap().fault.unwrap();
+    assert_eq!(found, "entry 6 was put in behind the last one");
+    records.commit(Batch::default().delete(key(6), Expect::Any)).await.unwrap();
     records.commit(Batch::default().delete(key(5), Expect::Any)).await.unwrap();
     assert_eq!(world.control.verify_audit(&ns()).await.unwrap().fault.unwrap(), "entry 5 is missing");
 }
@@ -173,4 +178,19 @@ async fn two_processes_go_on_with_one_chain() {
     }
     let report = other.verify_audit(&ns()).await.unwrap();
     assert_eq!((report.entries, report.fault), (4, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_grows_while_it_is_looked_through_is_whole() {
+    let world = World::start().await;
+    let control = world.control.clone();
+    let writing = tokio::spawn(async move {
+        for number in 0..1_000 {
+            control.note("me", "test.note", "default/x", format!("number {number}")).await.unwrap();
+        }
+    });
+    while !writing.is_finished() {
+        assert_eq!(world.control.verify_audit(&ns()).await.unwrap().fault, None);
+    }
+    writing.await.unwrap();
 }
