@@ -112,6 +112,7 @@ fn invocation(
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),
         body: body_of(body),
+        caller: alula_model::Caller::Public,
         remote: None,
         parameters: Vec::new(),
         received: Instant::now(),

@@ -65,6 +65,7 @@ impl Call for Platform {
             uri: Uri::from_static("/"),
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
             body: Body::full(event),
+            caller: alula_model::Caller::Platform,
             remote: None,
             parameters: Vec::new(),
             is_event: true,

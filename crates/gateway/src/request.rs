@@ -162,6 +162,7 @@ async fn invoke<I: Invoke, R: Routes>(
         uri: called.uri,
         headers: head.headers,
         body,
+        caller: alula_model::Caller::Public,
         remote: Some(remote),
         parameters: called.parameters,
         is_event: event_mode.is_some(),

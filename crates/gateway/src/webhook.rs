@@ -106,6 +106,7 @@ async fn wait<I: Invoke, R: Routes>(
         uri,
         headers: head.headers,
         body: Body::full(content),
+        caller: alula_model::Caller::Public,
         remote: Some(remote),
         parameters: Vec::new(),
         is_event: false,

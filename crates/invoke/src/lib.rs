@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use alula_model::{
-    Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp, TriggerKind,
+    Caller, Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp, TriggerKind,
     VersionKey,
 };
 use alula_runtime::{Answer, Body, Waiters};
@@ -55,6 +55,8 @@ pub struct Invocation {
     pub headers: HeaderMap,
     /// The content.
     pub body: Body,
+    /// Who calls.
+    pub caller: Caller,
     /// The peer, where there is one.
     pub remote: Option<IpAddr>,
     /// Values of the route's parameters.

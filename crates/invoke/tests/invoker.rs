@@ -124,6 +124,7 @@ fn invocation(target: &str) -> Invocation {
         uri: "/".parse().unwrap(),
         headers: HeaderMap::new(),
         body: Body::full("four"),
+        caller: alula_model::Caller::Public,
         remote: None,
         parameters: Vec::new(),
         is_event: false,

@@ -6,6 +6,7 @@
 //! format: what the control API promises to clients lives in `alula-wire`.
 
 mod asynchronous;
+mod caller;
 mod catalog;
 mod clock;
 mod fault;
@@ -21,6 +22,7 @@ mod spec;
 pub mod trigger;
 
 pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy, Poison};
+pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};
 pub use fault::{Blame, ErrorCode, Fault, LimitHit};

@@ -1,0 +1,1 @@
+//! Limits by rate and by requests in flight, and what operators block.
