@@ -4,6 +4,7 @@
 //! Records   {"Records": [item, ...]}                                         as SQS; NATS, MQTT, Redis, PostgreSQL
 //! RabbitMq  {"eventSource": "aws:rmq", "rmqMessagesByQueue": {queue: [...]}}  as Amazon MQ
 //! ```
+//! Kafka     {"eventSource": "SelfManagedKafka", "records": {topic-p: [...]}}  as a self-managed Apache Kafka
 //!
 //! An item is made once, when its record comes, and put into an event as it is, however often that is tried. Fields that
 //! Lambda's own events do not have are `itemIdentifier`, where theirs has no name for a single record, and
@@ -26,6 +27,12 @@ pub(crate) enum Shape {
         /// Where the event says it is from.
         arn: String,
     },
+    /// Lists by topic and partition.
+    #[cfg(feature = "kafka")]
+    Kafka {
+        /// Where the topics are.
+        brokers: String,
+    },
 }
 
 impl Shape {
@@ -41,6 +48,12 @@ impl Shape {
             Self::RabbitMq { arn } => {
                 grouped(&[("eventSource", "aws:rmq"), ("eventSourceArn", arn)], "rmqMessagesByQueue", records)
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka { brokers } => grouped(
+                &[("eventSource", "SelfManagedKafka"), ("bootstrapServers", brokers)],
+                "records",
+                records,
+            ),
         }
     }
 }

@@ -74,6 +74,11 @@ impl Network {
         })
     }
 
+    /// Whether a client may connect to a place that it was told of by the broker itself.
+    pub(crate) async fn allows(&self, host: &str, port: u16) -> Result<(), SourceError> {
+        self.egress.resolve(host, port).await.map(drop).map_err(|error| failed(&error, host))
+    }
+
     /// What encrypts connections.
     pub(crate) fn tls(&self) -> Result<&TlsConnector, SourceError> {
         let nobody =

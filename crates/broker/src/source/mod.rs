@@ -10,6 +10,8 @@ mod buffer;
 #[cfg(test)]
 pub(crate) mod fake;
 mod jetstream;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod mqtt;
 mod nats;
 mod postgres;
@@ -61,6 +63,8 @@ pub(crate) fn open(
         trigger::Source::Amqp(stated) => Box::new(amqp::Amqp::open(about, stated, env)?),
         trigger::Source::Postgres(stated) => Box::new(postgres::Postgres::open(about, stated, env)?),
         trigger::Source::Redis(stated) => Box::new(redis::Redis::open(about, stated, env)?),
+        #[cfg(feature = "kafka")]
+        trigger::Source::Kafka(stated) => Box::new(kafka::Kafka::open(about, stated, env)?),
         other => return Err(OpenError::Unsupported(other.kind())),
     })
 }

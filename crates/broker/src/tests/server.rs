@@ -63,11 +63,17 @@ impl Server {
 
     /// Ends it at once, and starts it again over the same folder.
     pub(super) async fn restart(&self) {
+        self.restart_after(Duration::ZERO).await;
+    }
+
+    /// The same with a pause between, for clients that do not notice a short one.
+    pub(super) async fn restart_after(&self, pause: Duration) {
         let mut child = self.child.lock().await;
         let id = child.id().unwrap().to_string();
         let told = Command::new("kill").args(["-s", self.signal, &id]).status().await.unwrap();
         assert!(told.success());
         child.wait().await.unwrap();
+        tokio::time::sleep(pause).await;
         *child = spawn(&self.command, self.folder.path());
         drop(child);
         self.until_there().await;

@@ -1,6 +1,8 @@
 //! The suite over real brokers, as Debian has them.
 
 mod amqp;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod mqtt;
 mod nats;
 mod postgres;

@@ -74,7 +74,7 @@ async fn nothing_is_left(broker: &dyn Broker, case: &str) {
     assert_eq!(world.taken(), last, "{case}: records were left at the broker");
 }
 
-async fn delivers_in_batches(broker: &dyn Broker) {
+pub(super) async fn delivers_in_batches(broker: &dyn Broker) {
     let case = "batches";
     let world = World::new(broker.text());
     let watching = world.watch(broker.place(case, batching(10, 1)).await, batching(10, 1));
@@ -197,7 +197,7 @@ async fn loses_nothing_when_it_stops(broker: &dyn Broker) {
     nothing_is_left(broker, case).await;
 }
 
-async fn loses_nothing_when_the_broker_restarts(broker: &dyn Broker) {
+pub(super) async fn loses_nothing_when_the_broker_restarts(broker: &dyn Broker) {
     let case = "restart";
     let world = World::new(broker.text());
     world.function(|_| Does::Waits);
