@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use alula_guard::{Admission, Ended};
 use alula_model::{ErrorCode, Fault, Phases, Run, RunStatus, Tier, VersionKey};
 use alula_pool::Lease;
 use alula_runtime::{Body, BodyError, Duplex, Upgraded};
@@ -29,6 +30,8 @@ pub(crate) struct Finisher {
     leased_at: Option<Instant>,
     /// What is known so far and who takes it; taken when it is recorded.
     open: Option<(Run, OpenRun)>,
+    /// What the guard let it have; given back with its end.
+    admission: Option<Admission>,
     key: VersionKey,
 }
 
@@ -38,6 +41,7 @@ impl Finisher {
         in_flight: &Arc<AtomicUsize>,
         invocation: &Invocation,
         key: &VersionKey,
+        admission: Admission,
     ) -> Self {
         in_flight.fetch_add(1, Ordering::Relaxed);
         let run = Run {
@@ -64,6 +68,7 @@ impl Finisher {
             received: invocation.received,
             leased_at: None,
             open: Some((run, sink.begin(key))),
+            admission: Some(admission),
             key: key.clone(),
         }
     }
@@ -136,6 +141,10 @@ impl Finisher {
         run.request_bytes = self.request_bytes.load(Ordering::Relaxed);
         run.response_bytes = response_bytes;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(admission) = self.admission.take() {
+            let now = self.received + Duration::from_micros(phases.total_us);
+            admission.end(&Ended { error: run.error, http_status: run.http_status, phases, now });
+        }
         open.close(run);
     }
 }
@@ -155,6 +164,8 @@ fn status_of(code: ErrorCode) -> RunStatus {
         ErrorCode::CallerGone => RunStatus::Cancelled,
         ErrorCode::ConcurrencyExceeded
         | ErrorCode::BufferExhausted
+        | ErrorCode::RateLimited
+        | ErrorCode::Blocked
         | ErrorCode::RequestTooLarge
         | ErrorCode::HeadersTooLarge
         | ErrorCode::InvalidRequest

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alula_control::Catalog;
+use alula_guard::{Admission, Ask, Guard, Origin};
 use alula_model::{Clock, ErrorCode, Fault, FunctionRef, Qualifier};
 use alula_pool::{Lease, Place, Pool, Released};
 use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, Waiters, next_turn};
@@ -24,6 +25,7 @@ pub struct Invoker {
     clock: Arc<dyn Clock>,
     sink: Arc<dyn RunSink>,
     seal: LineageSeal,
+    guard: Guard,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -38,7 +40,19 @@ impl Invoker {
         sink: Arc<dyn RunSink>,
         seal: LineageSeal,
     ) -> Self {
-        Self { catalog, pool, clock, sink, seal, in_flight: Arc::default() }
+        Self { catalog, pool, clock, sink, seal, guard: Guard::default(), in_flight: Arc::default() }
+    }
+
+    /// The same with `guard`, which every call passes.
+    #[must_use]
+    pub fn guarded_by(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// What every call passes.
+    #[must_use]
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// What signs lineages.
@@ -57,7 +71,8 @@ impl Invoker {
     pub async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Failure> {
         let refused = |fault| Failure { fault, key: None, retry_after_ms: None };
         let plan = self.plan(&invocation).map_err(refused)?;
-        let finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, &plan.key);
+        let admission = self.admit(&plan, &invocation)?;
+        let finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, &plan.key, admission);
         self.run(&plan, invocation, finisher).await.map_err(|fault| {
             let retry_after_ms = fault.is_retryable().then_some(RETRY_AFTER_MS);
             Failure { fault, key: Some(plan.key.clone()), retry_after_ms }
@@ -73,6 +88,18 @@ impl Invoker {
                 catalog.resolve(&FunctionRef { qualifier, ..invocation.target.clone() })
             }
         }
+    }
+
+    /// Asks the guard. A call that it refuses has no run.
+    fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Failure> {
+        let origin = Origin { caller: &invocation.caller, source: invocation.remote };
+        let qualifier = &invocation.target.qualifier;
+        let ask = Ask { origin, key: &plan.key, qualifier, spec: &plan.spec, now: Instant::now() };
+        self.guard.admit(&ask).map_err(|refusal| {
+            self.sink.refused(&plan.key, &refusal.fault);
+            let key = Some(plan.key.clone());
+            Failure { fault: refusal.fault, key, retry_after_ms: refusal.retry_after_ms }
+        })
     }
 
     async fn run(

@@ -1,8 +1,8 @@
 //! The invocation core: from "call this function" to an answer and a run record.
 //!
 //! ```text
-//! resolve -> lease -> call -> answer, body passed on -> record
-//! control    pool     runtime
+//! resolve -> admit -> lease -> call -> answer, body passed on -> record
+//! control    guard    pool     runtime
 //! ```
 //!
 //! It knows no transport: HTTP requests, calls through the control API and, later, schedules and messages all come
@@ -111,6 +111,12 @@ pub struct Failure {
 pub trait RunSink: Send + Sync + std::fmt::Debug {
     /// A call of this version has begun; its run goes to what is returned, whatever becomes of it.
     fn begin(&self, key: &VersionKey) -> OpenRun;
+
+    /// A call of this version was refused by a guard. Such calls have no run: whoever floods would else push the runs of
+    /// others out of the history.
+    fn refused(&self, key: &VersionKey, fault: &Fault) {
+        let _ = (key, fault);
+    }
 }
 
 /// Takes the run of one call that has begun.

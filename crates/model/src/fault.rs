@@ -96,6 +96,10 @@ error_codes! {
     HeadersTooLarge = "headers_too_large", Caller, false, 431;
     /// All instances are busy and the wait is over or the queue is full.
     ConcurrencyExceeded = "concurrency_exceeded", Caller, true, 429;
+    /// A limit by requests a second, or by requests in flight, is reached.
+    RateLimited = "rate_limited", Caller, true, 429;
+    /// An operator has blocked the caller, where it comes from, or what it calls.
+    Blocked = "blocked", Caller, false, 403;
     /// The platform's memory for buffered bodies is used up.
     BufferExhausted = "buffer_exhausted", Platform, true, 503;
     /// The caller went away before the answer. Its status has no name in the standard; proxies of the field use it.
@@ -149,6 +153,33 @@ pub struct LimitHit {
     pub setting: String,
 }
 
+/// How much of something a caller may have, and what is left of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// The limit's name.
+    pub name: String,
+    /// How many there are in all.
+    pub limit: u64,
+    /// What is counted.
+    pub unit: QuotaUnit,
+    /// How many are left now.
+    pub remaining: u64,
+    /// Time until there is more, in milliseconds.
+    pub reset_ms: u64,
+}
+
+/// What a [`Quota`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaUnit {
+    /// Requests within this time, in milliseconds.
+    Requests {
+        /// The time.
+        window_ms: u64,
+    },
+    /// Requests that are running.
+    InFlight,
+}
+
 /// Something went wrong, as the caller is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -158,6 +189,8 @@ pub struct Fault {
     pub message: String,
     /// The limit, where one was exceeded.
     pub limit: Option<LimitHit>,
+    /// What the caller had of that limit, where it is one of requests.
+    pub quota: Option<Box<Quota>>,
     /// The function's last log lines, where it failed.
     pub log_tail: Vec<String>,
     /// The handler's own error value as JSON (`errorType`, `errorMessage`, `stackTrace`), for event handlers.
@@ -168,7 +201,7 @@ impl Fault {
     /// A fault with a message for the caller.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), limit: None, log_tail: Vec::new(), payload: None }
+        Self { code, message: message.into(), limit: None, quota: None, log_tail: Vec::new(), payload: None }
     }
 
     /// A fault because of a limit.

@@ -25,7 +25,7 @@ pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy
 pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};
-pub use fault::{Blame, ErrorCode, Fault, LimitHit};
+pub use fault::{Blame, ErrorCode, Fault, LimitHit, Quota, QuotaUnit};
 pub use id::{Digest, InstanceId, InvocationId};
 pub use lineage::{Lineage, LineageError, LoopFound};
 pub use log::{LogLevel, LogLine, LogStream};

@@ -51,9 +51,11 @@ impl Miss {
     pub fn of_failure(failure: &Failure, has_begun: bool) -> Self {
         let code = &failure.fault.code;
         let (end, hope) = match code {
-            ErrorCode::ConcurrencyExceeded | ErrorCode::BufferExhausted => {
-                (AttemptEnd::Throttled, Hope::NeverBegan)
-            }
+            // A block ends or is lifted; what was accepted before it waits until then.
+            ErrorCode::ConcurrencyExceeded
+            | ErrorCode::RateLimited
+            | ErrorCode::Blocked
+            | ErrorCode::BufferExhausted => (AttemptEnd::Throttled, Hope::NeverBegan),
             ErrorCode::FunctionTimeout | ErrorCode::InitTimeout => (AttemptEnd::Timeout, Hope::Counts),
             // An answer that is too large stays so, and a chain of calls gets no shorter.
             ErrorCode::ResponseTooLarge | ErrorCode::LoopDetected => (AttemptEnd::Failed, Hope::None),
