@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use alula_model::Fault;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::arena::Arena;
@@ -31,6 +31,9 @@ use shelf::Shelf;
 const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// Pause before a stem is made: enough for the call that took its predecessor to be answered first.
 pub(crate) const REPLACE_PAUSE: Duration = Duration::from_millis(5);
+/// Longest time for which making a stem lets starts go first: making one would take from them what they wait for, but when
+/// starts never end stems must come all the same.
+const YIELD_MAX: Duration = Duration::from_millis(20);
 /// Longest pause after failures.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -65,6 +68,7 @@ impl Stems {
             launcher,
             tasks,
             turns: Semaphore::new(options.made_at_once.max(1) * TURNS_EACH as usize),
+            starts: watch::Sender::new(0),
             shelves: Mutex::default(),
         })))
     }
@@ -110,8 +114,12 @@ impl Stems {
         stock.shelf_of(language, |shelf| shelf.take(Instant::now()))
     }
 
-    /// Held by a start until it is over: stems that it took are replaced afterwards, when they take no time from it.
+    /// Held by a start until it is over: stems that it took are replaced afterwards, when they take no time from it, and
+    /// none are made meanwhile.
     pub(super) fn replace_after(&self, language: &Arc<Language>) -> ReplaceAfter {
+        if let Some(stock) = &self.0 {
+            stock.starts.send_modify(|starts| *starts += 1);
+        }
         ReplaceAfter(self.0.clone().map(|stock| (stock, Arc::clone(language))))
     }
 }
@@ -123,6 +131,7 @@ pub(super) struct ReplaceAfter(Option<(Arc<Stock>, Arc<Language>)>);
 impl Drop for ReplaceAfter {
     fn drop(&mut self) {
         if let Some((stock, language)) = &self.0 {
+            stock.starts.send_modify(|starts| *starts -= 1);
             stock.refill(language);
         }
     }
@@ -166,6 +175,8 @@ struct Stock {
     launcher: Arc<dyn Launcher>,
     tasks: tokio::runtime::Handle,
     turns: Semaphore,
+    /// Starts that are under way, of all runtimes.
+    starts: watch::Sender<usize>,
     /// By the runtime's canonical name.
     shelves: Mutex<HashMap<String, Shelf>>,
 }
@@ -226,6 +237,13 @@ impl Stock {
         if is_empty { 1 } else { TURNS_EACH }
     }
 
+    /// Lets starts that are under way go first, for a while.
+    async fn give_way(&self) {
+        let mut starts = self.starts.subscribe();
+        // It can only end late: the sender is in `self`.
+        drop(tokio::time::timeout(YIELD_MAX, starts.wait_for(|starts| *starts == 0)).await);
+    }
+
     fn making_failed(&self, language: &Language, fault: &Fault) -> Duration {
         let failures = self.shelf_of(language, Shelf::failed);
         let pause = RETRY_PAUSE_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_PAUSE_MAX);
@@ -242,6 +260,7 @@ async fn make_one(stock: Weak<Stock>, language: Arc<Language>) {
     let Some(held) = stock.upgrade() else { return };
     let made = {
         let Ok(_turn) = held.turns.acquire_many(held.turns_for_one(&language)).await else { return };
+        held.give_way().await;
         make::make(&*held.launcher, &language).await
     };
     match made {

@@ -176,6 +176,23 @@ async fn a_runtime_has_none_until_it_is_used_and_then_as_many_as_it_should() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn making_them_gives_way_to_starts_but_not_for_ever() {
+    let bench = Bench::new(1, 1);
+    bench.stems.expect(&bench.python);
+    let start = bench.stems.replace_after(&bench.python);
+    tokio::time::sleep(REPLACE_PAUSE + YIELD_MAX / 2).await;
+    assert_eq!(bench.made(), 0, "a start is under way");
+    drop(start);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.made(), 1);
+    let taken = bench.take();
+    let _endless = bench.stems.replace_after(&bench.python);
+    bench.settle().await;
+    assert_eq!((bench.made(), bench.stems.ready(&bench.python)), (2, 1));
+    drop(taken);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stem_whose_process_ends_is_replaced_and_never_given_away() {
     let bench = Bench::new(1, 1);
     bench.stems.expect(&bench.python);
