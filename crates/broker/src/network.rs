@@ -75,6 +75,7 @@ impl Network {
     }
 
     /// Whether a client may connect to a place that it was told of by the broker itself.
+    #[cfg(feature = "kafka")]
     pub(crate) async fn allows(&self, host: &str, port: u16) -> Result<(), SourceError> {
         self.egress.resolve(host, port).await.map(drop).map_err(|error| failed(&error, host))
     }

@@ -20,6 +20,8 @@ mod control;
 mod deploy;
 mod diff;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod garbage;
 mod keyed_lock;
 mod ledger;

@@ -28,6 +28,8 @@ mod body;
 mod cloudevents;
 mod connection;
 mod explain;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod headers;
 mod ids;
 mod inside;

@@ -22,6 +22,8 @@ mod egress;
 pub mod fake;
 pub mod faults;
 pub mod frames;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod language;
 mod log_sink;
 mod plan;

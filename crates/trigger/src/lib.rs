@@ -28,6 +28,8 @@
 pub mod check;
 mod describe;
 pub mod folder;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key;
 mod pause;
 mod prepared;

@@ -39,6 +39,8 @@ use crate::{
 
 pub use environment::{build_without_processes, validate as validate_environment};
 pub use events::check_command;
+#[cfg(feature = "fuzzing")]
+pub use lambda::fuzzing::lambda_api;
 pub use pipes::{FLOOD_PAUSE, Lines, Output};
 pub(crate) use room::{Room, Running};
 pub use stems::{StemOptions, Stems};

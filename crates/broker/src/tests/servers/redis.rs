@@ -8,7 +8,8 @@ use super::open;
 use crate::BoxFuture;
 use crate::source::{KeptBy, Source};
 use crate::tests::server::{Server, free_port, program};
-use crate::tests::suite::{self, Broker};
+use crate::tests::suite::{self, Broker, batching};
+use crate::tests::world::World;
 
 struct Redis {
     server: Server,
@@ -76,4 +77,19 @@ impl Broker for Redis {
 async fn a_stream_of_redis() {
     let Some(redis) = Redis::start().await else { return };
     suite::run(&redis).await;
+    a_wrong_password_is_said_and_not_shown(&redis).await;
+}
+
+async fn a_wrong_password_is_said_and_not_shown(redis: &Redis) {
+    let stated = RedisSource {
+        url: format!("redis://:${{WRONG}}@127.0.0.1:{}/0", redis.port),
+        stream: "wrong".to_owned(),
+        group: "alula".to_owned(),
+        batch: batching(1, 1),
+    };
+    let world = World::new(redis.text());
+    let watching = world.watch(open("wrong", &trigger::Source::Redis(stated)), batching(1, 1));
+    let error = suite::until_wrong(&watching).await;
+    watching.stop().await;
+    assert!(error.contains("password") && !error.contains("secret"), "{error}");
 }

@@ -20,7 +20,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
@@ -51,6 +52,8 @@ pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else { continue };
+        // Without the option an answer may wait for an acknowledgement; a socket that refuses it works as well.
+        let _ = stream.set_nodelay(true);
         let desk = Arc::clone(&desk);
         connections.spawn(async move {
             serve_connection(stream, desk).await;
@@ -60,9 +63,11 @@ pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, desk: Arc<Desk>) {
-    // Without the option an answer may wait for an acknowledgement; a socket that refuses it works as well.
-    let _ = stream.set_nodelay(true);
+/// Serves one connection until it ends.
+pub(super) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    desk: Arc<Desk>,
+) {
     let service = service_fn(move |request| {
         let desk = Arc::clone(&desk);
         async move { Ok::<_, Infallible>(react(&desk, request).await) }

@@ -13,6 +13,8 @@
 mod api;
 mod desk;
 mod function_url;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod streaming;
 
 use std::sync::Arc;
