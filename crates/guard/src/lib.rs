@@ -1,8 +1,8 @@
 //! What keeps one tenant from costing another a request: limits, blocks, breakers and degraded answers.
 //!
 //! ```text
-//! admit -> (node, who calls, what is called: the cheapest first) -> Admission | Refusal
-//!                                                                      \-- told how the call ended
+//! admit -> (who is blocked, who calls, what is called, the node: narrow to wide) -> Admission | Refusal
+//!                                                                                      \-- told how the call ended
 //! ```
 //!
 //! All of it is decisions over an injected clock. It knows no transport and runs no call: `invoke` asks it before a call
@@ -13,6 +13,7 @@ mod ask;
 pub mod breaker;
 mod guard;
 pub mod limit;
+pub mod protect;
 mod refusal;
 
 pub use ask::{Ask, Ended, Origin};

@@ -94,7 +94,14 @@ impl Invoker {
     fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Failure> {
         let origin = Origin { caller: &invocation.caller, source: invocation.remote };
         let qualifier = &invocation.target.qualifier;
-        let ask = Ask { origin, key: &plan.key, qualifier, spec: &plan.spec, now: Instant::now() };
+        let ask = Ask {
+            origin,
+            key: &plan.key,
+            qualifier,
+            spec: &plan.spec,
+            now: Instant::now(),
+            at: invocation.received_at,
+        };
         self.guard.admit(&ask).map_err(|refusal| {
             self.sink.refused(&plan.key, &refusal.fault);
             let key = Some(plan.key.clone());
