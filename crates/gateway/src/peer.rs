@@ -35,6 +35,16 @@ impl Peer {
         Self { address, text, scheme, provenance }
     }
 
+    /// The address that a request with these headers really came from.
+    pub(crate) fn source(&self, headers: &HeaderMap, trusted: &[AddressBlock]) -> IpAddr {
+        if self.provenance == Provenance::Dropped {
+            return self.address;
+        }
+        let chain = self.chain(headers);
+        let origin = chain.iter().rev().find(|hop| !trusted.iter().any(|block| block.contains(**hop)));
+        origin.or(chain.first()).copied().unwrap_or(self.address)
+    }
+
     /// Completes the `X-Forwarded-*` headers of a request, whose untrusted ones are gone already, and tells the
     /// address that the request really came from. `Host` must be set.
     pub(crate) fn forward(&self, headers: &mut HeaderMap, trusted: &[AddressBlock]) -> IpAddr {
@@ -50,9 +60,7 @@ impl Peer {
             }
             return self.address;
         }
-        let chain = self.chain(headers);
-        let origin = chain.iter().rev().find(|hop| !trusted.iter().any(|block| block.contains(**hop)));
-        let origin = origin.or(chain.first()).copied().unwrap_or(self.address);
+        let origin = self.source(headers, trusted);
         headers.append(FORWARDED_FOR, self.text.clone());
         headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
         if let Some(host) = headers.get(header::HOST).cloned() {

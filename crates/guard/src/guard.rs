@@ -37,6 +37,11 @@ impl Guard {
         self.limits.peek(origin, now, at)
     }
 
+    /// Counts a request of somebody that is no call of one function, or refuses it: only their own limit is asked.
+    pub fn arrive(&self, origin: Origin<'_>, now: Instant, at: Timestamp) -> Result<(), Refusal> {
+        self.limits.arrive(origin, now, at)
+    }
+
     /// Lets a call run, or refuses it. What it is given counts until it is dropped or [ended](Admission::end).
     pub fn admit(&self, ask: &Ask<'_>) -> Result<Admission, Refusal> {
         Ok(Admission { _limits: self.limits.admit(ask)? })

@@ -65,7 +65,8 @@ impl Flow {
         self.in_flight.load(Ordering::Relaxed) == 0 && self.bucket.is_full(now)
     }
 
-    pub(crate) fn in_flight(&self) -> u32 {
+    #[cfg(test)]
+    fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 }

@@ -160,16 +160,22 @@ impl Limits {
     /// Whether whoever this is would be refused whatever they asked for.
     pub(crate) fn peek(&self, origin: Origin<'_>, now: Instant, at: Timestamp) -> Result<(), Refusal> {
         let policy = self.policy.load();
-        if !policy.rules.is_empty() {
-            let mut rules = policy.rules.of_origin(origin, None, at);
-            if let Some(rule) = rules.find(|rule| rule.protection.action == Action::Block) {
-                return Err(blocked(rule));
-            }
-        }
+        check_blocks(&policy, origin, at)?;
         let limit = policy.caller(origin.caller.name());
         let Some(who) = Who::of(origin).filter(|_| !limit.is_none()) else { return Ok(()) };
         let found = self.callers.peek(&who, &limit, self.ns(now));
         found.map_err(|hit| refusal(Whose::Caller(&who.to_string()), hit))
+    }
+
+    /// Counts a request of somebody against their own limit.
+    pub(crate) fn arrive(&self, origin: Origin<'_>, now: Instant, at: Timestamp) -> Result<(), Refusal> {
+        let policy = self.policy.load();
+        check_blocks(&policy, origin, at)?;
+        let limit = policy.caller(origin.caller.name());
+        let Some(who) = Who::of(origin).filter(|_| !limit.is_none()) else { return Ok(()) };
+        let seat = Seated::enter(&self.callers, &who, &limit, self.ns(now));
+        seat.map_err(|hit| refusal(Whose::Caller(&who.to_string()), hit))?.keep();
+        Ok(())
     }
 
     /// Lets a call through all limits, or refuses it.
@@ -301,6 +307,16 @@ fn enter_rules(policy: &Policy, ask: &Ask<'_>, now: u64) -> Result<Vec<Taken>, R
         })?);
     }
     Ok(taken)
+}
+
+/// What operators have blocked wherever it calls.
+fn check_blocks(policy: &Policy, origin: Origin<'_>, at: Timestamp) -> Result<(), Refusal> {
+    if policy.rules.is_empty() {
+        return Ok(());
+    }
+    let mut rules = policy.rules.of_origin(origin, None, at);
+    let block = rules.find(|rule| rule.protection.action == Action::Block);
+    block.map_or(Ok(()), |rule| Err(blocked(rule)))
 }
 
 fn blocked(rule: &Rule) -> Refusal {

@@ -4,6 +4,6 @@ mod book;
 mod record;
 mod rules;
 
-pub use book::{Book, NewProtection, Parts};
+pub use book::{Book, NewProtection, Page, Parts};
 pub use record::{Action, Ceiling, Protection, Subject, Target, TargetError};
 pub(crate) use rules::{Rule, Rules};
