@@ -9,12 +9,17 @@
 //! takes a slot and tells it how the call ended, so that HTTP requests, schedules, messages and events pass the same
 //! guards.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
+
 mod ask;
 pub mod breaker;
 mod guard;
 pub mod limit;
 pub mod protect;
 mod refusal;
+
+#[cfg(test)]
+mod tests;
 
 pub use ask::{Ask, Ended, Origin};
 pub use guard::{Admission, Guard};

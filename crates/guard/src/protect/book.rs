@@ -108,6 +108,12 @@ impl Book {
         Arc::clone(&self.shared.page.borrow())
     }
 
+    /// What the configuration says.
+    #[must_use]
+    pub fn stated(&self) -> Vec<(Target, Limit)> {
+        self.shared.parts.options.targets().unwrap_or_default()
+    }
+
     /// Tells of every change.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Arc<Page>> {
