@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::state::Api;
 use crate::{
     audit, auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys,
-    logs, members, namespaces, pointers, queue, respond, runs, system, topics, triggers, versions,
+    logs, members, namespaces, pointers, protect, queue, respond, runs, system, topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -40,6 +40,7 @@ const TOKEN: &str = "token";
         (name = "runs", description = "Calls, what became of them, what they wrote"),
         (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
         (name = "access", description = "Who may do what: namespaces, people, keys, roles"),
+        (name = "protection", description = "Limits of requests; who is blocked or throttled"),
         (name = "platform", description = "The platform itself"),
         (name = "health", description = "For probes, scrapers and tools"),
     ),
@@ -122,6 +123,9 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(keys::list, keys::create));
     add(routes!(keys::rotate));
     add(routes!(keys::revoke));
+    add(routes!(protect::list, protect::create));
+    add(routes!(protect::lift));
+    add(routes!(protect::limits, protect::set_limit, protect::unset_limit));
     add(routes!(system::info));
     add(routes!(system::runtimes));
     add(routes!(system::templates));
@@ -167,6 +171,7 @@ fn document_refusals(operation: &mut Operation) {
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
     };
     add("400", "The request is malformed; the message names the part");
+    add("429", "A limit of this API is reached; the answer says when to come again");
     add("503", "The platform cannot do it now");
     let is_open =
         operation.security.as_ref().is_some_and(|ways| ways.contains(&SecurityRequirement::default()));

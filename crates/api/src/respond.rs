@@ -20,7 +20,16 @@ pub(crate) type Answer<T> = Result<T, Problem>;
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        Self { fault: Box::new(fault), invocation: None, headers: HeaderMap::new() }
+        let mut headers = HeaderMap::new();
+        if let Some(quota) = &fault.quota {
+            let told = [
+                (headers::RATE_LIMIT_POLICY, quota.policy()),
+                (headers::RATE_LIMIT, quota.standing()),
+                (RETRY_AFTER.as_str(), quota.reset_ms.div_ceil(1_000).max(1).to_string()),
+            ];
+            headers.extend(told.map(|(name, value)| (HeaderName::from_static(name), text_header(&value))));
+        }
+        Self { fault: Box::new(fault), invocation: None, headers }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alula_control::Control;
+use alula_guard::protect::Book;
 use alula_identity::Identity;
 use alula_invoke::Invoker;
 use alula_invoke::later::Calls;
@@ -114,6 +115,8 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Who else may ask, and for what.
     pub identity: Identity,
+    /// Limits, and who is blocked or throttled.
+    pub book: Book,
     /// What everything is signed with which is sent out.
     pub signing_key: String,
     /// Cancelled when the platform begins to shut down: streams without an end are ended then.

@@ -12,6 +12,10 @@ pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-alula-version"
 pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-alula-error");
 /// Where the time of a call went.
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// The limit that a request ran into, as draft-ietf-httpapi-ratelimit-headers-10 has it.
+pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of that limit.
+pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The trace that a request belongs to.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 

@@ -47,8 +47,8 @@ mod topic;
 mod upgrade;
 mod webhook;
 
+pub use alula_model::{AddressBlock, AddressBlockError};
 pub use options::{Options, TlsOptions};
-pub use peer::{AddressBlock, AddressBlockError};
 pub use ports::{
     Asker, Events, Invoke, Later, Objects, Observe, Parts, PlatformEvents, RandomSource, Routes, Unobserved,
 };

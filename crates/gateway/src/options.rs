@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
+use alula_model::AddressBlock;
 use serde::{Deserialize, Serialize};
-
-use crate::peer::AddressBlock;
 
 /// Connections at once: about 40 KB each when idle over TLS, so 400 MB at the worst.
 const CONNECTIONS_MAX_DEFAULT: usize = 10_000;

@@ -4,12 +4,13 @@
 //! about connections only, so it may be an object.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use alula_control::{Catalog, RouteMatch};
 use alula_invoke::later::{Accepted, Acceptor, BoxFuture, Deferred};
 use alula_invoke::{Failure, Invocation, Invoker, LineageSeal, Outcome};
-use alula_model::{Clock, Fault, Lineage, Name};
+use alula_model::{Caller, Clock, Fault, Lineage, Name};
 use alula_runtime::Body;
 use alula_trigger::TriggerKey;
 use alula_trigger::topic::{Publication, Published, Topics};
@@ -22,11 +23,30 @@ use hyper::body::Incoming;
 pub trait Invoke: Send + Sync + 'static {
     /// Runs `invocation` and returns once the head of its answer is there.
     fn invoke(&self, invocation: Invocation) -> impl Future<Output = Result<Outcome, Failure>> + Send;
+
+    /// Whether a call of this caller would be refused whatever it is of; asked before work is done for it.
+    fn peek(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
+        let _ = (caller, source);
+        Ok(())
+    }
+
+    /// Counts a request that is no call of one function, or refuses it.
+    fn arrive(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
+        self.peek(caller, source)
+    }
 }
 
 impl Invoke for Invoker {
     fn invoke(&self, invocation: Invocation) -> impl Future<Output = Result<Outcome, Failure>> + Send {
         Self::invoke(self, invocation)
+    }
+
+    fn peek(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
+        Self::peek(self, caller, source)
+    }
+
+    fn arrive(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
+        Self::arrive(self, caller, source)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alula_invoke::cloudevents::Mode;
 use alula_invoke::later::prefers_async;
 use alula_invoke::{Failure, Invocation};
-use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Timestamp, TriggerKind};
+use alula_model::{Caller, ErrorCode, Fault, FunctionRef, InvocationId, Timestamp, TriggerKind};
 use alula_runtime::Body;
 use futures_util::FutureExt as _;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -145,6 +145,8 @@ async fn invoke<I: Invoke, R: Routes>(
     let (mut head, incoming) = request.into_parts();
     let Source { lineage, waiters, .. } = connection.source(&mut head.headers);
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, upgrade.as_ref());
+    let caller = Caller::Public;
+    connection.shared.parts.invoke.peek(&caller, Some(remote))?;
     let body_use = if head.method == Method::HEAD { BodyUse::Withheld } else { BodyUse::Sent };
     let mut body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let event_mode = Mode::of(&head.headers);
@@ -162,7 +164,7 @@ async fn invoke<I: Invoke, R: Routes>(
         uri: called.uri,
         headers: head.headers,
         body,
-        caller: alula_model::Caller::Public,
+        caller,
         remote: Some(remote),
         parameters: called.parameters,
         is_event: event_mode.is_some(),

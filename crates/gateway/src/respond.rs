@@ -65,8 +65,16 @@ pub(crate) fn failure(failure: &Failure, id: &InvocationId, tail: LogTail) -> Re
     if let Some(key) = &failure.key {
         headers.insert(headers::VERSION, HeaderValue::from(key.version));
     }
+    if let Some(quota) = &failure.fault.quota {
+        let told = [(headers::RATE_LIMIT_POLICY, quota.policy()), (headers::RATE_LIMIT, quota.standing())];
+        for (name, value) in told {
+            headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
+        }
+    }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        let seconds = failure.retry_after_ms.map_or(RETRY_AFTER_S_DEFAULT, |ms| ms.div_ceil(1000).max(1));
+        let reset_ms = failure.fault.quota.as_ref().map(|quota| quota.reset_ms);
+        let after_ms = failure.retry_after_ms.or(reset_ms);
+        let seconds = after_ms.map_or(RETRY_AFTER_S_DEFAULT, |ms| ms.div_ceil(1000).max(1));
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if code == ErrorCode::MethodNotAllowed {

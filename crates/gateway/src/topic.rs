@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use alula_invoke::Failure;
-use alula_model::{ErrorCode, Fault, Name};
+use alula_model::{Caller, ErrorCode, Fault, Name};
 use alula_runtime::Body;
 use alula_trigger::topic::{Publication, Published, Request as Sent};
 use http::header::{self, HeaderValue};
@@ -40,6 +40,8 @@ pub(crate) async fn publish<I: Invoke, R: Routes>(
     let (mut head, incoming) = request.into_parts();
     let parts = &connection.shared.parts;
     let lineage = connection.source(&mut head.headers).lineage;
+    let remote = connection.peer.source(&head.headers, &connection.shared.options.trusted_proxies);
+    parts.invoke.arrive(&Caller::Public, Some(remote))?;
     let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let content = cloudevents::collect(body).await.map_err(refused)?;
     let (id, at) = (&arrival.id, arrival.received_at);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use alula_invoke::later::Deferred;
 use alula_invoke::{Failure, Invocation};
-use alula_model::{FunctionRef, Lineage, TriggerKind};
+use alula_model::{Caller, FunctionRef, Lineage, TriggerKind};
 use alula_runtime::{Body, Waiters};
 use alula_trigger::TriggerKey;
 use alula_trigger::webhook::{Seen, Verified};
@@ -51,6 +51,7 @@ pub(crate) async fn receive<I: Invoke, R: Routes>(
     let (mut head, incoming) = request.into_parts();
     let lineage = connection.shared.parts.seal.take(&mut head.headers);
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, None);
+    connection.shared.parts.invoke.peek(&Caller::Public, Some(remote))?;
     let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let content = cloudevents::collect(body).await.map_err(refused)?;
     let Hook { trigger, uri } = hook;
@@ -78,6 +79,7 @@ async fn accept<I: Invoke, R: Routes>(
         method: head.method,
         uri,
         headers: head.headers,
+        caller: Caller::Public,
         remote: Some(remote),
         is_event: false,
         idempotency_key: Some(idempotency_key),
@@ -106,7 +108,7 @@ async fn wait<I: Invoke, R: Routes>(
         uri,
         headers: head.headers,
         body: Body::full(content),
-        caller: alula_model::Caller::Public,
+        caller: Caller::Public,
         remote: Some(remote),
         parameters: Vec::new(),
         is_event: false,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{Caller, ErrorCode, FunctionSpec, Phases, Qualifier, VersionKey};
+use alula_model::{Caller, ErrorCode, FunctionSpec, Phases, Qualifier, Timestamp, VersionKey};
 use tokio::time::Instant;
 
 /// Where a call comes from.
@@ -27,6 +27,8 @@ pub struct Ask<'a> {
     pub spec: &'a FunctionSpec,
     /// The moment.
     pub now: Instant,
+    /// The same by the wall clock.
+    pub at: Timestamp,
 }
 
 /// How an admitted call ended, its answer's body included.

@@ -1,30 +1,76 @@
 //! All guards of a call, in one place and one order.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use alula_model::Timestamp;
+use tokio::time::Instant;
+
+use crate::limit::{Held, Limits, Options, OptionsError, Pass, Policy};
+use crate::protect::Rules;
 use crate::{Ask, Ended, Origin, Refusal};
 
 /// Decides whether calls may run. Cheap to clone; all clones are the same.
 ///
 /// The default has no limits and blocks nobody.
-#[derive(Debug, Clone, Default)]
-pub struct Guard {}
+#[derive(Debug, Clone)]
+pub struct Guard {
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { limits: Arc::new(Limits::new(Policy::default())) }
+    }
+}
 
 impl Guard {
+    /// A guard with the limits of the configuration.
+    pub fn new(options: &Options) -> Result<Self, OptionsError> {
+        let policy = Policy::new(options, &std::collections::BTreeMap::new(), Rules::default())?;
+        Ok(Self { limits: Arc::new(Limits::new(policy)) })
+    }
+
     /// Whether whoever this is would be refused whatever they asked for. It counts nothing, so an edge may ask before it
     /// does work for a request; [`admit`](Self::admit) asks again.
-    pub fn peek(&self, _origin: Origin<'_>) -> Result<(), Refusal> {
-        Ok(())
+    pub fn peek(&self, origin: Origin<'_>, now: Instant, at: Timestamp) -> Result<(), Refusal> {
+        self.limits.peek(origin, now, at)
+    }
+
+    /// Counts a request of somebody that is no call of one function, or refuses it: only their own limit is asked.
+    pub fn arrive(&self, origin: Origin<'_>, now: Instant, at: Timestamp) -> Result<(), Refusal> {
+        self.limits.arrive(origin, now, at)
     }
 
     /// Lets a call run, or refuses it. What it is given counts until it is dropped or [ended](Admission::end).
-    pub fn admit(&self, _ask: &Ask<'_>) -> Result<Admission, Refusal> {
-        Ok(Admission {})
+    pub fn admit(&self, ask: &Ask<'_>) -> Result<Admission, Refusal> {
+        Ok(Admission { _limits: self.limits.admit(ask)? })
+    }
+
+    /// Takes a call that is to run later, or refuses it. Only its caller's limits are asked, and what is blocked: it passes
+    /// [`admit`](Self::admit) when it runs.
+    pub fn accept(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
+        self.limits.accept(ask)
+    }
+
+    /// Lets somebody ask the control API, known by name or else by address.
+    pub fn pass(&self, name: Option<&str>, source: IpAddr, now: Instant) -> Result<Pass, Refusal> {
+        self.limits.pass(name, source, now)
+    }
+
+    /// Calls that were admitted and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.limits.in_flight()
     }
 }
 
 /// The right of one call to run. What it holds of any limit is given back when it is dropped.
 #[derive(Debug)]
 #[must_use = "the call counts as ended when this is dropped"]
-pub struct Admission {}
+pub struct Admission {
+    _limits: Held,
+}
 
 impl Admission {
     /// The call has ended.

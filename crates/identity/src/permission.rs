@@ -31,6 +31,10 @@ pub enum Resource {
     Member,
     /// Keys of a namespace.
     Key,
+    /// How many requests somebody may make.
+    Limit,
+    /// Who is blocked or throttled.
+    Protection,
     /// Users of the platform.
     User,
     /// The node: its figures, runtimes, housekeeping.
@@ -100,6 +104,11 @@ pub const TABLE: &[(Resource, Verb, Roles)] = &[
     (Resource::Key, Verb::Read, OWNERS),
     (Resource::Key, Verb::Write, OWNERS),
     (Resource::Key, Verb::Delete, OWNERS),
+    (Resource::Limit, Verb::Read, ALL),
+    (Resource::Limit, Verb::Write, ADMINISTRATORS),
+    (Resource::Limit, Verb::Delete, ADMINISTRATORS),
+    (Resource::Protection, Verb::Read, ALL),
+    (Resource::Protection, Verb::Write, OPERATORS),
     (Resource::User, Verb::Read, ADMINISTRATORS),
     (Resource::User, Verb::Write, ADMINISTRATORS),
     (Resource::User, Verb::Delete, ADMINISTRATORS),

@@ -1,12 +1,13 @@
 //! The path of one call, step by step.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alula_control::Catalog;
 use alula_guard::{Admission, Ask, Guard, Origin};
-use alula_model::{Clock, ErrorCode, Fault, FunctionRef, Qualifier};
+use alula_model::{Caller, Clock, ErrorCode, Fault, FunctionRef, Qualifier};
 use alula_pool::{Lease, Place, Pool, Released};
 use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, Waiters, next_turn};
 use tokio::time::Instant;
@@ -47,6 +48,19 @@ impl Invoker {
     #[must_use]
     pub fn guarded_by(self, guard: Guard) -> Self {
         Self { guard, ..self }
+    }
+
+    /// Whether a call of this caller would be refused whatever it is of. It counts nothing, so that an edge may ask before it
+    /// does work for a request.
+    pub fn peek(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
+        let origin = Origin { caller, source };
+        self.guard.peek(origin, Instant::now(), self.clock.now()).map_err(Failure::of_refusal)
+    }
+
+    /// Counts a request of this caller that is no call of one function, or refuses it.
+    pub fn arrive(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
+        let origin = Origin { caller, source };
+        self.guard.arrive(origin, Instant::now(), self.clock.now()).map_err(Failure::of_refusal)
     }
 
     /// What every call passes.
@@ -94,11 +108,17 @@ impl Invoker {
     fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Failure> {
         let origin = Origin { caller: &invocation.caller, source: invocation.remote };
         let qualifier = &invocation.target.qualifier;
-        let ask = Ask { origin, key: &plan.key, qualifier, spec: &plan.spec, now: Instant::now() };
+        let ask = Ask {
+            origin,
+            key: &plan.key,
+            qualifier,
+            spec: &plan.spec,
+            now: Instant::now(),
+            at: invocation.received_at,
+        };
         self.guard.admit(&ask).map_err(|refusal| {
             self.sink.refused(&plan.key, &refusal.fault);
-            let key = Some(plan.key.clone());
-            Failure { fault: refusal.fault, key, retry_after_ms: refusal.retry_after_ms }
+            Failure { key: Some(plan.key.clone()), ..Failure::of_refusal(refusal) }
         })
     }
 

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use alula_guard::Refusal;
 use alula_model::{
     Caller, Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp, TriggerKind,
     VersionKey,
@@ -28,6 +29,7 @@ use alula_runtime::{Answer, Body, Waiters};
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
+pub use alula_guard::Guard;
 pub use invoker::Invoker;
 pub use lineage::{LINEAGE_HEADER, LineageSeal};
 pub use partial::Failed;
@@ -104,6 +106,13 @@ pub struct Failure {
     pub key: Option<VersionKey>,
     /// When a retry makes sense, where that is known.
     pub retry_after_ms: Option<u64>,
+}
+
+impl Failure {
+    /// A call that a guard refused: nothing has run.
+    pub(crate) fn of_refusal(refusal: Refusal) -> Self {
+        Self { fault: refusal.fault, key: None, retry_after_ms: refusal.retry_after_ms }
+    }
 }
 
 /// Is told of every call that begins and takes its run when it has ended. Must not block: over its capacity it drops

@@ -168,6 +168,29 @@ pub struct Quota {
     pub reset_ms: u64,
 }
 
+impl Quota {
+    /// The value of the header `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
+    #[must_use]
+    pub fn policy(&self) -> String {
+        let Self { name, limit, .. } = self;
+        match self.unit {
+            QuotaUnit::Requests { window_ms } => format!("\"{name}\";q={limit};w={}", seconds(window_ms)),
+            QuotaUnit::InFlight => format!("\"{name}\";q={limit};qu=\"concurrent-requests\""),
+        }
+    }
+
+    /// The value of the header `RateLimit` of the same draft.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        format!("\"{}\";r={};t={}", self.name, self.remaining, seconds(self.reset_ms))
+    }
+}
+
+/// Whole seconds, one at the least.
+fn seconds(ms: u64) -> u64 {
+    ms.div_ceil(1_000).max(1)
+}
+
 /// What a [`Quota`] counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuotaUnit {
@@ -242,6 +265,17 @@ impl std::error::Error for Fault {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quota_is_told_as_the_draft_has_it() {
+        let name = "function.requests_per_second".to_owned();
+        let unit = QuotaUnit::Requests { window_ms: 2_000 };
+        let quota = Quota { name, limit: 20, unit, remaining: 0, reset_ms: 101 };
+        assert_eq!(quota.policy(), "\"function.requests_per_second\";q=20;w=2");
+        assert_eq!(quota.standing(), "\"function.requests_per_second\";r=0;t=1");
+        let quota = Quota { name: "node.in_flight".to_owned(), unit: QuotaUnit::InFlight, ..quota };
+        assert_eq!(quota.policy(), "\"node.in_flight\";q=20;qu=\"concurrent-requests\"");
+    }
 
     #[test]
     fn the_status_agrees_with_the_blame() {

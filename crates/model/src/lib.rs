@@ -5,6 +5,7 @@
 //! crate can depend on this one without being rebuilt for somebody else's reasons. The types are not a wire
 //! format: what the control API promises to clients lives in `alula-wire`.
 
+mod address;
 mod asynchronous;
 mod caller;
 mod catalog;
@@ -15,12 +16,14 @@ pub mod limits;
 mod lineage;
 mod log;
 mod name;
+mod rate;
 mod retry;
 mod route;
 mod run;
 mod spec;
 pub mod trigger;
 
+pub use address::{AddressBlock, AddressBlockError};
 pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy, Poison};
 pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
@@ -30,6 +33,7 @@ pub use id::{Digest, InstanceId, InvocationId};
 pub use lineage::{Lineage, LineageError, LoopFound};
 pub use log::{LogLevel, LogLine, LogStream};
 pub use name::{Name, NameError};
+pub use rate::{FunctionLimits, Limit};
 pub use retry::{Retry, RetryPolicy, RetryPreset};
 pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};

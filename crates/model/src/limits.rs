@@ -103,3 +103,10 @@ pub const LINEAGE_DEPTH_MAX: u32 = 64;
 pub const TRIGGERS_MAX: usize = 100;
 /// Longest payload that a trigger states, in bytes.
 pub const TRIGGER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Most requests a second that a limit may state: beyond it there is no limit to speak of.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
+/// Largest burst of a limit.
+pub const BURST_MAX: u32 = 1_000_000;
+/// Most requests in flight that a limit may state.
+pub const IN_FLIGHT_MAX: u32 = 1_000_000;

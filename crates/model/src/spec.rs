@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::asynchronous::AsyncSpec;
 use crate::limits;
 use crate::name::Name;
+use crate::rate::FunctionLimits;
 use crate::route::Route;
 use crate::trigger::{self, Trigger};
 
@@ -94,6 +95,9 @@ pub struct FunctionSpec {
     /// How calls are treated that nobody waits for.
     #[serde(rename = "async", default, skip_serializing_if = "is_default")]
     pub asynchronous: AsyncSpec,
+    /// How many requests it takes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: FunctionLimits,
     /// What makes it run besides somebody who calls it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
@@ -191,6 +195,7 @@ impl FunctionSpec {
             routes: Vec::new(),
             build: None,
             asynchronous: AsyncSpec::default(),
+            limits: FunctionLimits::default(),
             triggers: Vec::new(),
         }
     }
@@ -239,6 +244,7 @@ impl FunctionSpec {
         within("port", self.port.into(), 1024, 65_535)?;
         within("routes", self.routes.len() as u64, 0, limits::ROUTES_MAX as u64)?;
         self.asynchronous.validate()?;
+        self.limits.validate()?;
         trigger::validate(&self.triggers)?;
         self.validate_texts()
     }

@@ -139,6 +139,10 @@ impl RunSink for RunFanOut {
             recorder.record(run);
         })
     }
+
+    fn refused(&self, key: &VersionKey, fault: &Fault) {
+        self.metrics.function(&key.namespace, &key.function).refused(fault.code);
+    }
 }
 
 #[cfg(test)]

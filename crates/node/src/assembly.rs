@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
+use alula_guard::Guard;
 use alula_invoke::later::{Calls, LoopReports, watch_loops};
 use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
@@ -26,6 +27,7 @@ use crate::brokers;
 use crate::buckets;
 use crate::clock::{SystemClock, random};
 use crate::config::Config;
+use crate::guards;
 use crate::histories::Histories;
 use crate::identities;
 use crate::inside::Inside;
@@ -100,6 +102,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let brokers = brokers::brokers(&core, &calls, &mut sources)?;
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let identity = identities::load(&core, &mut sources).await?;
+    let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
+    let book = guards::load(&core, ceilings, &mut sources).await?;
     let topics = events.topics.clone();
     let gateway = gateway_parts(&core, &calls, events);
     tell_of_loops(core.loop_reports, &calls, &mut sources);
@@ -124,6 +128,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         ids: Arc::new(invocation_id),
         tokens: Tokens::default().with("admin", Tokens::digest_of(&core.token.text)),
         identity,
+        book,
         signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };
@@ -223,8 +228,10 @@ impl Core {
         let sink =
             RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone(), loops };
         let seal = LineageSeal::new(lineage_secret.text.as_bytes());
+        let guard = Guard::new(&config.limits).map_err(Error::component("a limit is wrong"))?;
         let invoker =
             Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink), seal);
+        let invoker = invoker.guarded_by(guard);
         Ok(Self {
             config,
             data_dir,

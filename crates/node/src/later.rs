@@ -38,6 +38,7 @@ pub(crate) fn assemble(core: &Core, key: SigningKey) -> Result<Later, Error> {
     let blobs = DiskPackages::open_in(&core.data_dir, BLOBS);
     let blobs = blobs.map_err(Error::component("the contents of calls cannot be opened"))?;
     let parts = AcceptorParts {
+        guard: core.invoker.guard().clone(),
         catalog: core.control.catalog().clone(),
         records: core.store.clone(),
         blobs: Arc::new(blobs),

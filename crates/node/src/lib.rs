@@ -19,6 +19,7 @@ mod brokers;
 mod buckets;
 mod clock;
 mod config;
+mod guards;
 mod histories;
 mod identities;
 mod inside;

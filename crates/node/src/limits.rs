@@ -1,11 +1,15 @@
-//! What the instances of this node may take, from the configuration: the pool's options.
+//! What the instances of this node may take, from the configuration and from what is set at run time: the pool's options
+//! and its ceilings.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use alula_guard::protect::{Book, Page, Target};
 use alula_model::{Name, NameError, Timestamp};
 use alula_pool::keep_alive::KeepAliveOptions;
-use alula_pool::{Ceiling, Ceilings, PoolOptions, Scope};
+use alula_pool::{Ceiling, Ceilings, Pool, PoolOptions, Scope};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
 use crate::machine;
@@ -50,6 +54,47 @@ pub(crate) fn pool_options(config: &Config, now: Timestamp) -> Result<PoolOption
         stop_grace: Duration::from_millis(pool.stop_grace_ms),
         ..PoolOptions::default()
     })
+}
+
+/// The ceilings that are in force: what is set at run time stands in for what the configuration says.
+pub(crate) fn ceilings_with(mut stated: Ceilings, page: &Page) -> Ceilings {
+    for (target, set) in &page.limits {
+        let usual = match target {
+            Target::Node => stated.node,
+            Target::Namespace(_) => stated.namespace,
+            _ => stated.app,
+        };
+        let scope = match target {
+            Target::Node => Scope::Node,
+            Target::Namespace(namespace) => Scope::Namespace(namespace.clone()),
+            Target::App(namespace, app) => Scope::App(namespace.clone(), app.clone()),
+            _ => continue,
+        };
+        let before = stated.named.get(&scope).copied().unwrap_or(usual);
+        let ceiling = Ceiling {
+            instances: set.instances_max.map_or(before.instances, |set| set as usize),
+            memory_bytes: set.memory_mb_max.map_or(before.memory_bytes, |set| set.saturating_mul(MEGABYTE)),
+        };
+        match scope {
+            Scope::Node => stated.node = ceiling,
+            scope => drop(stated.named.insert(scope, ceiling)),
+        }
+    }
+    stated
+}
+
+/// Keeps the pool to what is set at run time, until `stop`.
+pub(crate) async fn follow(pool: Pool, stated: Ceilings, book: Book, stop: CancellationToken) {
+    let mut changes = book.changes();
+    changes.mark_changed();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let page = Arc::clone(&changes.borrow_and_update());
+        pool.set_ceilings(ceilings_with(stated.clone(), &page));
+    }
 }
 
 fn ceilings(pool: &config::Pool) -> Result<Ceilings, CeilingError> {
@@ -113,6 +158,25 @@ mod tests {
         let cart = ceilings.named[&Scope::App(name("shop"), name("cart"))];
         assert_eq!(cart, Ceiling { instances: 3, ..Ceiling::NONE });
         assert_eq!((ceilings.namespace, ceilings.app.instances), (Ceiling::NONE, 5));
+    }
+
+    #[test]
+    fn what_is_set_at_run_time_stands_in_for_what_is_configured() {
+        let stated = options("[pool]\nnamespace_instances_max = 5\nmemory_mb_max = 8\n").unwrap().ceilings;
+        let set = |instances_max, memory_mb_max| alula_guard::protect::Ceiling {
+            instances_max,
+            memory_mb_max,
+            ..alula_guard::protect::Ceiling::default()
+        };
+        let mut page = Page::default();
+        page.limits.insert("node".parse().unwrap(), set(Some(7), None));
+        page.limits.insert("namespace/shop".parse().unwrap(), set(None, Some(3)));
+        page.limits.insert("callers".parse().unwrap(), set(None, None));
+        let ceilings = ceilings_with(stated, &page);
+        assert_eq!(ceilings.node, Ceiling { instances: 7, memory_bytes: 8 * MEGABYTE });
+        let shop = ceilings.named[&Scope::Namespace(Name::new("shop").unwrap())];
+        assert_eq!(shop, Ceiling { instances: 5, memory_bytes: 3 * MEGABYTE });
+        assert_eq!(ceilings.named.len(), 1);
     }
 
     #[test]

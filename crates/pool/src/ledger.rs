@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use alula_model::{ErrorCode, Fault, Name};
 use alula_runtime::VersionPlan;
@@ -150,7 +150,7 @@ pub struct Standing {
 /// What is taken.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    ceilings: Ceilings,
+    ceilings: RwLock<Ceilings>,
     taken: Mutex<HashMap<Scope, Taken>>,
 }
 
@@ -172,7 +172,12 @@ pub(crate) struct Share {
 
 impl Ledger {
     pub(crate) fn new(ceilings: Ceilings) -> Arc<Self> {
-        Arc::new(Self { ceilings, taken: Mutex::default() })
+        Arc::new(Self { ceilings: RwLock::new(ceilings), taken: Mutex::default() })
+    }
+
+    /// Other ceilings from now on. What is over them stays until it is idle.
+    pub(crate) fn set_ceilings(&self, ceilings: Ceilings) {
+        *self.ceilings.write().unwrap_or_else(PoisonError::into_inner) = ceilings;
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<Scope, Taken>> {
@@ -180,12 +185,13 @@ impl Ledger {
     }
 
     fn ceiling(&self, scope: &Scope) -> Ceiling {
+        let ceilings = self.ceilings.read().unwrap_or_else(PoisonError::into_inner);
         let usual = match scope {
-            Scope::Node => self.ceilings.node,
-            Scope::Namespace(_) => self.ceilings.namespace,
-            Scope::App(..) => self.ceilings.app,
+            Scope::Node => ceilings.node,
+            Scope::Namespace(_) => ceilings.namespace,
+            Scope::App(..) => ceilings.app,
         };
-        self.ceilings.named.get(scope).copied().unwrap_or(usual)
+        ceilings.named.get(scope).copied().unwrap_or(usual)
     }
 
     /// A share for an instance of `plan` that is expected to take `memory_bytes`. The first instance of a scope is never
@@ -234,7 +240,7 @@ impl Ledger {
     /// Share of the node's memory that is taken; more than one where instances have grown beyond what was expected.
     pub(crate) fn memory_share(&self) -> f32 {
         let taken = self.taken().get(&Scope::Node).map_or(0, |taken| taken.memory_bytes);
-        taken as f32 / self.ceilings.node.memory_bytes.max(1) as f32
+        taken as f32 / self.ceiling(&Scope::Node).memory_bytes.max(1) as f32
     }
 
     /// The ceilings of memory that instances have grown beyond since they were started.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::decision::What;
 use crate::keeper::Keeper;
 use crate::lease::Lease;
-use crate::ledger::{Ledger, Share, Standing};
+use crate::ledger::{Ceilings, Ledger, Share, Standing};
 use crate::options::PoolOptions;
 use crate::starts::{self, Starts};
 use crate::version_pool::{Asked, Retry, VersionPool};
@@ -155,6 +155,11 @@ impl Pool {
     #[must_use]
     pub fn standings(&self) -> Vec<Standing> {
         self.shared.ledger.standings()
+    }
+
+    /// Other ceilings from now on. Who takes more than they allow keeps it until it is idle.
+    pub fn set_ceilings(&self, ceilings: Ceilings) {
+        self.shared.ledger.set_ceilings(ceilings);
     }
 
     /// How many instances are in each state; cheap enough to be asked often.

@@ -23,6 +23,7 @@ mod invoke;
 mod ndjson;
 mod observe;
 mod platform;
+mod protect;
 #[cfg(feature = "script")]
 pub mod script;
 mod topics;

@@ -13,6 +13,10 @@ pub const LOG_RESULT: &str = "x-alula-log-result";
 pub const SERVER_TIMING: &str = "server-timing";
 /// The status that the function answered with, beside the result of a call that nobody waited for.
 pub const FUNCTION_STATUS: &str = "x-alula-function-status";
+/// The limit that a request ran into, as draft-ietf-httpapi-ratelimit-headers-10 has it.
+pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
+/// What is left of that limit.
+pub const RATE_LIMIT: &str = "ratelimit";
 /// The signature on what the platform sends to web addresses.
 pub const SIGNATURE: &str = "x-alula-signature";
 /// Sending a call with the same key again does not make it run again; for calls that nobody waits for.

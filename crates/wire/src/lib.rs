@@ -24,6 +24,7 @@ mod instance;
 mod log;
 mod mirror;
 mod platform;
+mod protect;
 pub mod query;
 mod queue;
 mod run;
@@ -50,6 +51,9 @@ pub use log::{LogLevel, LogLine, LogStream};
 pub use platform::{
     AuditEntry, AuditList, AuditReport, DoctorReport, Info, Protection, RuntimeInfo, RuntimeList, SigningKey,
     Template, TemplateFile, TemplateList,
+};
+pub use protect::{
+    LimitList, LimitSetting, NewProtection, ProtectionInfo, ProtectionList, RequestLimit, SetLimit,
 };
 pub use queue::{Flow, QueueFlow, QueueInfo, QueueLane, QueueTotals};
 pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};

@@ -28,6 +28,25 @@ pub struct InNamespace {
     pub namespace: Option<String>,
 }
 
+/// Names a namespace, or means all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct MaybeInNamespace {
+    /// The namespace; all of them where it is not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Names whose limit is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OfTarget {
+    /// Whose, as in `LimitSetting`.
+    pub target: String,
+}
+
 /// Names a namespace, or an app of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]

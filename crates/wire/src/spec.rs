@@ -107,6 +107,10 @@ pub struct FunctionSpec {
     #[serde(rename = "async", default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub asynchronous: Option<serde_json::Value>,
+    /// How many requests it takes: the table `limits` of `alula.toml`, left out where there are no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub limits: Option<serde_json::Value>,
     /// What makes it run besides somebody who calls it: the tables `triggers` of `alula.toml`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
@@ -166,6 +170,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             build: spec.build.as_ref().map(BuildSpec::from),
             asynchronous: (spec.asynchronous != alula_model::AsyncSpec::default())
                 .then(|| plain(&spec.asynchronous)),
+            limits: (spec.limits != alula_model::FunctionLimits::default()).then(|| plain(&spec.limits)),
             triggers: spec.triggers.iter().map(plain).collect(),
         }
     }

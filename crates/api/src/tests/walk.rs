@@ -45,6 +45,8 @@ impl Operation {
             ("POST", "/v1/keys") => {
                 r#"{"name": "ci", "grants": [{"namespace": "default", "role": "viewer"}]}"#
             }
+            ("POST", "/v1/protections") => r#"{"subject": "function/default/hello", "reason": "it floods"}"#,
+            ("PUT", "/v1/limits") => r#"{"target": "namespace/default", "limit": {"in_flight": 5}}"#,
             ("POST", "/v1/queue/flow") => r#"{"flow": "open"}"#,
             _ => "",
         }

@@ -135,8 +135,10 @@ impl World {
         let ids =
             move || InvocationId::new(&format!("id-{}", numbers.fetch_add(1, Ordering::Relaxed))).unwrap();
         let identity = identity(&control, &clock).await;
+        let book = book(&control, &clock, &invoker).await;
         let parts = Parts {
             identity,
+            book,
             control,
             invoker,
             calls,
@@ -210,6 +212,19 @@ pub(super) async fn read(response: axum::response::Response) -> Reply {
     Reply { status: parts.status, headers: parts.headers, body }
 }
 
+async fn book(control: &Control, clock: &Arc<dyn Clock>, invoker: &Invoker) -> alula_guard::protect::Book {
+    static LAST: AtomicU64 = AtomicU64::new(1);
+    let parts = alula_guard::protect::Parts {
+        records: Arc::new(MemoryStore::new()),
+        clock: Arc::clone(clock),
+        audit: Arc::new(control.clone()),
+        random: || u128::from(LAST.fetch_add(1, Ordering::Relaxed)),
+        options: alula_guard::limit::Options::default(),
+        guard: invoker.guard().clone(),
+    };
+    alula_guard::protect::Book::load(parts).await.unwrap()
+}
+
 async fn identity(control: &Control, clock: &Arc<dyn Clock>) -> alula_identity::Identity {
     static LAST: AtomicU64 = AtomicU64::new(1);
     let parts = alula_identity::Parts {
@@ -240,6 +255,7 @@ fn languages(dir: &Path) -> Languages {
 /// Calls that wait in memory, and a worker that runs them.
 fn calls(control: &Control, invoker: &Invoker, queue: &Arc<MemoryStore>, clock: &Arc<dyn Clock>) -> Calls {
     let parts = AcceptorParts {
+        guard: alula_invoke::Guard::default(),
         catalog: control.catalog().clone(),
         records: queue.clone(),
         blobs: Arc::new(MemoryPackages::default()),

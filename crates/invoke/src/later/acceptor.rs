@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use alula_control::Catalog;
-use alula_model::{Clock, ErrorCode, Fault, FunctionSpec, InvocationId, Timestamp};
+use alula_guard::{Ask, Guard, Origin};
+use alula_model::{Caller, Clock, ErrorCode, Fault, FunctionSpec, InvocationId, Timestamp};
 use alula_runtime::VersionPlan;
 use alula_store::{
     Batch, Expect, Key, MessageId, NewDeadLetter, NewMessage, Packages, REASON_BYTES_MAX, Records,
 };
+
+use tokio::time::Instant;
 
 use super::blobs::{BlobKind, Blobs};
 use super::envelope::{Content, Envelope};
@@ -31,6 +34,8 @@ pub struct AcceptorParts {
     pub records: Arc<dyn Records>,
     /// Contents that are too large for a message.
     pub blobs: Arc<dyn Packages>,
+    /// Is asked before a call is accepted for somebody.
+    pub guard: Guard,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Is told what happens.
@@ -153,9 +158,21 @@ impl Acceptor {
         let plan = parts.catalog.load().resolve(&deferred.target)?;
         let now = parts.clock.now();
         self.check(&deferred, &plan, now)?;
+        self.ask_guard(&deferred, &plan, now)?;
         let (lane, message) = self.message(&deferred, &plan, now).await?;
         let available_at = message.available_at;
         Ok(Prepared { id: deferred.id, batch: Batch::default().enqueue(message), lane, available_at })
+    }
+
+    /// Whether the caller may have this run later. What the platform makes itself is asked for when it runs.
+    fn ask_guard(&self, deferred: &Deferred, plan: &VersionPlan, at: Timestamp) -> Result<(), Fault> {
+        if deferred.caller == Caller::Platform {
+            return Ok(());
+        }
+        let origin = Origin { caller: &deferred.caller, source: deferred.remote };
+        let (key, qualifier) = (&plan.key, &deferred.target.qualifier);
+        let ask = Ask { origin, key, qualifier, spec: &plan.spec, now: Instant::now(), at };
+        self.shared.parts.guard.accept(&ask).map_err(|refusal| refusal.fault)
     }
 
     /// Makes what is to be committed for a call that was tried elsewhere and given up: a dead letter, which is listed and

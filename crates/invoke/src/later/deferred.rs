@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
+use alula_model::{Caller, FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Uri};
@@ -29,6 +29,8 @@ pub struct Deferred {
     pub headers: HeaderMap,
     /// The content.
     pub body: Bytes,
+    /// Who calls.
+    pub caller: Caller,
     /// The peer, where there is one.
     pub remote: Option<IpAddr>,
     /// Values of the route's parameters.
@@ -48,7 +50,7 @@ pub struct Deferred {
 }
 
 impl Deferred {
-    /// A call with an event in JSON, now, with nothing else asked for.
+    /// A call with an event in JSON, now, made by the platform, with nothing else asked for.
     #[must_use]
     pub fn event(id: InvocationId, target: FunctionRef, trigger: TriggerKind, event: Bytes) -> Self {
         let content_type = HeaderValue::from_static("application/json");
@@ -61,6 +63,7 @@ impl Deferred {
             uri: Uri::from_static("/"),
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
             body: event,
+            caller: Caller::Platform,
             remote: None,
             parameters: Vec::new(),
             is_event: true,

@@ -118,6 +118,7 @@ impl World {
         let acceptor = Acceptor::new(
             options,
             AcceptorParts {
+                guard: alula_invoke::Guard::default(),
                 catalog: control.catalog().clone(),
                 records: store.clone(),
                 blobs: packages,

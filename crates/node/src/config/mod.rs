@@ -32,6 +32,8 @@ pub struct Config {
     pub gateway: alula_gateway::Options,
     /// The control API.
     pub control: Control,
+    /// Limits of requests.
+    pub limits: alula_guard::limit::Options,
     /// Instances.
     pub pool: Pool,
     /// Calls that nobody waits for.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use alula_model::{Blame, Phases, Run, RunStatus};
+use alula_model::{Blame, ErrorCode, Phases, Run, RunStatus};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -136,6 +136,11 @@ impl FunctionMetrics {
             self.start_time.observe(seconds(start_us));
             self.init_time.observe(seconds(init_us));
         }
+    }
+
+    /// Counts a call that was refused before it had a run.
+    pub fn refused(&self, code: ErrorCode) {
+        self.calls(RunStatus::Rejected, Some(code.blame())).inc();
     }
 
     fn calls(&self, status: RunStatus, blame: Option<Blame>) -> &Counter {

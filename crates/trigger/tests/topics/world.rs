@@ -108,6 +108,7 @@ impl World {
         let seal = LineageSeal::new(b"of these tests");
         let invoker = Invoker::new(catalog.clone(), pool, clock.clone(), Arc::new(NoRuns), seal.clone());
         let parts = AcceptorParts {
+            guard: alula_invoke::Guard::default(),
             catalog: catalog.clone(),
             records: store.clone(),
             blobs: packages,
