@@ -18,7 +18,7 @@ use crate::auth::Actor;
 use crate::dead_letters::failed_attempt;
 use crate::extract::{NoQuery, Path, Query};
 use crate::invocations::{body_of, handed_on, is_json, method_of};
-use crate::openapi::Binary;
+use crate::openapi::Anything;
 use crate::respond::{Answer, Problem, store_fault, text_header};
 use crate::state::Api;
 
@@ -141,7 +141,7 @@ pub(crate) async fn wait(
     operation_id = "call_result",
     params(("id" = String, Path, description = "The invocation's id")),
     responses(
-        (status = 200, description = "What the function answered", body = Binary, content_type = "*/*", headers(
+        (status = 200, description = "What the function answered", body = Anything, content_type = "*/*", headers(
             ("X-Alula-Invocation-Id" = String, description = "The invocation"),
             ("X-Alula-Version" = u64, description = "The version that answered"),
             ("X-Alula-Function-Status" = u16, description = "The status that the function answered with"),

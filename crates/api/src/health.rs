@@ -18,7 +18,7 @@ use crate::state::Api;
     tag = "health",
     operation_id = "livez",
     security(()),
-    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "It does", body = String, content_type = "application/openmetrics-text"))
 )]
 pub(crate) async fn livez(_no_query: NoQuery) -> &'static str {
     "ok\n"

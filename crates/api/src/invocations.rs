@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::auth::Actor;
 use crate::extract::{self, Path, Query};
-use crate::openapi::Binary;
+use crate::openapi::{Anything, Binary};
 use crate::respond::{Answer, Problem, text_header};
 use crate::state::Api;
 use crate::versions::qualifier;
@@ -47,7 +47,7 @@ const PLATFORM_PREFIX: &str = "x-alula-";
         (Binary = "application/octet-stream"),
     )),
     responses(
-        (status = 200, description = "The function's answer, with whatever status it chose", body = Binary,
+        (status = 200, description = "The function's answer, with whatever status it chose", body = Anything,
             content_type = "*/*", headers(
                 ("X-Alula-Invocation-Id" = String, description = "The invocation"),
                 ("X-Alula-Version" = u64, description = "The version that answered"),

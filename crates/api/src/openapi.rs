@@ -56,6 +56,12 @@ struct Base;
 #[expect(dead_code, reason = "it stands in the document only")]
 pub(crate) struct Binary(Vec<u8>);
 
+/// Whatever a function answers.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = serde_json::Value)]
+#[expect(dead_code, reason = "it stands in the document only")]
+pub(crate) struct Anything(Vec<u8>);
+
 struct BearerToken;
 
 impl Modify for BearerToken {

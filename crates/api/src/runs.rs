@@ -9,7 +9,7 @@ use axum::extract::State;
 
 use crate::auth::Actor;
 use crate::extract::{self, NoQuery, Path, Query};
-use crate::respond::{Answer, store_fault};
+use crate::respond::{Answer, Problem, store_fault};
 use crate::state::Api;
 
 /// Lists runs
@@ -36,7 +36,11 @@ pub(crate) async fn list(
         limit: extract::limit(query.limit, query::LIMIT_MAX)?,
     };
     api.parts.recorder.flush().await;
-    let page = api.parts.history.list(filter).await.map_err(|error| store_fault(&error))?;
+    let page = api.parts.history.list(filter).await.map_err(|error| match error {
+        // Nothing else is looked for by name.
+        alula_store::Error::NotFound { .. } => Problem::invalid("cursor: it is none of a page"),
+        error => store_fault(&error).into(),
+    })?;
     Ok(Json(RunPage { runs: page.runs.iter().map(Run::from).collect(), next: page.next }))
 }
 

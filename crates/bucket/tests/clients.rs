@@ -58,7 +58,12 @@ fn python() -> Option<PathBuf> {
     static MADE: std::sync::OnceLock<Option<PathBuf>> = std::sync::OnceLock::new();
     MADE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3-clients");
-        let made = Command::new(clients().join("environment.sh")).arg(&folder).status().unwrap();
+        let requirements = clients().join("requirements.txt");
+        let made = Command::new(clients().join("../environment.sh"))
+            .arg(&folder)
+            .arg(requirements)
+            .status()
+            .unwrap();
         if made.code() == Some(3) {
             println!("SKIPPED: python3 with venv is not on this machine");
             return None;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::platform::{Platform, client, eventually, folder_function, free_port, root, text};
+use crate::platform::{Platform, client, eventually, folder_function, free_port, python_clients, root, text};
 use crate::sink::{Sink, TELLER, word};
 
 /// Kills in the middle of puts.
@@ -92,19 +92,6 @@ impl Endpoint {
     }
 }
 
-/// The Python of an environment with boto3; `None` where this machine cannot make one.
-fn python() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3-clients");
-    let make = root().join("tests/clients/s3/environment.sh");
-    let made = Command::new(make).arg(&folder).status().unwrap();
-    if made.code() == Some(3) {
-        println!("SKIPPED: python3 with venv is not on this machine");
-        return None;
-    }
-    assert!(made.success(), "the clients cannot be installed");
-    Some(folder.join("bin/python"))
-}
-
 fn teller(platform: &Platform, sink: &Sink, trigger: &str) {
     let manifest = format!(
         "runtime = \"python3\"\nnetwork = \"internet\"\n[env]\nSINK = \"http://127.0.0.1:{}/\"\n\
@@ -129,7 +116,7 @@ fn metrics(platform: &Platform) -> String {
 
 #[test]
 fn objects_that_come_and_go_call_with_the_event_of_s3() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_clients("s3").map(|programs| programs.join("python")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start(&folder.path().join("data"));
     let sink = Sink::start();
@@ -178,7 +165,7 @@ fn objects_that_come_and_go_call_with_the_event_of_s3() {
 
 #[test]
 fn every_object_that_is_there_has_made_one_call_however_often_the_platform_is_killed() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_clients("s3").map(|programs| programs.join("python")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data");
     let mut endpoint = Endpoint::start(&data_dir);
@@ -217,7 +204,7 @@ fn every_object_that_is_there_has_made_one_call_however_often_the_platform_is_ki
 
 #[test]
 fn a_function_that_writes_into_the_bucket_that_calls_it_is_stopped() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_clients("s3").map(|programs| programs.join("python")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start(&folder.path().join("data"));
     let platform = &endpoint.platform;

@@ -195,3 +195,18 @@ pub(crate) fn client() -> reqwest::Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::new()
 }
+
+/// The folder of programs in an environment of Python with the clients of `tests/clients/NAME`; `None` where this machine
+/// cannot make one.
+pub(crate) fn python_clients(name: &str) -> Option<PathBuf> {
+    let clients = root().join("tests/clients");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-clients"));
+    let requirements = clients.join(name).join("requirements.txt");
+    let made = Command::new(clients.join("environment.sh")).arg(&folder).arg(requirements).status().unwrap();
+    if made.code() == Some(3) {
+        println!("SKIPPED: python3 with venv is not on this machine");
+        return None;
+    }
+    assert!(made.success(), "the clients cannot be installed");
+    Some(folder.join("bin"))
+}

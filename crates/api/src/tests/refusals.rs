@@ -23,6 +23,8 @@ async fn bad_parameters_are_named() {
         ("/v1/functions?limit=many", "limit"),
         ("/v1/functions?limit=1&limit=2", "duplicate field `limit`"),
         ("/v1/functions?cursor=A", "cursor"),
+        ("/v1/runs?cursor=", "cursor"),
+        ("/v1/runs?cursor=x", "cursor"),
         ("/v1/runs?status=odd", "unknown variant `odd`"),
         ("/v1/runs?since_ms=now", "since_ms"),
         ("/v1/logs?invocation=a%20b", "invocation"),
