@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain,
-    instances, invoke, key, list, logs, member, namespace, new, publish, queue, remove, rollback, runs,
-    simulate, top, topics, triggers, up, user, versions, whoami,
+    access, alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor,
+    explain, instances, invoke, key, list, logs, member, namespace, new, publish, queue, remove, rollback,
+    runs, sign_url, simulate, top, topics, triggers, up, user, versions, whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -102,6 +102,10 @@ pub(crate) enum Task {
     User(user::Arguments),
     /// Make namespaces known
     Namespace(namespace::Arguments),
+    /// Say who may call functions from outside
+    Access(access::Arguments),
+    /// Sign an address, for somebody who has no token
+    SignUrl(sign_url::Arguments),
     /// Show who changed what
     Audit(audit::Arguments),
     /// Try the policy of keeping instances on a trace of calls
@@ -143,6 +147,8 @@ impl Task {
             Self::Member(arguments) => member::run(arguments, session).await,
             Self::User(arguments) => user::run(arguments, session).await,
             Self::Namespace(arguments) => namespace::run(arguments, session).await,
+            Self::Access(arguments) => access::run(arguments, session).await,
+            Self::SignUrl(arguments) => sign_url::run(arguments, session).await,
             Self::Audit(arguments) => audit::run(arguments, session).await,
             Self::Simulate(arguments) => simulate::run(arguments, session),
             Self::Completions(arguments) => completions::run(arguments),

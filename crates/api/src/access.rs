@@ -39,6 +39,8 @@ type Row = (Method, &'static str, Verb, Resource, About);
 /// Every operation.
 const ROWS: &[Row] = &[
     (Method::GET, METRICS_PATH, Read, R::Platform, Platform),
+    (Method::GET, "/v1/access", Read, R::Access, Namespace),
+    (Method::PUT, "/v1/access", Write, R::Access, Namespace),
     (Method::GET, "/v1/audit", Read, R::Audit, Function("function")),
     (Method::GET, "/v1/audit/verification", Read, R::Audit, Namespace),
     (Method::GET, "/v1/bucket-keys", Read, R::Key, Namespace),
@@ -64,6 +66,7 @@ const ROWS: &[Row] = &[
     (Method::GET, "/v1/functions/{name}/explanation", Read, R::Function, Function("name")),
     (Method::POST, "/v1/functions/{name}/invocations", Use, R::Function, Function("name")),
     (Method::POST, "/v1/functions/{name}/rollback", Operate, R::Function, Function("name")),
+    (Method::POST, "/v1/functions/{name}/signed-urls", Use, R::Function, Function("name")),
     (Method::GET, "/v1/functions/{name}/versions", Read, R::Function, Function("name")),
     (Method::GET, "/v1/functions/{name}/versions/{version}", Read, R::Function, Function("name")),
     (Method::GET, "/v1/functions/{name}/versions/{version}/build-log", Read, R::Function, Function("name")),
@@ -100,6 +103,7 @@ const ROWS: &[Row] = &[
     (Method::GET, "/v1/triggers/next", Read, R::Trigger, Function("function")),
     (Method::POST, "/v1/triggers/{function}/{trigger}/pause", Operate, R::Trigger, Function("function")),
     (Method::POST, "/v1/triggers/{function}/{trigger}/resume", Operate, R::Trigger, Function("function")),
+    (Method::POST, "/v1/url-keys/rotate", Write, R::Key, Namespace),
     (Method::GET, "/v1/users", Read, R::User, Platform),
     (Method::PUT, "/v1/users/{name}", Write, R::User, Platform),
     (Method::DELETE, "/v1/users/{name}", Delete, R::User, Platform),

@@ -27,6 +27,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Accepts a call of `target` to be run later; answers 202 once it is durable.
 pub(crate) async fn accept(
     api: &Api,
+    actor: &Actor,
     id: InvocationId,
     target: FunctionRef,
     request: axum::extract::Request,
@@ -40,6 +41,7 @@ pub(crate) async fn accept(
     let deferred = Deferred {
         lineage,
         method,
+        caller: actor.caller(),
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),
         ..Deferred::event(id.clone(), target, TriggerKind::Api, body)

@@ -17,6 +17,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use crate::auth::Actor;
 use crate::extract::{self, Path, Query};
 use crate::openapi::Binary;
 use crate::respond::{Answer, Problem, text_header};
@@ -63,6 +64,7 @@ const PLATFORM_PREFIX: &str = "x-alula-";
 )]
 pub(crate) async fn invoke(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<Name>,
     Query(query): Query<query::Invoke>,
     request: axum::extract::Request,
@@ -77,9 +79,10 @@ pub(crate) async fn invoke(
         if wants_tail {
             return Err(Problem::invalid("log: a call that nobody waits for has not logged anything yet"));
         }
-        return calls::accept(&api, id, target, request).await;
+        return calls::accept(&api, &actor, id, target, request).await;
     }
-    let outcome = api.parts.invoker.invoke(invocation(&api, id.clone(), target.clone(), request)).await;
+    let outcome =
+        api.parts.invoker.invoke(invocation(&api, &actor, id.clone(), target.clone(), request)).await;
     match outcome {
         Ok(outcome) => answer(&api, id, outcome, wants_tail).await,
         Err(failure) => Err(problem(&api, id, &target, failure, wants_tail).await),
@@ -94,6 +97,7 @@ fn invocation_id(api: &Api, headers: &HeaderMap) -> Answer<InvocationId> {
 
 fn invocation(
     api: &Api,
+    actor: &Actor,
     id: InvocationId,
     target: FunctionRef,
     request: axum::extract::Request,
@@ -112,7 +116,7 @@ fn invocation(
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),
         body: body_of(body),
-        caller: alula_model::Caller::Public,
+        caller: actor.caller(),
         remote: None,
         parameters: Vec::new(),
         received: Instant::now(),

@@ -21,6 +21,7 @@ mod access;
 mod audit;
 mod auth;
 mod buckets;
+mod calling;
 mod calls;
 mod dead_letters;
 mod deploy;
@@ -52,6 +53,5 @@ mod versions;
 mod tests;
 
 pub use alula_wire::{BrokerError, BrokerState};
-pub use auth::Tokens;
 pub use openapi::document;
 pub use state::{Api, Brokers, IdSource, NoBrokers, Options, Parts};

@@ -17,8 +17,9 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    audit, auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys,
-    logs, members, namespaces, pointers, queue, respond, runs, system, topics, triggers, versions,
+    audit, auth, buckets, calling, calls, dead_letters, deploy, docs, explain, functions, health,
+    invocations, keys, logs, members, namespaces, pointers, queue, respond, runs, system, topics, triggers,
+    versions,
 };
 
 /// The name of the way to authenticate.
@@ -122,6 +123,9 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(keys::list, keys::create));
     add(routes!(keys::rotate));
     add(routes!(keys::revoke));
+    add(routes!(calling::get, calling::set));
+    add(routes!(calling::sign));
+    add(routes!(calling::rotate));
     add(routes!(system::info));
     add(routes!(system::runtimes));
     add(routes!(system::templates));

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alula_control::Control;
-use alula_identity::Identity;
+use alula_identity::calling::Gate;
+use alula_identity::{Identity, Tokens};
 use alula_invoke::Invoker;
 use alula_invoke::later::Calls;
 use alula_model::{Clock, ErrorCode, Fault, InvocationId, Timestamp};
@@ -21,8 +22,6 @@ use alula_wire::BrokerState;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-use crate::auth::Tokens;
 
 /// Deploys at once: each holds an upload on disk, and what is behind them waits for the builds anyway.
 const DEPLOYS_AT_ONCE: usize = 16;
@@ -114,6 +113,8 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Who else may ask, and for what.
     pub identity: Identity,
+    /// Who may call functions from outside.
+    pub gate: Gate,
     /// What everything is signed with which is sent out.
     pub signing_key: String,
     /// Cancelled when the platform begins to shut down: streams without an end are ended then.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alula_model::{Name, Timestamp};
 
+use crate::calling::CallingRecord;
 use crate::grant::Grant;
 use crate::key::{KeyId, PlainKey, is_same};
 use crate::last_use::LastUse;
@@ -17,6 +18,7 @@ pub struct Directory {
     pub(crate) namespaces: BTreeMap<Name, Arc<NamespaceRecord>>,
     pub(crate) users: BTreeMap<Name, Arc<UserRecord>>,
     pub(crate) keys: HashMap<KeyId, Arc<KeyEntry>>,
+    pub(crate) calling: HashMap<Name, Arc<CallingRecord>>,
 }
 
 /// A key and what it may.
@@ -40,6 +42,12 @@ pub enum Refusal {
     /// Its owner is disabled.
     #[error("the owner of the key is disabled")]
     Disabled,
+    /// It is not among those that were known when the store was read last, and the store cannot be asked.
+    #[error("the store does not answer, and this key was not known before; try again")]
+    Unsure,
+    /// The store has not been read for so long that nobody can be let in by what it said then.
+    #[error("the store has not answered for a day, so it is not known who may do what")]
+    Stale,
 }
 
 /// One change of the picture.
@@ -48,6 +56,7 @@ pub(crate) enum Change {
     Namespace(Name, Option<NamespaceRecord>),
     User(Name, Option<UserRecord>),
     Key(KeyId, Option<KeyRecord>),
+    Calling(Name, Option<CallingRecord>),
 }
 
 impl Directory {
@@ -70,6 +79,12 @@ impl Directory {
         Ok(principal)
     }
 
+    /// What a namespace says about calls from outside.
+    pub(crate) fn calling(&self, namespace: &Name) -> Option<&CallingRecord> {
+        // Most installations have none.
+        if self.calling.is_empty() { None } else { self.calling.get(namespace).map(AsRef::as_ref) }
+    }
+
     /// The picture after a change.
     pub(crate) fn with(&self, change: Change) -> Self {
         let mut next = self.clone();
@@ -83,6 +98,10 @@ impl Directory {
             Change::Key(id, Some(record)) => {
                 let last_use = next.keys.get(&id).map(|entry| Arc::clone(&entry.last_use));
                 next.insert_key(record, last_use.unwrap_or_else(|| Arc::new(LastUse::stored(None))));
+            }
+            Change::Calling(namespace, None) => drop(next.calling.remove(&namespace)),
+            Change::Calling(namespace, Some(record)) => {
+                next.calling.insert(namespace, Arc::new(record));
             }
         }
         next
@@ -105,8 +124,8 @@ impl Directory {
 
     fn principal(&self, key: &KeyRecord) -> Option<Principal> {
         match &key.owner {
-            KeyOwner::Namespace(_) => {
-                Some(Principal::member(&format!("key:{}", key.name), key.grants.clone().into()))
+            KeyOwner::Namespace(namespace) => {
+                Some(Principal::key(namespace, &key.name, key.grants.clone().into()))
             }
             KeyOwner::User(name) => {
                 let user = self.users.get(name).filter(|user| !user.is_disabled)?;

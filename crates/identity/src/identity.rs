@@ -1,18 +1,20 @@
 //! The handle that everything else holds: loads, changes and follows who is known.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{AuditEntry, Clock, ErrorCode, Fault, Timestamp};
+use alula_model::{AuditEntry, Clock, ErrorCode, Fault, Name, Timestamp};
 use alula_store::{
     AuditTrail, Batch, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX,
 };
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::directory::{Change, Directory};
+use crate::calling::CallingRecord;
+use crate::directory::{Change, Directory, Refusal};
 use crate::last_use::LastUse;
 use crate::principal::Principal;
 use crate::record::{self, KeyRecord, NamespaceRecord, UserRecord};
@@ -20,6 +22,10 @@ use crate::record::{self, KeyRecord, NamespaceRecord, UserRecord};
 /// How often it is looked whether another process has changed something: a revocation is in force everywhere within a
 /// second.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+/// A store that takes longer for a look than this does not answer.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// For so long it is good what was read last, while the store does not answer.
+const GOOD_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// After so many looks what was used is stored.
 const LOOKS_PER_SAVING: u32 = 60;
 
@@ -48,6 +54,17 @@ struct Shared {
     directory: ArcSwap<Directory>,
     /// One change at a time, with the revision of the epoch that the picture stands at.
     changing: tokio::sync::Mutex<Option<Revision>>,
+    /// How the last look at the store went.
+    look: Mutex<Look>,
+}
+
+/// What is known of the picture.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// When it was right.
+    right_at: Instant,
+    /// Whether the store has not answered since.
+    has_failed: bool,
 }
 
 /// What a change is recorded as.
@@ -67,6 +84,7 @@ impl Identity {
             parts,
             directory: ArcSwap::from_pointee(directory),
             changing: tokio::sync::Mutex::new(epoch),
+            look: Mutex::new(Look { right_at: Instant::now(), has_failed: false }),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -77,9 +95,20 @@ impl Identity {
         self.shared.directory.load()
     }
 
-    /// Who comes with the key `text`, now.
-    pub fn identify(&self, text: &str) -> Result<Principal, crate::Refusal> {
-        self.directory().identify(text, self.now()).cloned()
+    /// Who comes with the key `text`, now. While the store does not answer, whoever was known lately is let in, and who was
+    /// not is told that it cannot be known.
+    pub fn identify(&self, text: &str) -> Result<Principal, Refusal> {
+        let found = self.directory().identify(text, self.now()).cloned();
+        let Look { right_at, has_failed } = *self.look();
+        match found {
+            _ if has_failed && right_at.elapsed() > GOOD_FOR => Err(Refusal::Stale),
+            Err(Refusal::Unknown) if has_failed => Err(Refusal::Unsure),
+            found => found,
+        }
+    }
+
+    fn look(&self) -> MutexGuard<'_, Look> {
+        self.shared.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -99,8 +128,16 @@ impl Identity {
                 () = shutdown.cancelled() => break,
                 _ = every.tick() => {}
             }
-            if let Err(fault) = self.follow().await {
-                tracing::warn!(%fault, "it is not known whether users or keys were changed; those known stay");
+            match tokio::time::timeout(LOOK_PATIENCE, self.follow()).await {
+                Ok(Ok(())) => *self.look() = Look { right_at: Instant::now(), has_failed: false },
+                failed => {
+                    self.look().has_failed = true;
+                    let fault = failed.map(Result::err).ok().flatten();
+                    tracing::warn!(
+                        ?fault,
+                        "it is not known whether users or keys were changed; those known stay"
+                    );
+                }
             }
             if look % LOOKS_PER_SAVING == 0 {
                 self.save_uses().await;
@@ -182,6 +219,9 @@ fn write(batch: Batch, change: &Change) -> Batch {
         }
         Change::User(name, record) => (record::one(record::USERS, name.as_str()), record.as_ref().map(json)),
         Change::Key(id, record) => (record::one(record::KEYS, id.as_str()), record.as_ref().map(json)),
+        Change::Calling(name, record) => {
+            (record::one(record::CALLING, name.as_str()), record.as_ref().map(json))
+        }
     };
     match value {
         Some(value) => batch.put(key, value, Expect::Any),
@@ -210,6 +250,12 @@ async fn read_all(records: &dyn Records) -> Result<(Directory, Option<Revision>)
     for record in scan(records, &record::all(record::USERS)).await? {
         if let Some(user) = read::<UserRecord>(&record) {
             directory.users.insert(user.name.clone(), Arc::new(user));
+        }
+    }
+    for record in scan(records, &record::all(record::CALLING)).await? {
+        let namespace = record.key.segments().last().and_then(|text| Name::new(text).ok());
+        if let (Some(namespace), Some(calling)) = (namespace, read::<CallingRecord>(&record)) {
+            directory.calling.insert(namespace, Arc::new(calling));
         }
     }
     let used = scan(records, &record::all(record::USED)).await?;

@@ -31,6 +31,8 @@ pub enum Resource {
     Member,
     /// Keys of a namespace.
     Key,
+    /// Who may call functions of a namespace that do not say so themselves.
+    Access,
     /// Users of the platform.
     User,
     /// The node: its figures, runtimes, housekeeping.
@@ -100,6 +102,8 @@ pub const TABLE: &[(Resource, Verb, Roles)] = &[
     (Resource::Key, Verb::Read, OWNERS),
     (Resource::Key, Verb::Write, OWNERS),
     (Resource::Key, Verb::Delete, OWNERS),
+    (Resource::Access, Verb::Read, ALL),
+    (Resource::Access, Verb::Write, OWNERS),
     (Resource::User, Verb::Read, ADMINISTRATORS),
     (Resource::User, Verb::Write, ADMINISTRATORS),
     (Resource::User, Verb::Delete, ADMINISTRATORS),

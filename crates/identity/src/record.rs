@@ -4,6 +4,7 @@
 //! identity/namespaces/<name>     NamespaceRecord
 //! identity/users/<name>          UserRecord
 //! identity/keys/<id>             KeyRecord
+//! identity/calling/<namespace>   CallingRecord
 //! identity/used/<id>             when a key was used last
 //! identity/epoch                 changed with every change, so that other processes see that there was one
 //! ```
@@ -90,6 +91,7 @@ pub(crate) struct Previous {
 pub(crate) const NAMESPACES: &str = "namespaces";
 pub(crate) const USERS: &str = "users";
 pub(crate) const KEYS: &str = "keys";
+pub(crate) const CALLING: &str = "calling";
 pub(crate) const USED: &str = "used";
 
 pub(crate) fn all(kind: &str) -> Key {

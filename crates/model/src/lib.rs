@@ -5,6 +5,7 @@
 //! crate can depend on this one without being rebuilt for somebody else's reasons. The types are not a wire
 //! format: what the control API promises to clients lives in `alula-wire`.
 
+mod access;
 mod asynchronous;
 mod caller;
 mod catalog;
@@ -21,6 +22,7 @@ mod run;
 mod spec;
 pub mod trigger;
 
+pub use access::{AccessSpec, JwtAlgorithm, JwtSpec, Way, WayError};
 pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy, Poison};
 pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};

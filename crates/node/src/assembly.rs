@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use alula_api::{Api, Tokens};
+use alula_api::Api;
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
+use alula_identity::calling::Gate;
 use alula_invoke::later::{Calls, LoopReports, watch_loops};
 use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
@@ -101,7 +102,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let identity = identities::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
-    let gateway = gateway_parts(&core, &calls, events);
+    let tokens = identities::tokens(&core);
+    let gate = identities::gate(&core, &identity, &mut sources)?;
+    let gateway = gateway_parts(&core, &calls, events, gate.clone());
     tell_of_loops(core.loop_reports, &calls, &mut sources);
     let draining = CancellationToken::new();
     let api = alula_api::Parts {
@@ -122,8 +125,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         metrics: core.telemetry.metrics.clone(),
         clock: Arc::clone(&core.clock),
         ids: Arc::new(invocation_id),
-        tokens: Tokens::default().with("admin", Tokens::digest_of(&core.token.text)),
+        tokens,
         identity,
+        gate,
         signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };
@@ -272,12 +276,14 @@ fn gateway_parts(
     core: &Core,
     calls: &Calls,
     events: PlatformEvents,
+    gate: Gate,
 ) -> alula_gateway::Parts<Invoker, Catalog> {
     alula_gateway::Parts {
         invoke: core.invoker.clone(),
         later: Arc::new(calls.acceptor().clone()),
         events: Arc::new(events),
         seal: core.invoker.seal().clone(),
+        gate,
         routes: core.control.catalog().clone(),
         clock: Arc::clone(&core.clock),
         random: Arc::new(random),

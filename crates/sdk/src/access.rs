@@ -2,8 +2,8 @@
 
 use alula_wire::query::{InApp, Keys};
 use alula_wire::{
-    KeyList, NamespaceInfo, NamespaceList, NewKey, NewKeyRequest, NewNamespace, NewUser, RotateRequest,
-    UserInfo, UserList, WhoAmI,
+    AccessInfo, KeyList, NamespaceInfo, NamespaceList, NewAccess, NewKey, NewKeyRequest, NewNamespace,
+    NewSignedUrl, NewUser, RotateRequest, SignedUrl, UserInfo, UserList, WhoAmI,
 };
 use http::Method;
 
@@ -91,6 +91,28 @@ impl Client {
     /// Takes a key back.
     pub async fn revoke_key(&self, id: &str) -> Result<()> {
         self.done(self.request(Method::DELETE, &["v1", "keys", id])).await
+    }
+
+    /// Who may call functions of the namespace that do not say so themselves.
+    pub async fn access(&self) -> Result<AccessInfo> {
+        self.get(&["v1", "access"], &self.here()).await
+    }
+
+    /// Says who may.
+    pub async fn set_access(&self, new: &NewAccess) -> Result<AccessInfo> {
+        self.fetch(self.request(Method::PUT, &["v1", "access"]).query(&self.here()).json(new)).await
+    }
+
+    /// Signs an address of a function.
+    pub async fn sign_url(&self, function: &str, new: &NewSignedUrl) -> Result<SignedUrl> {
+        let request = self.request(Method::POST, &["v1", "functions", function, "signed-urls"]);
+        self.fetch(request.query(&self.here()).json(new)).await
+    }
+
+    /// Has addresses of the namespace signed with another key.
+    pub async fn rotate_url_key(&self, request: &RotateRequest) -> Result<()> {
+        let rotate = self.request(Method::POST, &["v1", "url-keys", "rotate"]);
+        self.done(rotate.query(&self.here()).json(request)).await
     }
 
     fn in_app(&self, app: Option<&str>) -> InApp {

@@ -156,3 +156,58 @@ pub struct NewKey {
     /// The key itself.
     pub key: String,
 }
+
+/// Who may call functions from outside that do not say so themselves: `access` of `alula.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessInfo {
+    /// What the namespace says; none where the installation's default holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub default: Option<serde_json::Value>,
+    /// What is in force.
+    #[schema(value_type = Object)]
+    pub in_force: serde_json::Value,
+}
+
+/// What a namespace is to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewAccess {
+    /// Who may call; without it, the installation's default holds.
+    #[schema(value_type = Option<Object>)]
+    pub default: Option<serde_json::Value>,
+}
+
+/// An address to be signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSignedUrl {
+    /// The method that it is for.
+    #[serde(default = "get")]
+    pub method: String,
+    /// Path and query as the function is to see them; begins with `/`.
+    #[serde(default = "root")]
+    pub path: String,
+    /// A version number or an alias; `latest` where it is not named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<String>,
+    /// For how many seconds it is good, a week at the most.
+    pub expires_in_s: u64,
+}
+
+/// An address that is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignedUrl {
+    /// The whole address.
+    pub url: String,
+    /// When it ends, in milliseconds since the Unix epoch.
+    pub expires_at_ms: i64,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn root() -> String {
+    "/".to_owned()
+}

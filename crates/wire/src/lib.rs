@@ -33,8 +33,8 @@ mod trigger;
 mod version;
 
 pub use access::{
-    Grant, KeyInfo, KeyList, NamespaceInfo, NamespaceList, NewKey, NewKeyRequest, NewNamespace, NewUser,
-    RotateRequest, UserInfo, UserList, WhoAmI,
+    AccessInfo, Grant, KeyInfo, KeyList, NamespaceInfo, NamespaceList, NewAccess, NewKey, NewKeyRequest,
+    NewNamespace, NewSignedUrl, NewUser, RotateRequest, SignedUrl, UserInfo, UserList, WhoAmI,
 };
 pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{

@@ -1,5 +1,6 @@
 //! The commands, one a module: what it takes, what it asks of the platform, how it prints the answer.
 
+pub(crate) mod access;
 pub(crate) mod alias;
 pub(crate) mod audit;
 pub(crate) mod bucket;
@@ -26,6 +27,7 @@ pub(crate) mod queue;
 pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod runs;
+pub(crate) mod sign_url;
 pub(crate) mod simulate;
 pub(crate) mod top;
 pub(crate) mod topics;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
+use alula_model::{Caller, FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Uri};
@@ -29,6 +29,8 @@ pub struct Deferred {
     pub headers: HeaderMap,
     /// The content.
     pub body: Bytes,
+    /// Who handed it in.
+    pub caller: Caller,
     /// The peer, where there is one.
     pub remote: Option<IpAddr>,
     /// Values of the route's parameters.
@@ -61,6 +63,7 @@ impl Deferred {
             uri: Uri::from_static("/"),
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
             body: event,
+            caller: Caller::Platform,
             remote: None,
             parameters: Vec::new(),
             is_event: true,

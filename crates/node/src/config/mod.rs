@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use alula_model::{AccessSpec, Way};
 use serde::{Deserialize, Serialize};
 
 pub use database_url::DatabaseUrl;
@@ -32,6 +33,8 @@ pub struct Config {
     pub gateway: alula_gateway::Options,
     /// The control API.
     pub control: Control,
+    /// Who may call functions.
+    pub access: Access,
     /// Instances.
     pub pool: Pool,
     /// Calls that nobody waits for.
@@ -124,6 +127,22 @@ impl Default for Threads {
 pub struct Control {
     /// Whether `/metrics` is served without a token, for scrapers that can hold none.
     pub metrics_open: bool,
+}
+
+/// Who may call functions from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// What holds for functions and topics where neither they nor their namespaces say anything: `public`, `namespace`,
+    /// `inside`, or whatever else `access` in `alula.toml` may be.
+    pub default: AccessSpec,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        // One person on one machine calls what was just deployed. Who serves strangers writes `namespace`.
+        Self { default: AccessSpec::only(Way::Public) }
+    }
 }
 
 /// Instances.
