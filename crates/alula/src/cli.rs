@@ -4,8 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     access, alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor,
-    explain, instances, invoke, key, list, logs, member, namespace, new, publish, queue, remove, rollback,
-    runs, sign_url, simulate, top, topics, triggers, up, user, versions, whoami,
+    explain, instances, invoke, key, list, login, logout, logs, member, namespace, new, passwd, publish,
+    queue, remove, rollback, runs, session, sign_url, simulate, top, topics, triggers, up, user, versions,
+    whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -92,6 +93,14 @@ pub(crate) enum Task {
     Remove(remove::Arguments),
     /// Show the configuration, and keep profiles of platforms
     Config(config::Arguments),
+    /// Log in, and keep the session in a profile
+    Login(login::Arguments),
+    /// End the session that is kept
+    Logout(logout::Arguments),
+    /// Change your password
+    Passwd(passwd::Arguments),
+    /// List sessions, and end them
+    Session(session::Arguments),
     /// Tell whose token is used, and what it may
     Whoami(whoami::Arguments),
     /// Make keys for programs and people, replace them, take them back
@@ -142,6 +151,10 @@ impl Task {
             Self::Alias(arguments) => alias::run(arguments, session).await,
             Self::Remove(arguments) => remove::run(arguments, session).await,
             Self::Config(arguments) => config::run(arguments, session),
+            Self::Login(arguments) => login::run(arguments, session).await,
+            Self::Logout(arguments) => logout::run(arguments, session).await,
+            Self::Passwd(arguments) => passwd::run(arguments, session).await,
+            Self::Session(arguments) => session::run(arguments, session).await,
             Self::Whoami(arguments) => whoami::run(arguments, session).await,
             Self::Key(arguments) => key::run(arguments, session).await,
             Self::Member(arguments) => member::run(arguments, session).await,

@@ -7,7 +7,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use alula_identity::{Identity, Principal, Refusal, Tokens};
+use alula_identity::login::SessionToken;
+use alula_identity::{KeyId, Principal, Refusal};
 use alula_model::{By, ErrorCode, Fault};
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -17,23 +18,31 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::access;
+use crate::browser;
 use crate::respond::Problem;
 use crate::state::Api;
 
 /// The routes that answer without a token.
 pub(crate) const OPEN_PATHS: &[&str] =
     &["/livez", "/readyz", "/openapi.json", "/docs", "/docs/app.js", "/docs/style.css"];
+/// The same for what is sent to be let in.
+pub(crate) const OPEN_POSTS: &[&str] = &["/v1/login", "/v1/password"];
 /// Answers without a token only where the configuration says so.
 pub(crate) const METRICS_PATH: &str = "/metrics";
 
-/// Whoever a request's token belongs to.
+/// Whoever a request's token belongs to, and the session where it is one.
 #[derive(Debug, Clone)]
-pub(crate) struct Actor(Principal);
+pub(crate) struct Actor(Principal, Option<KeyId>);
 
 impl Actor {
     /// What they are called in the audit record.
     pub(crate) fn as_str(&self) -> &str {
         &self.0.name
+    }
+
+    /// The session that the request came with, if it was one.
+    pub(crate) fn session(&self) -> Option<&KeyId> {
+        self.1.as_ref()
     }
 
     pub(crate) fn principal(&self) -> &Principal {
@@ -52,7 +61,7 @@ impl Actor {
 
     fn asking_from(self, peer: Option<&ConnectInfo<SocketAddr>>) -> Self {
         match peer {
-            Some(ConnectInfo(address)) => Self(self.0.asking_from(&address.ip().to_string())),
+            Some(ConnectInfo(address)) => Self(self.0.asking_from(&address.ip().to_string()), self.1),
             None => self,
         }
     }
@@ -63,14 +72,18 @@ impl<S: Sync> FromRequestParts<S> for Actor {
 
     /// Behind [`require_token`] there is always an actor; on an open route nobody has a name.
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self(Principal::member("nobody", [].into()))))
+        Ok(parts
+            .extensions
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Self(Principal::member("nobody", [].into()), None)))
     }
 }
 
 /// Refuses a request without a known token, or whose owner may not do what it asks for.
 pub(crate) async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     if !is_open(&api, &request) {
-        let actor = match identify(&api.parts.tokens, &api.parts.identity, request.headers()) {
+        let actor = match identify(&api, request.method(), request.headers()) {
             Ok(actor) => actor.asking_from(request.extensions().get::<ConnectInfo<SocketAddr>>()),
             Err(fault) => return refusal(fault),
         };
@@ -88,14 +101,27 @@ pub(crate) async fn require_token(State(api): State<Api>, mut request: Request, 
 fn is_open(api: &Api, request: &Request) -> bool {
     let path = request.uri().path();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    reads && (OPEN_PATHS.contains(&path) || (path == METRICS_PATH && api.options.metrics_open))
+    let is_login = *request.method() == Method::POST && OPEN_POSTS.contains(&path);
+    is_login || reads && (OPEN_PATHS.contains(&path) || (path == METRICS_PATH && api.options.metrics_open))
 }
 
-fn identify(tokens: &Tokens, identity: &Identity, headers: &HeaderMap) -> Result<Actor, Fault> {
-    let token = bearer(headers)?;
-    if let Some(administrator) = tokens.identify(token) {
-        return Ok(Actor(administrator));
+/// By the token in `Authorization`, else by the session in a cookie.
+fn identify(api: &Api, method: &Method, headers: &HeaderMap) -> Result<Actor, Fault> {
+    if !headers.contains_key(AUTHORIZATION)
+        && let Some(session) = browser::session_in(headers, &api.options)
+    {
+        let actor = known(api, session.secret_text())?;
+        browser::check(method, headers, &session, &api.options)?;
+        return Ok(actor);
     }
+    let token = bearer(headers)?;
+    match api.parts.tokens.identify(token) {
+        Some(administrator) => Ok(Actor(administrator, None)),
+        None => known(api, token),
+    }
+}
+
+fn known(api: &Api, token: &str) -> Result<Actor, Fault> {
     let refuse = |refusal: Refusal| {
         let code = match refusal {
             Refusal::Unsure | Refusal::Stale => ErrorCode::StoreUnavailable,
@@ -103,7 +129,8 @@ fn identify(tokens: &Tokens, identity: &Identity, headers: &HeaderMap) -> Result
         };
         Fault::new(code, refusal.to_string())
     };
-    identity.identify(token).map(Actor).map_err(refuse)
+    let session = SessionToken::parse(token).map(|session| session.id().clone());
+    api.parts.identity.identify(token).map(|principal| Actor(principal, session)).map_err(refuse)
 }
 
 /// The token that a request came with.

@@ -20,6 +20,7 @@
 mod access;
 mod audit;
 mod auth;
+mod browser;
 mod buckets;
 mod calling;
 mod calls;
@@ -33,6 +34,7 @@ mod health;
 mod invocations;
 mod keys;
 mod log_tail;
+mod login;
 mod logs;
 mod members;
 mod namespaces;

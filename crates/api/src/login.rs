@@ -18,10 +18,10 @@ use http::header::SET_COOKIE;
 use http::request::Parts;
 
 use crate::auth::Actor;
+use crate::browser;
 use crate::extract::{self, NoQuery, Path, Query};
 use crate::respond::Answer;
 use crate::state::Api;
-use crate::browser;
 
 /// The address that a request comes from, where it is known.
 pub(crate) struct Peer(Option<IpAddr>);
@@ -77,7 +77,8 @@ pub(crate) async fn log_in(
     )
 )]
 pub(crate) async fn log_out(State(api): State<Api>, actor: Actor, _no_query: NoQuery) -> Answer<Response> {
-    let none = || Fault::new(ErrorCode::NotFound, "there is no session to end: a key is revoked, not logged out");
+    let none =
+        || Fault::new(ErrorCode::NotFound, "there is no session to end: a key is revoked, not logged out");
     let id = actor.session().ok_or_else(none)?;
     api.parts.identity.end_session(actor.principal(), id).await?;
     let forget = [(SET_COOKIE, browser::no_cookie(&api.options))];
@@ -211,7 +212,7 @@ pub(crate) async fn end_session(
     let known = KeyId::new(&id).ok_or_else(missing)?;
     let sessions = api.parts.identity.sessions(None);
     let session = sessions.iter().find(|session| session.id == known).ok_or_else(missing)?;
-    judge(&actor, Verb::Write, &session.user).map_err(|_| missing())?;
+    judge(&actor, Verb::Delete, &session.user).map_err(|_| missing())?;
     api.parts.identity.end_session(actor.principal(), &known).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -235,7 +236,7 @@ fn own_name(actor: &Actor) -> Result<Name, Fault> {
 /// Sessions of a person are the person's own and the administrators' business.
 fn judge(actor: &Actor, verb: Verb, user: &Name) -> Result<(), Fault> {
     let is_own = actor.as_str().strip_prefix("user:") == Some(user.as_str());
-    if is_own || actor.principal().may(verb, Resource::User, &Place::Platform) {
+    if is_own || actor.principal().may(verb, Resource::Session, &Place::Platform) {
         return Ok(());
     }
     Err(Fault::new(ErrorCode::Forbidden, format!("sessions of {user} are {user}'s business")))

@@ -18,8 +18,8 @@ use utoipa_axum::routes;
 use crate::state::Api;
 use crate::{
     audit, auth, buckets, calling, calls, dead_letters, deploy, docs, explain, functions, health,
-    invocations, keys, logs, members, namespaces, pointers, queue, respond, runs, system, topics, triggers,
-    versions,
+    invocations, keys, login, logs, members, namespaces, pointers, queue, respond, runs, system, topics,
+    triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -123,6 +123,12 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(keys::list, keys::create));
     add(routes!(keys::rotate));
     add(routes!(keys::revoke));
+    add(routes!(login::log_in));
+    add(routes!(login::log_out));
+    add(routes!(login::change_password));
+    add(routes!(login::reset_password, login::remove_password));
+    add(routes!(login::sessions));
+    add(routes!(login::end_session));
     add(routes!(calling::get, calling::set));
     add(routes!(calling::sign));
     add(routes!(calling::rotate));

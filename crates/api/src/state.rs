@@ -44,6 +44,8 @@ pub struct Options {
     pub metrics_open: bool,
     /// Where functions are called from outside, without a slash at the end.
     pub data_plane_url: String,
+    /// Where browsers find the control API, `https://alula.example.com`, where a proxy stands before it.
+    pub public_url: Option<String>,
     /// Where S3 clients find the buckets, if the platform listens for them.
     pub s3_url: Option<String>,
     /// The version of the platform.

@@ -180,7 +180,15 @@ impl Control {
     ) -> Result<(), Fault> {
         let By { name: actor, from } = by.into();
         let (action, subject) = (action.to_owned(), subject.to_owned());
-        let entry = AuditEntry { at: self.shared.parts.clock.now(), actor, from, action, subject, detail };
+        let entry = AuditEntry {
+            at: self.shared.parts.clock.now(),
+            actor,
+            from,
+            action,
+            subject,
+            detail,
+            change: None,
+        };
         let committed = self.shared.ledger.audit.commit(Batch::default(), &[entry]).await;
         committed.map(drop).map_err(|error| error::store(&error))
     }

@@ -21,6 +21,7 @@ mod identity;
 mod key;
 mod keys;
 mod last_use;
+pub mod login;
 mod members;
 mod permission;
 mod principal;

@@ -35,6 +35,8 @@ pub enum Resource {
     Access,
     /// Users of the platform.
     User,
+    /// Sessions of people: each has their own, and administrators all.
+    Session,
     /// The node: its figures, runtimes, housekeeping.
     Platform,
 }
@@ -107,6 +109,9 @@ pub const TABLE: &[(Resource, Verb, Roles)] = &[
     (Resource::User, Verb::Read, ADMINISTRATORS),
     (Resource::User, Verb::Write, ADMINISTRATORS),
     (Resource::User, Verb::Delete, ADMINISTRATORS),
+    (Resource::Session, Verb::Read, ADMINISTRATORS),
+    (Resource::Session, Verb::Write, ADMINISTRATORS),
+    (Resource::Session, Verb::Delete, ADMINISTRATORS),
     (Resource::Platform, Verb::Read, ADMINISTRATORS),
     (Resource::Platform, Verb::Operate, ADMINISTRATORS),
 ];

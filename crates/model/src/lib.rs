@@ -7,6 +7,7 @@
 
 mod access;
 mod asynchronous;
+mod audit_change;
 mod caller;
 mod catalog;
 mod clock;
@@ -24,6 +25,7 @@ pub mod trigger;
 
 pub use access::{AccessSpec, JwtAlgorithm, JwtSpec, Way, WayError};
 pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy, Poison};
+pub use audit_change::AuditChange;
 pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};

@@ -405,6 +405,7 @@ fn api_options(
         package_bytes_max: config.build.package_bytes_max,
         metrics_open: config.control.metrics_open,
         data_plane_url: base_url(config.listen.data_plane, config.gateway.tls.is_some()),
+        public_url: config.login.public_url.clone(),
         s3_url: config.listen.s3.map(buckets::url),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock.now(),

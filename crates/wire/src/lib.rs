@@ -33,8 +33,9 @@ mod trigger;
 mod version;
 
 pub use access::{
-    AccessInfo, Grant, KeyInfo, KeyList, NamespaceInfo, NamespaceList, NewAccess, NewKey, NewKeyRequest,
-    NewNamespace, NewSignedUrl, NewUser, RotateRequest, SignedUrl, UserInfo, UserList, WhoAmI,
+    AccessInfo, Grant, KeyInfo, KeyList, LoginAnswer, LoginRequest, NamespaceInfo, NamespaceList, NewAccess,
+    NewKey, NewKeyRequest, NewNamespace, NewPassword, NewSignedUrl, NewUser, PasswordRequest, RotateRequest,
+    SessionInfo, SessionList, SignedUrl, UserInfo, UserList, WhoAmI,
 };
 pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{

@@ -128,6 +128,7 @@ impl World {
             package_bytes_max: PACKAGE_BYTES_MAX,
             metrics_open: false,
             data_plane_url: "http://localhost:8080".into(),
+            public_url: None,
             s3_url: None,
             version: "1.2.3".into(),
             started_at: Timestamp(1_699_999_999_000),

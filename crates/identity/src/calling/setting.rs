@@ -87,10 +87,7 @@ impl Identity {
             crate::calling::check(access)
                 .map_err(|reason| Fault::new(ErrorCode::InvalidRequest, format!("access: {reason}")))?;
         }
-        let detail = match &access {
-            Some(access) => serde_json::to_string(access).unwrap_or_default(),
-            None => "as the installation says".to_owned(),
-        };
+        let detail = if access.is_some() { "of its own" } else { "as the installation says" }.to_owned();
         let doing = Doing { by, action: "access.default", subject: format!("{namespace}/"), detail };
         self.change_calling(doing, namespace, |calling| {
             calling.default = access;

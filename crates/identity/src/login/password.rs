@@ -107,7 +107,13 @@ impl Hasher {
         if before >= WAITING_MAX {
             let message = "too many people log in at this moment; try again";
             let (name, limit) = ("logins_waiting_max", WAITING_MAX as u64);
-            return Err(Fault::limit(ErrorCode::ConcurrencyExceeded, message, name, limit, "fixed in this version"));
+            return Err(Fault::limit(
+                ErrorCode::ConcurrencyExceeded,
+                message,
+                name,
+                limit,
+                "fixed in this version",
+            ));
         }
         let gone = || Fault::new(ErrorCode::Draining, "the platform is shutting down");
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| gone())?;

@@ -35,6 +35,8 @@ pub struct Config {
     pub control: Control,
     /// Who may call functions.
     pub access: Access,
+    /// How people log in.
+    pub login: Login,
     /// Instances.
     pub pool: Pool,
     /// Calls that nobody waits for.
@@ -127,6 +129,16 @@ impl Default for Threads {
 pub struct Control {
     /// Whether `/metrics` is served without a token, for scrapers that can hold none.
     pub metrics_open: bool,
+}
+
+/// How people log in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Login {
+    /// Where browsers find the control API, such as `https://alula.example.com`, where a proxy stands before it. With
+    /// `https` cookies are for TLS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
 }
 
 /// Who may call functions from outside.

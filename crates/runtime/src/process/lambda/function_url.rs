@@ -93,7 +93,8 @@ fn authorizer(headers: &HeaderMap) -> Option<Value> {
     let mut told = json!({ "principalId": latin1(headers.get(CALLER_HEADER)?) });
     let claims = headers.get(CLAIMS_HEADER).and_then(|claims| URL_SAFE_NO_PAD.decode(claims.as_bytes()).ok());
     if let Some(claims) = claims.and_then(|json| serde_json::from_slice::<Value>(&json).ok()) {
-        let scopes = claims.get("scope").and_then(Value::as_str).map(|scope| scope.split(' ').collect::<Vec<_>>());
+        let scopes =
+            claims.get("scope").and_then(Value::as_str).map(|scope| scope.split(' ').collect::<Vec<_>>());
         told["jwt"] = json!({ "scopes": scopes, "claims": claims });
     }
     Some(told)
