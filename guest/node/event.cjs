@@ -69,6 +69,15 @@ function stamp(now) {
   return stampText;
 }
 
+/** Who calls, as the platform says, and what a token of another authority says about that. */
+function authorizer(headers) {
+  const told = { principalId: headers["x-alula-caller"] };
+  if (headers["x-alula-claims"] === undefined) return told;
+  const claims = JSON.parse(Buffer.from(headers["x-alula-claims"], "base64url").toString("utf8"));
+  told.jwt = { claims, scopes: typeof claims.scope === "string" ? claims.scope.split(" ") : null };
+  return told;
+}
+
 function httpEvent(fields, body) {
   const [method, target, remote, requestId, , count] = fields;
   const headersAt = 6 + 2 * Number(count);
@@ -91,6 +100,7 @@ function httpEvent(fields, body) {
     },
     isBase64Encoded: false,
   };
+  if (headers["x-alula-caller"] !== undefined) event.requestContext.authorizer = authorizer(headers);
   if (headers.cookie !== undefined) {
     event.cookies = headers.cookie.split("; ");
     delete headers.cookie;

@@ -103,6 +103,19 @@ sub load {
     return $target;
 }
 
+# Who calls, as the platform says, and what a token of another authority says about that.
+sub authorizer {
+    my ($headers) = @_;
+    my $told = { principalId => $headers->{'x-alula-caller'} };
+    if (defined(my $claims = $headers->{'x-alula-claims'})) {
+        $claims =~ tr{-_}{+/};
+        $claims = $json->decode(decode_base64($claims));
+        my $scope = $claims->{scope};
+        $told->{jwt} = { claims => $claims, scopes => defined $scope && !ref $scope ? [split / /, $scope] : undef };
+    }
+    return $told;
+}
+
 sub http_event {
     my ($method, $target, $remote, $id, undef, $count, @rest) = @_;
     my %parameters = splice @rest, 0, 2 * $count;
@@ -130,6 +143,7 @@ sub http_event {
             time => sprintf('%02d/%s/%d:%02d:%02d:%02d +0000', $t[3], $month, $t[5] + 1900, @t[2, 1, 0]),
         },
     };
+    $event->{requestContext}{authorizer} = authorizer(\%headers) if exists $headers{'x-alula-caller'};
     $event->{cookies} = [split /; /, delete $headers{cookie}] if exists $headers{cookie};
     $event->{pathParameters} = { map { utf8::decode(my $text = $_); $text } %parameters } if %parameters;
     if (length $query) {

@@ -1,6 +1,6 @@
 """Event handlers: HTTP requests as events of the Lambda function URL format 2.0, and values as responses."""
 
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode
 from time import gmtime, time
 
 from alula_frames import (
@@ -104,6 +104,18 @@ def fold_headers(fields):
     return headers
 
 
+def authorizer(headers):
+    """Who calls, as the platform says, and what a token of another authority says about that."""
+    told = {"principalId": headers["x-alula-caller"]}
+    claims = headers.get("x-alula-claims")
+    if claims is not None:
+        load_json()
+        claims = json.loads(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        scope = claims.get("scope")
+        told["jwt"] = {"claims": claims, "scopes": scope.split() if isinstance(scope, str) else None}
+    return told
+
+
 def http_event(fields, body):
     method, target, remote, request_id = fields[0], fields[1], fields[2], fields[3]
     count = int(fields[5])
@@ -137,6 +149,8 @@ def http_event(fields, body):
         },
         "isBase64Encoded": False,
     }
+    if "x-alula-caller" in headers:
+        event["requestContext"]["authorizer"] = authorizer(headers)
     if "cookie" in headers:
         event["cookies"] = headers.pop("cookie").split("; ")
     if query:

@@ -3,9 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain,
-    instances, invoke, key, limit, list, logs, member, namespace, new, protect, publish, queue, remove,
-    rollback, runs, simulate, top, topics, triggers, up, user, versions, whoami,
+    access, alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor,
+    explain, instances, invoke, key, limit, list, login, logout, logs, member, namespace, new, passwd,
+    protect, publish, queue, remove, rollback, runs, session, sign_url, simulate, top, topics, triggers, up,
+    user, versions, whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -92,6 +93,14 @@ pub(crate) enum Task {
     Remove(remove::Arguments),
     /// Show the configuration, and keep profiles of platforms
     Config(config::Arguments),
+    /// Log in, and keep the session in a profile
+    Login(login::Arguments),
+    /// End the session that is kept
+    Logout(logout::Arguments),
+    /// Change your password
+    Passwd(passwd::Arguments),
+    /// List sessions, and end them
+    Session(session::Arguments),
     /// Tell whose token is used, and what it may
     Whoami(whoami::Arguments),
     /// Make keys for programs and people, replace them, take them back
@@ -106,6 +115,10 @@ pub(crate) enum Task {
     Limit(limit::Arguments),
     /// Block and throttle whoever does harm
     Protect(protect::Arguments),
+    /// Say who may call functions from outside
+    Access(access::Arguments),
+    /// Sign an address, for somebody who has no token
+    SignUrl(sign_url::Arguments),
     /// Show who changed what
     Audit(audit::Arguments),
     /// Try the policy of keeping instances on a trace of calls
@@ -142,6 +155,10 @@ impl Task {
             Self::Alias(arguments) => alias::run(arguments, session).await,
             Self::Remove(arguments) => remove::run(arguments, session).await,
             Self::Config(arguments) => config::run(arguments, session),
+            Self::Login(arguments) => login::run(arguments, session).await,
+            Self::Logout(arguments) => logout::run(arguments, session).await,
+            Self::Passwd(arguments) => passwd::run(arguments, session).await,
+            Self::Session(arguments) => session::run(arguments, session).await,
             Self::Whoami(arguments) => whoami::run(arguments, session).await,
             Self::Key(arguments) => key::run(arguments, session).await,
             Self::Member(arguments) => member::run(arguments, session).await,
@@ -149,6 +166,8 @@ impl Task {
             Self::Namespace(arguments) => namespace::run(arguments, session).await,
             Self::Limit(arguments) => limit::run(arguments, session).await,
             Self::Protect(arguments) => protect::run(arguments, session).await,
+            Self::Access(arguments) => access::run(arguments, session).await,
+            Self::SignUrl(arguments) => sign_url::run(arguments, session).await,
             Self::Audit(arguments) => audit::run(arguments, session).await,
             Self::Simulate(arguments) => simulate::run(arguments, session),
             Self::Completions(arguments) => completions::run(arguments),

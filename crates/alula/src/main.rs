@@ -18,6 +18,7 @@ mod platform;
 mod profile;
 mod progress;
 mod publish;
+mod secret_input;
 mod session;
 mod table;
 mod templates;

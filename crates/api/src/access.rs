@@ -20,8 +20,10 @@ enum About {
     Nobody,
     /// The platform.
     Platform,
-    /// The namespace of the query. A list of functions is open to who has a role in one app of it, and shows that app.
+    /// The namespace of the query.
     Namespace,
+    /// The namespace of the query, or any app of it: the handler shows or takes what is of those apps alone.
+    Somewhere,
     /// The namespace of the query; without one, the platform.
     NamespaceOrPlatform,
     /// The function of this path parameter, or of the query where there is none of that name, in the namespace of the query.
@@ -30,7 +32,7 @@ enum About {
     Found,
 }
 
-use About::{Found, Function, Namespace, NamespaceOrPlatform, Nobody, Platform};
+use About::{Found, Function, Namespace, NamespaceOrPlatform, Nobody, Platform, Somewhere};
 use Resource as R;
 use Verb::{Delete, Operate, Read, Use, Write};
 
@@ -39,6 +41,8 @@ type Row = (Method, &'static str, Verb, Resource, About);
 /// Every operation.
 const ROWS: &[Row] = &[
     (Method::GET, METRICS_PATH, Read, R::Platform, Platform),
+    (Method::GET, "/v1/access", Read, R::Access, Namespace),
+    (Method::PUT, "/v1/access", Write, R::Access, Namespace),
     (Method::GET, "/v1/audit", Read, R::Audit, Function("function")),
     (Method::GET, "/v1/audit/verification", Read, R::Audit, Namespace),
     (Method::GET, "/v1/bucket-keys", Read, R::Key, Namespace),
@@ -53,9 +57,9 @@ const ROWS: &[Row] = &[
     (Method::GET, "/v1/dead-letters/{id}", Read, R::DeadLetter, Found),
     (Method::DELETE, "/v1/dead-letters/{id}", Delete, R::DeadLetter, Found),
     (Method::POST, "/v1/dead-letters/{id}/redrive", Operate, R::DeadLetter, Found),
-    (Method::POST, "/v1/deploy", Write, R::Function, Namespace),
+    (Method::POST, "/v1/deploy", Write, R::Function, Somewhere),
     (Method::GET, "/v1/doctor", Read, R::Platform, Platform),
-    (Method::GET, "/v1/functions", Read, R::Function, Namespace),
+    (Method::GET, "/v1/functions", Read, R::Function, Somewhere),
     (Method::GET, "/v1/functions/{name}", Read, R::Function, Function("name")),
     (Method::DELETE, "/v1/functions/{name}", Delete, R::Function, Function("name")),
     (Method::PUT, "/v1/functions/{name}/aliases/{alias}", Write, R::Function, Function("name")),
@@ -64,6 +68,7 @@ const ROWS: &[Row] = &[
     (Method::GET, "/v1/functions/{name}/explanation", Read, R::Function, Function("name")),
     (Method::POST, "/v1/functions/{name}/invocations", Use, R::Function, Function("name")),
     (Method::POST, "/v1/functions/{name}/rollback", Operate, R::Function, Function("name")),
+    (Method::POST, "/v1/functions/{name}/signed-urls", Use, R::Function, Function("name")),
     (Method::GET, "/v1/functions/{name}/versions", Read, R::Function, Function("name")),
     (Method::GET, "/v1/functions/{name}/versions/{version}", Read, R::Function, Function("name")),
     (Method::GET, "/v1/functions/{name}/versions/{version}/build-log", Read, R::Function, Function("name")),
@@ -82,6 +87,7 @@ const ROWS: &[Row] = &[
     (Method::GET, "/v1/limits", Read, R::Limit, NamespaceOrPlatform),
     (Method::PUT, "/v1/limits", Write, R::Limit, Platform),
     (Method::DELETE, "/v1/limits", Delete, R::Limit, Platform),
+    (Method::POST, "/v1/logout", Write, R::Session, Nobody),
     (Method::GET, "/v1/logs", Read, R::Log, Function("function")),
     (Method::GET, "/v1/members", Read, R::Member, Namespace),
     (Method::PUT, "/v1/members/{user}/{role}", Write, R::Member, Found),
@@ -97,6 +103,8 @@ const ROWS: &[Row] = &[
     (Method::GET, "/v1/runs", Read, R::Run, Function("function")),
     (Method::GET, "/v1/runs/{id}", Read, R::Run, Found),
     (Method::GET, "/v1/runtimes", Read, R::Platform, Nobody),
+    (Method::GET, "/v1/sessions", Read, R::Session, Found),
+    (Method::DELETE, "/v1/sessions/{id}", Delete, R::Session, Found),
     (Method::GET, "/v1/signing-key", Operate, R::Platform, Platform),
     (Method::GET, "/v1/templates", Read, R::Platform, Nobody),
     (Method::GET, "/v1/topics", Read, R::Topic, Namespace),
@@ -106,9 +114,12 @@ const ROWS: &[Row] = &[
     (Method::GET, "/v1/triggers/next", Read, R::Trigger, Function("function")),
     (Method::POST, "/v1/triggers/{function}/{trigger}/pause", Operate, R::Trigger, Function("function")),
     (Method::POST, "/v1/triggers/{function}/{trigger}/resume", Operate, R::Trigger, Function("function")),
+    (Method::POST, "/v1/url-keys/rotate", Write, R::Key, Namespace),
     (Method::GET, "/v1/users", Read, R::User, Platform),
     (Method::PUT, "/v1/users/{name}", Write, R::User, Platform),
     (Method::DELETE, "/v1/users/{name}", Delete, R::User, Platform),
+    (Method::POST, "/v1/users/{name}/password", Write, R::User, Platform),
+    (Method::DELETE, "/v1/users/{name}/password", Write, R::User, Platform),
     (Method::POST, "/v1/users/{name}/disable", Write, R::User, Platform),
     (Method::POST, "/v1/users/{name}/enable", Write, R::User, Platform),
     (Method::GET, "/v1/whoami", Read, R::Platform, Nobody),
@@ -135,9 +146,7 @@ pub(crate) fn admit(
         Nobody | Found => return Ok(()),
         Platform => who.may(*verb, *resource, &Place::Platform),
         NamespaceOrPlatform if query("namespace").is_none() => who.may(*verb, *resource, &Place::Platform),
-        Namespace | NamespaceOrPlatform if *verb == Read && *resource == R::Function => {
-            who.may_somewhere(*verb, *resource, &namespace()?)
-        }
+        Somewhere => who.may_somewhere(*verb, *resource, &namespace()?),
         Namespace | NamespaceOrPlatform => who.may(*verb, *resource, &Place::Namespace(namespace()?)),
         Function(parameter) => {
             let named = path_parameter(route.as_str(), uri.path(), parameter).or_else(|| query(parameter));

@@ -69,5 +69,7 @@ fn entry(link: &AuditLink) -> AuditEntry {
         number: link.number,
         previous: link.previous.to_string(),
         hash: link.hash.to_string(),
+        before: link.entry.change.as_ref().map(|change| change.before.clone()),
+        after: link.entry.change.as_ref().map(|change| change.after.clone()),
     }
 }

@@ -4,22 +4,21 @@
 //! that does not exist asks for a token too, so that strangers cannot map the API.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use alula_identity::{Identity, Principal, Refusal};
-use alula_model::{By, Digest, ErrorCode, Fault};
+use alula_identity::login::SessionToken;
+use alula_identity::{KeyId, Principal, Refusal};
+use alula_model::{By, ErrorCode, Fault};
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::access;
+use crate::browser;
 use crate::passes;
 use crate::respond::Problem;
 use crate::state::Api;
@@ -27,55 +26,14 @@ use crate::state::Api;
 /// The routes that answer without a token.
 pub(crate) const OPEN_PATHS: &[&str] =
     &["/livez", "/readyz", "/openapi.json", "/docs", "/docs/app.js", "/docs/style.css"];
+/// The same for what is sent to be let in.
+pub(crate) const OPEN_POSTS: &[&str] = &["/v1/login", "/v1/password"];
 /// Answers without a token only where the configuration says so.
 pub(crate) const METRICS_PATH: &str = "/metrics";
 
-/// The tokens of administrators that the configuration brings, with the names that the audit record uses for their holders.
-#[derive(Clone, Default)]
-pub struct Tokens(Vec<Token>);
-
-#[derive(Clone)]
-struct Token {
-    name: Arc<str>,
-    digest: Digest,
-}
-
-impl Tokens {
-    /// Adds the token whose SHA-256 is `digest`; what its holder does is recorded under `name`.
-    #[must_use]
-    pub fn with(mut self, name: &str, digest: Digest) -> Self {
-        self.0.push(Token { name: name.into(), digest });
-        self
-    }
-
-    /// What a token is known by.
-    #[must_use]
-    pub fn digest_of(token: &str) -> Digest {
-        Digest::from_bytes(Sha256::digest(token.as_bytes()).into())
-    }
-
-    /// Whose token `presented` is. Takes the same time whichever token comes close.
-    fn identify(&self, presented: &str) -> Option<Principal> {
-        let digest = Self::digest_of(presented);
-        let mut found = None;
-        for token in &self.0 {
-            if bool::from(token.digest.as_bytes().ct_eq(digest.as_bytes())) {
-                found = Some(Principal::administrator(&token.name));
-            }
-        }
-        found
-    }
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|token| &token.name)).finish()
-    }
-}
-
-/// Whoever a request's token belongs to.
+/// Whoever a request's token belongs to, and the session where it is one.
 #[derive(Debug, Clone)]
-pub(crate) struct Actor(Principal);
+pub(crate) struct Actor(Principal, Option<KeyId>);
 
 impl Actor {
     /// What they are called in the audit record.
@@ -83,8 +41,18 @@ impl Actor {
         &self.0.name
     }
 
+    /// The session that the request came with, if it was one.
+    pub(crate) fn session(&self) -> Option<&KeyId> {
+        self.1.as_ref()
+    }
+
     pub(crate) fn principal(&self) -> &Principal {
         &self.0
+    }
+
+    /// As a function's caller.
+    pub(crate) fn caller(&self) -> alula_model::Caller {
+        alula_model::Caller::Known(Arc::clone(&self.0.caller))
     }
 
     /// As the audit record names them.
@@ -94,7 +62,7 @@ impl Actor {
 
     fn asking_from(self, peer: Option<&ConnectInfo<SocketAddr>>) -> Self {
         match peer {
-            Some(ConnectInfo(address)) => Self(self.0.asking_from(&address.ip().to_string())),
+            Some(ConnectInfo(address)) => Self(self.0.asking_from(&address.ip().to_string()), self.1),
             None => self,
         }
     }
@@ -105,7 +73,11 @@ impl<S: Sync> FromRequestParts<S> for Actor {
 
     /// Behind [`require_token`] there is always an actor; on an open route nobody has a name.
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self(Principal::member("nobody", [].into()))))
+        Ok(parts
+            .extensions
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Self(Principal::member("nobody", [].into()), None)))
     }
 }
 
@@ -113,7 +85,7 @@ impl<S: Sync> FromRequestParts<S> for Actor {
 pub(crate) async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let mut pass = None;
     if !is_open(&api, &request) {
-        let identified = identify(&api.parts.tokens, &api.parts.identity, request.headers());
+        let identified = identify(&api, request.method(), request.headers());
         // Who is not known is limited by where they come from, so that guessing tokens is slow.
         let name = identified.as_ref().ok().map(|actor| actor.as_str());
         pass = match passes::pass(&api, name, &request) {
@@ -142,16 +114,36 @@ pub(crate) async fn require_token(State(api): State<Api>, mut request: Request, 
 fn is_open(api: &Api, request: &Request) -> bool {
     let path = request.uri().path();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    reads && (OPEN_PATHS.contains(&path) || (path == METRICS_PATH && api.options.metrics_open))
+    let is_login = *request.method() == Method::POST && OPEN_POSTS.contains(&path);
+    is_login || reads && (OPEN_PATHS.contains(&path) || (path == METRICS_PATH && api.options.metrics_open))
 }
 
-fn identify(tokens: &Tokens, identity: &Identity, headers: &HeaderMap) -> Result<Actor, Fault> {
-    let token = bearer(headers)?;
-    if let Some(administrator) = tokens.identify(token) {
-        return Ok(Actor(administrator));
+/// By the token in `Authorization`, else by the session in a cookie.
+fn identify(api: &Api, method: &Method, headers: &HeaderMap) -> Result<Actor, Fault> {
+    if !headers.contains_key(AUTHORIZATION)
+        && let Some(session) = browser::session_in(headers, &api.options)
+    {
+        let actor = known(api, session.secret_text())?;
+        browser::check(method, headers, &session, &api.options)?;
+        return Ok(actor);
     }
-    let refuse = |refusal: Refusal| Fault::new(ErrorCode::Unauthenticated, refusal.to_string());
-    identity.identify(token).map(Actor).map_err(refuse)
+    let token = bearer(headers)?;
+    match api.parts.tokens.identify(token) {
+        Some(administrator) => Ok(Actor(administrator, None)),
+        None => known(api, token),
+    }
+}
+
+fn known(api: &Api, token: &str) -> Result<Actor, Fault> {
+    let refuse = |refusal: Refusal| {
+        let code = match refusal {
+            Refusal::Unsure | Refusal::Stale => ErrorCode::StoreUnavailable,
+            Refusal::Unknown | Refusal::Expired | Refusal::Disabled => ErrorCode::Unauthenticated,
+        };
+        Fault::new(code, refusal.to_string())
+    };
+    let session = SessionToken::parse(token).map(|session| session.id().clone());
+    api.parts.identity.identify(token).map(|principal| Actor(principal, session)).map_err(refuse)
 }
 
 /// The token that a request came with.
@@ -170,8 +162,11 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
 }
 
 fn refusal(fault: Fault) -> Response {
+    let is_unknown = fault.code == ErrorCode::Unauthenticated;
     let mut response = Problem::from(fault).into_response();
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"alula\""));
+    if is_unknown {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"alula\""));
+    }
     response
 }
 
@@ -184,25 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_known_by_its_hash() {
-        let tokens = Tokens::default()
-            .with("admin", Tokens::digest_of("secret"))
-            .with("ci", Tokens::digest_of("other"));
-        let name =
-            |value: &str| tokens.identify(bearer(&headers(value)).ok()?).map(|admin| admin.name.to_string());
-        assert_eq!(name("Bearer secret").as_deref(), Some("admin"));
-        assert_eq!(name("bearer other").as_deref(), Some("ci"));
-        for value in
-            ["Bearer", "Bearer ", "Bearer secre", "Bearer secret2", "Basic secret", "secret", "Bearer a b"]
-        {
-            assert_eq!(name(value), None, "{value}");
+    fn a_token_stands_behind_its_scheme() {
+        let read = |value: &str| bearer(&headers(value)).ok().map(str::to_owned);
+        for value in ["Bearer secret", "bearer secret", "BEARER  secret "] {
+            assert_eq!(read(value).as_deref(), Some("secret"), "{value}");
         }
-        assert_eq!(Tokens::default().identify(""), None);
-    }
-
-    #[test]
-    fn the_debug_form_holds_no_hash() {
-        let tokens = Tokens::default().with("admin", Tokens::digest_of("secret"));
-        assert_eq!(format!("{tokens:?}"), "[\"admin\"]");
+        for value in ["Bearer", "Basic secret", "secret"] {
+            assert_eq!(read(value), None, "{value}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alula_identity::{PrincipalKind, Resource, Verb};
 use alula_invoke::later::{self, Accepted, Deferred, RESPOND_ASYNC, Repeat, Wishes, content_fault};
-use alula_model::{Caller, ErrorCode, Fault, FunctionRef, InvocationId, TriggerKind};
+use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, TriggerKind};
 use alula_wire::{AcceptedCall, Call, CallState, ErrorAnswer, Run, RunStatus, headers, query};
 use axum::Json;
 use axum::extract::State;
@@ -27,9 +27,9 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Accepts a call of `target` to be run later; answers 202 once it is durable.
 pub(crate) async fn accept(
     api: &Api,
+    actor: &Actor,
     id: InvocationId,
     target: FunctionRef,
-    caller: Caller,
     request: axum::extract::Request,
 ) -> Answer<Response> {
     let (mut parts, body) = request.into_parts();
@@ -39,9 +39,9 @@ pub(crate) async fn accept(
     let acceptor = api.parts.calls.acceptor();
     let body = body.collect(acceptor.body_bytes_max()).await.map_err(|error| content_fault(&error))?;
     let deferred = Deferred {
-        caller,
         lineage,
         method,
+        caller: actor.caller(),
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),
         ..Deferred::event(id.clone(), target, TriggerKind::Api, body)

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use alula_control as control;
+use alula_identity::{Place, Resource, Verb};
 use alula_model::{ErrorCode, Fault, Name};
 use alula_wire::{DeployEvent, DeployStage, DeployedFunction, ErrorInfo, Overrides, query};
 use axum::body::Body;
@@ -135,7 +136,8 @@ fn invalid(message: String) -> Fault {
 async fn run(api: &Api, actor: &Actor, upload: control::Upload, events: mpsc::Sender<DeployEvent>) {
     let dry_run = upload.dry_run == control::DryRun::Yes;
     let (progress, reports) = mpsc::channel(EVENTS_LEN_MAX);
-    let deploy = api.parts.control.deploy(actor.by(), upload, progress);
+    let reach = reach(actor, &upload.namespace);
+    let deploy = api.parts.control.deploy_within(reach, actor.by(), upload, progress);
     let (outcome, listens) = tokio::join!(deploy, relay(reports, &events));
     let last = match outcome {
         Ok(deployed) => {
@@ -148,6 +150,17 @@ async fn run(api: &Api, actor: &Actor, upload: control::Upload, events: mpsc::Se
         // A client that is gone does not learn the outcome; the list of versions tells it.
         let _ = tokio::time::timeout(CLIENT_PATIENCE, events.send(last)).await;
     }
+}
+
+/// All functions of the namespace, or those of the apps in which somebody may deploy.
+fn reach(actor: &Actor, namespace: &Name) -> control::Reach {
+    let who = actor.principal();
+    let may = |place: &Place| who.may(Verb::Write, Resource::Function, place);
+    if may(&Place::Namespace(namespace.clone())) {
+        return control::Reach::Namespace;
+    }
+    let here = who.grants().iter().filter(|grant| grant.namespace == *namespace && may(&grant.place()));
+    control::Reach::Apps(here.filter_map(|grant| grant.app.clone()).collect())
 }
 
 #[derive(PartialEq, Eq)]

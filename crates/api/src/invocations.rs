@@ -5,7 +5,7 @@
 
 use alula_invoke::later::prefers_async;
 use alula_invoke::{Failure, Invocation, Outcome, Served};
-use alula_model::{Caller, ErrorCode, Fault, FunctionRef, InvocationId, Name, Qualifier, TriggerKind};
+use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Name, Qualifier, TriggerKind};
 use alula_runtime::{Body, BodyError, Waiters};
 use alula_wire::query::LogMode;
 use alula_wire::{AcceptedCall, ErrorAnswer, headers, query};
@@ -64,12 +64,11 @@ const PLATFORM_PREFIX: &str = "x-alula-";
 )]
 pub(crate) async fn invoke(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<Name>,
     Query(query): Query<query::Invoke>,
-    actor: Actor,
     request: axum::extract::Request,
 ) -> Answer<Response> {
-    let caller = Caller::Known(actor.as_str().into());
     let namespace = extract::namespace(query.namespace.as_deref())?;
     let qualifier =
         query.qualifier.as_deref().map_or(Ok(Qualifier::Latest), |text| qualifier("qualifier", text))?;
@@ -80,10 +79,10 @@ pub(crate) async fn invoke(
         if wants_tail {
             return Err(Problem::invalid("log: a call that nobody waits for has not logged anything yet"));
         }
-        return calls::accept(&api, id, target, caller, request).await;
+        return calls::accept(&api, &actor, id, target, request).await;
     }
-    let invocation = Invocation { caller, ..invocation(&api, id.clone(), target.clone(), request) };
-    let outcome = api.parts.invoker.invoke(invocation).await;
+    let outcome =
+        api.parts.invoker.invoke(invocation(&api, &actor, id.clone(), target.clone(), request)).await;
     match outcome {
         Ok(outcome) => answer(&api, id, outcome, wants_tail).await,
         Err(failure) => Err(problem(&api, id, &target, failure, wants_tail).await),
@@ -98,6 +97,7 @@ fn invocation_id(api: &Api, headers: &HeaderMap) -> Answer<InvocationId> {
 
 fn invocation(
     api: &Api,
+    actor: &Actor,
     id: InvocationId,
     target: FunctionRef,
     request: axum::extract::Request,
@@ -116,7 +116,7 @@ fn invocation(
         is_event: is_json(&parts.headers),
         headers: handed_on(&parts.headers),
         body: body_of(body),
-        caller: Caller::Public,
+        caller: actor.caller(),
         remote: None,
         parameters: Vec::new(),
         received: Instant::now(),

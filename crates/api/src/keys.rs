@@ -160,7 +160,7 @@ fn existing(api: &Api, actor: &Actor, verb: Verb, id: &str) -> Result<KeyId, Fau
     Ok(known)
 }
 
-fn millis(field: &str, seconds: u64) -> Result<i64, Fault> {
+pub(crate) fn millis(field: &str, seconds: u64) -> Result<i64, Fault> {
     let millis = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1_000));
     millis.ok_or_else(|| Fault::new(ErrorCode::InvalidRequest, format!("{field}: {seconds} is too long")))
 }

@@ -20,7 +20,9 @@
 mod access;
 mod audit;
 mod auth;
+mod browser;
 mod buckets;
+mod calling;
 mod calls;
 mod dead_letters;
 mod deploy;
@@ -32,6 +34,7 @@ mod health;
 mod invocations;
 mod keys;
 mod log_tail;
+mod login;
 mod logs;
 mod members;
 mod namespaces;
@@ -54,6 +57,5 @@ mod versions;
 mod tests;
 
 pub use alula_wire::{BrokerError, BrokerState};
-pub use auth::Tokens;
 pub use openapi::document;
 pub use state::{Api, Brokers, IdSource, NoBrokers, Options, Parts};

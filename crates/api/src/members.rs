@@ -102,7 +102,14 @@ pub(crate) async fn take(
     responses((status = 200, description = "Everybody", body = UserList))
 )]
 pub(crate) async fn users(State(api): State<Api>, _no_query: NoQuery) -> Json<UserList> {
-    Json(UserList { users: api.parts.identity.users().iter().map(|user| user_info(user)).collect() })
+    let paused = api.parts.identity.paused();
+    let with_pause = |user: &Arc<UserRecord>| UserInfo {
+        login_paused_ms: paused
+            .get(user.name.as_str())
+            .map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+        ..user_info(user)
+    };
+    Json(UserList { users: api.parts.identity.users().iter().map(with_pause).collect() })
 }
 
 /// Makes a person known
@@ -232,6 +239,8 @@ fn user_info(user: &UserRecord) -> UserInfo {
         email: user.email.clone(),
         is_administrator: user.is_administrator,
         is_disabled: user.is_disabled,
+        has_password: user.password.is_some(),
+        login_paused_ms: None,
         grants: grants_of(user.grants.iter()),
         created_at_ms: user.created_at.as_millis(),
     }

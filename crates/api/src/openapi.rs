@@ -17,8 +17,9 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    audit, auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys,
-    logs, members, namespaces, pointers, protect, queue, respond, runs, system, topics, triggers, versions,
+    audit, auth, buckets, calling, calls, dead_letters, deploy, docs, explain, functions, health,
+    invocations, keys, login, logs, members, namespaces, pointers, protect, queue, respond, runs, system,
+    topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -132,6 +133,15 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(protect::list, protect::create));
     add(routes!(protect::lift));
     add(routes!(protect::limits, protect::set_limit, protect::unset_limit));
+    add(routes!(login::log_in));
+    add(routes!(login::log_out));
+    add(routes!(login::change_password));
+    add(routes!(login::reset_password, login::remove_password));
+    add(routes!(login::sessions));
+    add(routes!(login::end_session));
+    add(routes!(calling::get, calling::set));
+    add(routes!(calling::sign));
+    add(routes!(calling::rotate));
     add(routes!(system::info));
     add(routes!(system::runtimes));
     add(routes!(system::templates));

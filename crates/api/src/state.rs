@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use alula_control::Control;
 use alula_guard::protect::Book;
-use alula_identity::Identity;
+use alula_identity::calling::Gate;
+use alula_identity::{Identity, Tokens};
 use alula_invoke::Invoker;
 use alula_invoke::later::Calls;
 use alula_model::{Clock, ErrorCode, Fault, InvocationId, Timestamp};
@@ -22,8 +23,6 @@ use alula_wire::BrokerState;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-use crate::auth::Tokens;
 
 /// Deploys at once: each holds an upload on disk, and what is behind them waits for the builds anyway.
 const DEPLOYS_AT_ONCE: usize = 16;
@@ -46,6 +45,8 @@ pub struct Options {
     pub metrics_open: bool,
     /// Where functions are called from outside, without a slash at the end.
     pub data_plane_url: String,
+    /// Where browsers find the control API, `https://alula.example.com`, where a proxy stands before it.
+    pub public_url: Option<String>,
     /// Where S3 clients find the buckets, if the platform listens for them.
     pub s3_url: Option<String>,
     /// The version of the platform.
@@ -117,6 +118,8 @@ pub struct Parts {
     pub identity: Identity,
     /// Limits, and who is blocked or throttled.
     pub book: Book,
+    /// Who may call functions from outside.
+    pub gate: Gate,
     /// What everything is signed with which is sent out.
     pub signing_key: String,
     /// Cancelled when the platform begins to shut down: streams without an end are ended then.

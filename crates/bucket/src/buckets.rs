@@ -134,7 +134,8 @@ impl Buckets {
     ) -> alula_store::Result<alula_store::Committed> {
         let (action, subject) = (action.to_owned(), format!("{}/{}", of.0, of.1));
         let By { name: actor, from } = by.clone();
-        let entry = AuditEntry { at: self.now(), actor, from, action, subject, detail: String::new() };
+        let entry =
+            AuditEntry { at: self.now(), actor, from, action, subject, detail: String::new(), change: None };
         self.shared.parts.audit.commit_audited(batch, vec![entry]).await
     }
 

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use alula_model::{AuditEntry, Digest, Fault, Name};
+use alula_model::{AuditChange, AuditEntry, Digest, Fault, Name};
 use alula_store::{
     BATCH_LEN_MAX, Batch, Committed, Error as StoreError, Expect, Key, Record, Records, Revision,
     SCAN_LEN_MAX,
@@ -87,12 +87,22 @@ impl AuditLink {
     }
 
     /// What the hash is taken of: a JSON array, without spaces, of the hash before in hexadecimal, the number, the moment in
-    /// milliseconds, actor, from, action, subject and detail.
+    /// milliseconds, actor, from, action, subject and detail; and what it was and is, where the entry says that.
     #[must_use]
     pub fn hashed(entry: &AuditEntry, number: u64, previous: &Digest) -> String {
-        let AuditEntry { at, actor, from, action, subject, detail } = entry;
+        let AuditEntry { at, actor, from, action, subject, detail, change } = entry;
         let fields = (previous.to_string(), number, at.as_millis(), actor, from, action, subject, detail);
-        serde_json::to_string(&fields).unwrap_or_default()
+        let hashed = match change {
+            Some(change) => {
+                let (previous, number, at, actor, from, action, subject, detail) = fields;
+                let AuditChange { before, after } = change;
+                serde_json::to_string(&(
+                    previous, number, at, actor, from, action, subject, detail, before, after,
+                ))
+            }
+            None => serde_json::to_string(&fields),
+        };
+        hashed.unwrap_or_default()
     }
 }
 

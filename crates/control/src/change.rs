@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use alula_model::{AuditEntry, By, ErrorCode, Fault, Function, Name, Timestamp};
+use alula_model::{AuditChange, AuditEntry, By, ErrorCode, Fault, Function, Name, Timestamp};
+use serde_json::{Value, json};
 
 use crate::catalog::FunctionEntry;
 use crate::control::Control;
@@ -96,7 +97,8 @@ impl Control {
                 after: After::Removed { newest },
                 dropped: entry.versions.keys().copied().collect(),
             };
-            let audit = vec![audit(&by, clock.now(), &entry.function, verb)];
+            let change_of = AuditChange::between(pointers(&entry.function), Value::Null);
+            let audit = vec![audit(&by, clock.now(), &entry.function, verb, change_of)];
             Ok(Transaction { changes: vec![change], audit })
         };
         self.transact(decide).await.map(|_| ())
@@ -119,7 +121,8 @@ impl Control {
             }
             let now = clock.now();
             function.updated_at = now;
-            let audit = vec![audit(&by, now, &function, verb)];
+            let change_of = AuditChange::between(pointers(&entry.function), pointers(&function));
+            let audit = vec![audit(&by, now, &function, verb, change_of)];
             let change = FunctionChange {
                 namespace: id.0.clone(),
                 name: id.1.clone(),
@@ -137,7 +140,12 @@ impl Control {
     }
 }
 
-fn audit(by: &By, at: Timestamp, function: &Function, verb: Verb) -> AuditEntry {
+/// What names mean.
+fn pointers(function: &Function) -> Value {
+    json!({ "latest": function.latest, "aliases": function.aliases })
+}
+
+fn audit(by: &By, at: Timestamp, function: &Function, verb: Verb, change: AuditChange) -> AuditEntry {
     AuditEntry {
         at,
         actor: by.name.clone(),
@@ -145,6 +153,7 @@ fn audit(by: &By, at: Timestamp, function: &Function, verb: Verb) -> AuditEntry 
         action: verb.action.to_owned(),
         subject: format!("{}/{}", function.namespace, function.name),
         detail: verb.detail,
+        change: Some(change),
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 
 use alula_model::trigger::Trigger;
-use alula_model::{AuditEntry, By, Clock, Digest, Fault, Name, Qualifier, SpecError, Version, VersionKey};
+use alula_model::{
+    AccessSpec, AuditEntry, By, Clock, Digest, Fault, Name, Qualifier, SpecError, Version, VersionKey,
+};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Launcher, VersionPlan};
 use alula_store::{
@@ -45,10 +47,16 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Checks at deploy time what could only fail when a trigger is watched: patterns, zones, addresses.
+/// Checks at deploy time what could only fail when a trigger is watched or a caller is judged: patterns, zones, addresses,
+/// keys.
 pub trait CheckTriggers: Send + Sync + std::fmt::Debug {
     /// Names the first trigger of a function that is wrong, and the remedy. Addresses may name variables of `env`.
     fn check(&self, triggers: &[Trigger], env: &BTreeMap<String, String>) -> Result<(), SpecError>;
+
+    /// Names what is wrong with the keys that callers would be judged by.
+    fn check_access(&self, _access: &AccessSpec) -> Result<(), SpecError> {
+        Ok(())
+    }
 }
 
 /// Takes any trigger, where nobody watches them.
@@ -172,7 +180,15 @@ impl Control {
     ) -> Result<(), Fault> {
         let By { name: actor, from } = by.into();
         let (action, subject) = (action.to_owned(), subject.to_owned());
-        let entry = AuditEntry { at: self.shared.parts.clock.now(), actor, from, action, subject, detail };
+        let entry = AuditEntry {
+            at: self.shared.parts.clock.now(),
+            actor,
+            from,
+            action,
+            subject,
+            detail,
+            change: None,
+        };
         let committed = self.shared.ledger.audit.commit(Batch::default(), &[entry]).await;
         committed.map(drop).map_err(|error| error::store(&error))
     }

@@ -35,7 +35,7 @@ pub use control::{AnyTriggers, CheckTriggers, Control, Parts};
 pub use diff::{FieldChange, FileChange, FileChangeKind, VersionDiff};
 pub use garbage::Collected;
 pub use options::{Mail, Options};
-pub use upload::{Deployed, DryRun, Overrides, Progress, Stage, Upload};
+pub use upload::{Deployed, DryRun, Overrides, Progress, Reach, Stage, Upload};
 
 #[cfg(test)]
 mod tests;

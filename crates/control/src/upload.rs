@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use alula_model::{Name, Version};
+use alula_model::{ErrorCode, Fault, Name, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,6 +38,43 @@ pub struct Overrides {
     /// Fields of the spec, as they would stand in `alula.toml`.
     #[serde(flatten)]
     pub spec: Map<String, Value>,
+}
+
+/// To which functions of the namespace somebody may deploy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// To all.
+    Namespace,
+    /// To those that are of one of these apps, and stay it.
+    Apps(Vec<Name>),
+}
+
+impl Reach {
+    /// Whether it holds for a function that is of `before` and is to be of `after`; `before` is none for a new one.
+    pub(crate) fn check(
+        &self,
+        function: &Name,
+        before: Option<Option<&Name>>,
+        after: Option<&Name>,
+    ) -> Result<(), Fault> {
+        let Self::Apps(apps) = self else { return Ok(()) };
+        let is_within = |app: Option<&Name>| app.is_some_and(|app| apps.contains(app));
+        if before.is_none_or(is_within) && is_within(after) {
+            return Ok(());
+        }
+        let told = |app: Option<&Name>| app.map_or("no app".to_owned(), |app| format!("app {app}"));
+        let was = before
+            .filter(|before| *before != after)
+            .map(|before| format!(", and was of {} before", told(before)));
+        let apps: Vec<_> = apps.iter().map(Name::as_str).collect();
+        let message = format!(
+            "function {function} is of {}{}; you may deploy to functions of {} only",
+            told(after),
+            was.unwrap_or_default(),
+            apps.join(", ")
+        );
+        Err(Fault::new(ErrorCode::Forbidden, message))
+    }
 }
 
 /// Whether a deploy changes anything.

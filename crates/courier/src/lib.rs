@@ -11,6 +11,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
+mod fetch;
 mod mail;
 mod options;
 mod signature;
@@ -25,6 +26,7 @@ use alula_model::Clock;
 use alula_runtime::Egress;
 use bytes::Bytes;
 
+pub use fetch::KeyFetcher;
 pub use mail::MailError;
 use mail::Mailer;
 pub use options::{MailOptions, Options};

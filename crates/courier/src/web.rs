@@ -6,8 +6,9 @@ use alula_invoke::later::{CourierError, Delivery};
 use alula_runtime::{Egress, EgressError};
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -26,6 +27,40 @@ pub(crate) async fn send(
     let uri: Uri = delivery.url.parse().map_err(|_| refused("it is not an address"))?;
     let stream = connect(egress, &uri).await?;
     let request = request(&uri, delivery, signature, body)?;
+    judge(exchange(stream, request).await?.status())
+}
+
+/// What lies at `url`, if it is no longer than `bytes_max`.
+pub(crate) async fn fetch(egress: &dyn Egress, url: &str, bytes_max: u64) -> Result<Vec<u8>, CourierError> {
+    let uri: Uri = url.parse().map_err(|_| refused("it is not an address"))?;
+    let stream = connect(egress, &uri).await?;
+    let request = head(&uri, Method::GET).body(Full::<Bytes>::default());
+    let request = request.map_err(|_| refused("its host or path cannot be sent"))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answering = async move {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        judge(answer.status())?;
+        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let content = Limited::new(answer.into_body(), limit).collect().await;
+        let content =
+            content.map_err(|error| CourierError::Passing(format!("its content cannot be read: {error}")))?;
+        Ok(content.to_bytes().to_vec())
+    };
+    let mut answering = std::pin::pin!(answering);
+    tokio::select! {
+        biased;
+        content = &mut answering => content,
+        ended = connection => {
+            ended.map_err(broken)?;
+            answering.await
+        }
+    }
+}
+
+async fn exchange(
+    stream: Box<dyn Stream>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, CourierError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let mut answering = std::pin::pin!(sender.send_request(request));
     let answer = tokio::select! {
@@ -37,7 +72,7 @@ pub(crate) async fn send(
             answering.await
         }
     };
-    judge(answer.map_err(broken)?.status())
+    answer.map_err(broken)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -76,14 +111,7 @@ fn request(
     signature: &str,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, CourierError> {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let host = uri.authority().map_or("", |authority| {
-        let text = authority.as_str();
-        text.rsplit('@').next().unwrap_or(text)
-    });
-    let mut request = Request::post(path)
-        .header(header::HOST, host)
-        .header(header::USER_AGENT, concat!("alula/", env!("CARGO_PKG_VERSION")))
+    let mut request = head(uri, Method::POST)
         .body(Full::new(body))
         .map_err(|_| refused("its host or path cannot be sent"))?;
     let signature = (SIGNATURE.to_owned(), signature.to_owned());
@@ -93,6 +121,20 @@ fn request(
         }
     }
     Ok(request)
+}
+
+/// The head of a request to `uri`.
+fn head(uri: &Uri, method: Method) -> http::request::Builder {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let host = uri.authority().map_or("", |authority| {
+        let text = authority.as_str();
+        text.rsplit('@').next().unwrap_or(text)
+    });
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, concat!("alula/", env!("CARGO_PKG_VERSION")))
 }
 
 /// What the receiver's status says about sending it again.

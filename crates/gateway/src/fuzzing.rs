@@ -1,7 +1,10 @@
 //! Entrances for fuzzers: what a caller writes into a request line. Not part of any build that serves.
 
+use std::sync::Arc;
+
 use alula_control::RouteMatch;
-use alula_model::Name;
+use alula_model::{FunctionRef, Name};
+use alula_runtime::VersionPlan;
 use http::{HeaderMap, Method, Uri};
 
 use crate::ports::Routes;
@@ -12,6 +15,10 @@ struct NoRoutes;
 impl Routes for NoRoutes {
     fn route(&self, _method: &str, _host: Option<&str>, _path: &str) -> Option<RouteMatch> {
         None
+    }
+
+    fn versions(&self, _target: &FunctionRef) -> [Option<Arc<VersionPlan>>; 2] {
+        [None, None]
     }
 }
 

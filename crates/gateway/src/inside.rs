@@ -1,7 +1,7 @@
 //! Requests that come out of sandboxes, by the door (`alula-runtime`).
 //!
 //! They are read and answered like those of the public listener, with four differences: a name without a namespace means
-//! the caller's, and others are not reached; who made a request, and so its lineage, is known from where it comes out and
+//! the caller's, and others are reached only where they let the caller in (`admission`); who made a request, and so its lineage, is known from where it comes out and
 //! not from what it says; requests with a signature of S3 are for the buckets; and there are no routes and no webhooks.
 
 use std::collections::HashMap;
@@ -84,20 +84,16 @@ impl Guest {
             return Err(Fault::new(ErrorCode::InvalidRequest, message));
         }
         let home = self.visitors.namespace();
-        let target = target::find_within(home, request.uri())?;
-        let (named, code) = match &target {
-            Target::Function { target, .. } => (&target.namespace, ErrorCode::FunctionNotFound),
-            Target::Topic(name) => (&name.namespace, ErrorCode::NotFound),
-            _ => return Ok(target),
-        };
-        if named == home {
-            return Ok(target);
+        match target::find_within(home, request.uri())? {
+            Target::Topic(name) if name.namespace != *home => Err(Fault::new(
+                ErrorCode::NotFound,
+                format!(
+                    "topics of namespace {} are not reached from here: functions publish to those of {home}",
+                    name.namespace
+                ),
+            )),
+            target => Ok(target),
         }
-        let message = format!(
-            "namespace {named} is not reached from here: functions call those of their own namespace, {home}, and others \
-             at their public address"
-        );
-        Err(Fault::new(code, message))
     }
 
     /// Answers a request for the buckets.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use alula_invoke::Failure;
 use alula_invoke::cloudevents::{CloudEvent, Mode};
 use alula_invoke::later::{Accepted, Deferred, RESPOND_ASYNC, Repeat, Wishes, content_fault};
-use alula_model::{Caller, ErrorCode, Fault, InvocationId, TriggerKind};
-use alula_runtime::Body;
+use alula_model::{ErrorCode, Fault, InvocationId, TriggerKind};
+use alula_runtime::{Body, CLAIMS_HEADER};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::inside::{Reach, Source};
 use crate::ports::{Invoke, Routes};
@@ -36,8 +37,9 @@ pub(crate) async fn accept<I: Invoke, R: Routes>(
     let Source { lineage, reach, .. } = connection.source(&mut head.headers);
     let wishes = Wishes::take(&mut head.headers, arrival.received_at).map_err(refused)?;
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, None);
-    let caller = Caller::Public;
+    let Admission { caller, claims, .. } = called.admission;
     connection.shared.parts.invoke.peek(&caller, Some(remote))?;
+    head.headers.extend(claims.map(|claims| (CLAIMS_HEADER, claims)));
     let later = &connection.shared.parts.later;
     let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let limit_bytes = later.body_bytes_max();

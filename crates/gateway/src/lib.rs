@@ -1,9 +1,9 @@
 //! The public data plane: HTTP in, invocation out.
 //!
 //! ```text
-//! accept -> connection -> request -> target -> Invoke -> answer
-//! service   connection    request    target             answer, upgrade
-//!                \------------- anything that fails ------> respond
+//! accept -> connection -> request -> target -> admission -> Invoke -> answer
+//! service   connection    request    target    admission             answer, upgrade
+//!                \------------------- anything that fails ------> respond
 //! ```
 //!
 //! It speaks HTTP/1.1, HTTP/2 and TLS with hyper, guards every connection with named limits, maps requests to
@@ -23,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod activity;
+mod admission;
 mod answer;
 mod body;
 mod cloudevents;

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use alula_control::{Catalog, RouteMatch};
+use alula_identity::calling::Gate;
 use alula_invoke::later::{Accepted, Acceptor, BoxFuture, Deferred};
 use alula_invoke::{Failure, Invocation, Invoker, LineageSeal, Outcome};
-use alula_model::{Caller, Clock, Fault, Lineage, Name};
-use alula_runtime::Body;
+use alula_model::{Caller, Clock, Fault, FunctionRef, Lineage, Name, Qualifier};
+use alula_runtime::{Body, VersionPlan};
 use alula_trigger::TriggerKey;
 use alula_trigger::topic::{Publication, Published, Topics};
 use alula_trigger::webhook::{Seen, Verified, Webhooks};
@@ -134,11 +135,23 @@ pub trait Routes: Send + Sync + 'static {
     /// The most specific route for `method`, `host` and `path` (both as sent: the host with its port, the path not decoded
     /// and without the query).
     fn route(&self, method: &str, host: Option<&str>, path: &str) -> Option<RouteMatch>;
+
+    /// The versions that must all let a caller of `target` in: the one that it means, and for one that is called by its
+    /// number also the latest, so that a restriction cannot be got round by an older number.
+    fn versions(&self, target: &FunctionRef) -> [Option<Arc<VersionPlan>>; 2];
 }
 
 impl Routes for Catalog {
     fn route(&self, method: &str, host: Option<&str>, path: &str) -> Option<RouteMatch> {
         self.load().route(method, host, path)
+    }
+
+    fn versions(&self, target: &FunctionRef) -> [Option<Arc<VersionPlan>>; 2] {
+        let snapshot = self.load();
+        let Some(entry) = snapshot.function(&target.namespace, &target.name) else { return [None, None] };
+        let plan = |qualifier| entry.plan(qualifier).ok().map(Arc::clone);
+        let latest = matches!(target.qualifier, Qualifier::Version(_)).then_some(&Qualifier::Latest);
+        [plan(&target.qualifier), latest.and_then(plan)]
     }
 }
 
@@ -180,6 +193,8 @@ pub struct Parts<I, R> {
     pub events: Arc<dyn Events>,
     /// Tells lineages that the platform signed from others.
     pub seal: LineageSeal,
+    /// Judges who is let in.
+    pub gate: Gate,
     /// Knows the routes.
     pub routes: R,
     /// Tells when requests arrived.

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use alula_invoke::cloudevents::Mode;
 use alula_invoke::later::prefers_async;
 use alula_invoke::{Failure, Invocation};
-use alula_model::{Caller, ErrorCode, Fault, FunctionRef, InvocationId, Timestamp, TriggerKind};
-use alula_runtime::Body;
+use alula_model::{ErrorCode, Fault, FunctionRef, InvocationId, Timestamp, TriggerKind};
+use alula_runtime::{Body, CLAIMS_HEADER};
 use futures_util::FutureExt as _;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::admission::Admission;
 use crate::answer::BodyUse;
 use crate::body::Download;
 use crate::connection::Connection;
@@ -24,7 +25,8 @@ use crate::respond::refused;
 use crate::target::{Target, When};
 use crate::upgrade::Upgrade;
 use crate::{
-    answer, body, cloudevents, explain, headers, ids, inside, later, respond, target, topic, upgrade, webhook,
+    admission, answer, body, cloudevents, explain, headers, ids, inside, later, respond, target, topic,
+    upgrade, webhook,
 };
 
 /// When a request came and what it is called.
@@ -81,13 +83,18 @@ async fn serve<I: Invoke, R: Routes>(
     };
     match found.map_err(refused)? {
         Target::Function { target, uri, parameters, when } => {
-            let call = Called { target, uri, parameters };
+            let admission =
+                admission::to_function(connection, &mut request, &target).await.map_err(refused)?;
+            let call = Called { uri: admission.own_uri(uri), target, parameters, admission };
             match when == When::Later || prefers_async(request.headers()) {
                 true => later::accept(connection, request, arrival, call).await,
                 false => invoke(connection, request, arrival, call, upgrade).await,
             }
         }
-        Target::Topic(name) => topic::publish(connection, request, arrival, name).await,
+        Target::Topic(name) => {
+            admission::to_topic(connection, &mut request, &name).await.map_err(refused)?;
+            topic::publish(connection, request, arrival, name).await
+        }
         Target::Webhook(hook) => webhook::receive(connection, request, arrival, hook).await,
         Target::Livez => health(request.method(), arrival),
         Target::Readyz if shared.stopping.is_cancelled() => {
@@ -133,6 +140,7 @@ pub(crate) struct Called {
     pub(crate) target: FunctionRef,
     pub(crate) uri: Uri,
     pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) admission: Admission,
 }
 
 async fn invoke<I: Invoke, R: Routes>(
@@ -145,8 +153,9 @@ async fn invoke<I: Invoke, R: Routes>(
     let (mut head, incoming) = request.into_parts();
     let Source { lineage, waiters, .. } = connection.source(&mut head.headers);
     let remote = prepare_headers(connection, &head.uri, &mut head.headers, upgrade.as_ref());
-    let caller = Caller::Public;
+    let Admission { caller, claims, .. } = called.admission;
     connection.shared.parts.invoke.peek(&caller, Some(remote))?;
+    head.headers.extend(claims.map(|claims| (CLAIMS_HEADER, claims)));
     let body_use = if head.method == Method::HEAD { BodyUse::Withheld } else { BodyUse::Sent };
     let mut body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let event_mode = Mode::of(&head.headers);

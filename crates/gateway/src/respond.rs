@@ -77,6 +77,9 @@ pub(crate) fn failure(failure: &Failure, id: &InvocationId, tail: LogTail) -> Re
         let seconds = after_ms.map_or(RETRY_AFTER_S_DEFAULT, |ms| ms.div_ceil(1000).max(1));
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if code == ErrorCode::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"alula\""));
+    }
     if code == ErrorCode::MethodNotAllowed {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }

@@ -208,6 +208,10 @@ mod tests {
             let parameters = vec![("id".to_owned(), id.to_owned())];
             Some(RouteMatch { target: "users".parse().unwrap(), parameters })
         }
+
+        fn versions(&self, _target: &FunctionRef) -> [Option<std::sync::Arc<alula_runtime::VersionPlan>>; 2] {
+            [None, None]
+        }
     }
 
     fn check(uri: &str) -> Result<String, ErrorCode> {

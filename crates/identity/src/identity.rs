@@ -1,25 +1,33 @@
 //! The handle that everything else holds: loads, changes and follows who is known.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alula_model::{AuditEntry, Clock, ErrorCode, Fault, Timestamp};
+use alula_model::{AuditChange, AuditEntry, Clock, ErrorCode, Fault, Name, Timestamp};
 use alula_store::{
     AuditTrail, Batch, Error as StoreError, Expect, Key, Record, Records, Revision, SCAN_LEN_MAX,
 };
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::directory::{Change, Directory};
+use crate::calling::CallingRecord;
+use crate::directory::{Change, Directory, Refusal};
 use crate::last_use::LastUse;
+use crate::login::{Hasher, SessionRecord, Tries};
 use crate::principal::Principal;
 use crate::record::{self, KeyRecord, NamespaceRecord, UserRecord};
 
 /// How often it is looked whether another process has changed something: a revocation is in force everywhere within a
 /// second.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+/// A store that takes longer for a look than this does not answer.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// For so long it is good what was read last, while the store does not answer.
+const GOOD_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// After so many looks what was used is stored.
 const LOOKS_PER_SAVING: u32 = 60;
 
@@ -48,6 +56,19 @@ struct Shared {
     directory: ArcSwap<Directory>,
     /// One change at a time, with the revision of the epoch that the picture stands at.
     changing: tokio::sync::Mutex<Option<Revision>>,
+    /// How the last look at the store went.
+    look: Mutex<Look>,
+    hasher: Hasher,
+    tries: Tries,
+}
+
+/// What is known of the picture.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// When it was right.
+    right_at: Instant,
+    /// Whether the store has not answered since.
+    has_failed: bool,
 }
 
 /// What a change is recorded as.
@@ -67,6 +88,9 @@ impl Identity {
             parts,
             directory: ArcSwap::from_pointee(directory),
             changing: tokio::sync::Mutex::new(epoch),
+            look: Mutex::new(Look { right_at: Instant::now(), has_failed: false }),
+            hasher: Hasher::default(),
+            tries: Tries::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -77,9 +101,28 @@ impl Identity {
         self.shared.directory.load()
     }
 
-    /// Who comes with the key `text`, now.
-    pub fn identify(&self, text: &str) -> Result<Principal, crate::Refusal> {
-        self.directory().identify(text, self.now()).cloned()
+    /// Who comes with the key `text`, now. While the store does not answer, whoever was known lately is let in, and who was
+    /// not is told that it cannot be known.
+    pub fn identify(&self, text: &str) -> Result<Principal, Refusal> {
+        let found = self.directory().identify(text, self.now()).cloned();
+        let Look { right_at, has_failed } = *self.look();
+        match found {
+            _ if has_failed && right_at.elapsed() > GOOD_FOR => Err(Refusal::Stale),
+            Err(Refusal::Unknown) if has_failed => Err(Refusal::Unsure),
+            found => found,
+        }
+    }
+
+    fn look(&self) -> MutexGuard<'_, Look> {
+        self.shared.look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn hasher(&self) -> &Hasher {
+        &self.shared.hasher
+    }
+
+    pub(crate) fn tries(&self) -> &Tries {
+        &self.shared.tries
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -99,11 +142,21 @@ impl Identity {
                 () = shutdown.cancelled() => break,
                 _ = every.tick() => {}
             }
-            if let Err(fault) = self.follow().await {
-                tracing::warn!(%fault, "it is not known whether users or keys were changed; those known stay");
+            match tokio::time::timeout(LOOK_PATIENCE, self.follow()).await {
+                Ok(Ok(())) => *self.look() = Look { right_at: Instant::now(), has_failed: false },
+                failed => {
+                    self.look().has_failed = true;
+                    let fault = failed.map(Result::err).ok().flatten();
+                    tracing::warn!(
+                        ?fault,
+                        "it is not known whether users or keys were changed; those known stay"
+                    );
+                }
             }
             if look % LOOKS_PER_SAVING == 0 {
                 self.save_uses().await;
+                self.learn_uses().await;
+                self.sweep().await;
             }
         }
         self.save_uses().await;
@@ -120,6 +173,11 @@ impl Identity {
                     entry.last_use.note(at);
                 }
             }
+            for (id, entry) in &directory.sessions {
+                if let Some(at) = known.sessions.get(id).and_then(|known| known.last_use.at()) {
+                    entry.last_use.note(at);
+                }
+            }
             self.shared.directory.store(Arc::new(directory));
             *seen = epoch;
         }
@@ -129,10 +187,11 @@ impl Identity {
     /// Stores when keys were used last. What cannot be stored now is stored the next time.
     async fn save_uses(&self) {
         let directory = self.directory().clone();
-        let unsaved: Vec<_> = directory
-            .keys
-            .iter()
-            .filter_map(|(id, entry)| Some((id, &entry.last_use, entry.last_use.unsaved()?)))
+        let keys = directory.keys.iter().map(|(id, entry)| (id, &entry.last_use));
+        let sessions = directory.sessions.iter().map(|(id, entry)| (id, &entry.last_use));
+        let unsaved: Vec<_> = keys
+            .chain(sessions)
+            .filter_map(|(id, last_use)| Some((id, last_use, last_use.unsaved()?)))
             .collect();
         for some in unsaved.chunks(SCAN_LEN_MAX) {
             let batch = some.iter().fold(Batch::default(), |batch, (id, _, at)| {
@@ -143,6 +202,40 @@ impl Identity {
                 Err(error) => return tracing::warn!(%error, "when keys were used last could not be stored"),
             }
         }
+    }
+
+    /// Learns when other processes let sessions in, so that none ends as idle that is used elsewhere.
+    async fn learn_uses(&self) {
+        let directory = self.directory().clone();
+        for (id, entry) in &directory.sessions {
+            let used = self.shared.parts.records.get(&record::one(record::USED, id.as_str())).await;
+            let at =
+                used.ok().flatten().and_then(|record| std::str::from_utf8(&record.value).ok()?.parse().ok());
+            if let Some(at) = at {
+                entry.last_use.note(Timestamp(at));
+            }
+        }
+    }
+
+    /// Removes sessions that have ended by themselves. Nobody has to be told: they are over everywhere.
+    async fn sweep(&self) {
+        let _changing = self.shared.changing.lock().await;
+        let (directory, now) = (self.directory().clone(), self.now());
+        let over = directory.sessions.values().filter(|entry| entry.record.is_over(entry.last_use.at(), now));
+        let over: Vec<_> = over.map(|entry| entry.record.id.clone()).take(SCAN_LEN_MAX / 2).collect();
+        if over.is_empty() {
+            return;
+        }
+        let batch = over.iter().fold(Batch::default(), |batch, id| {
+            let batch = batch.delete(record::one(record::SESSIONS, id.as_str()), Expect::Any);
+            batch.delete(record::one(record::USED, id.as_str()), Expect::Any)
+        });
+        if let Err(error) = self.shared.parts.records.commit(batch).await {
+            return tracing::warn!(%error, "sessions that have ended could not be removed");
+        }
+        let changes = over.into_iter().map(|id| Change::Session(id, None));
+        let next = changes.fold(Directory::clone(&directory), |next, change| next.with(change));
+        self.shared.directory.store(Arc::new(next));
     }
 
     /// Commits changes with their line of the audit record; they are in force when this returns.
@@ -158,6 +251,7 @@ impl Identity {
         let batch = changes.iter().fold(Batch::default(), write);
         let expect = seen.map_or(Expect::Absent, Expect::At);
         let batch = batch.put(record::epoch(), "", expect);
+        let change = recorded(&directory, &changes);
         let Doing { by, action, subject, detail } = doing;
         let entry = AuditEntry {
             at: self.now(),
@@ -166,6 +260,7 @@ impl Identity {
             action: action.to_owned(),
             subject,
             detail,
+            change,
         };
         let committed = audit.commit_audited(batch, vec![entry]).await.map_err(|error| of_store(&error))?;
         *seen = Some(committed.revision);
@@ -175,6 +270,39 @@ impl Identity {
     }
 }
 
+/// What the changes make another, without secrets and their digests. A change of several records is told by the last: it is
+/// what the rest goes along with.
+fn recorded(directory: &Directory, changes: &[Change]) -> Option<AuditChange> {
+    let (before, after) = match changes.last()? {
+        Change::Namespace(name, after) => {
+            (shown(directory.namespaces.get(name).map(AsRef::as_ref)), shown(after.as_ref()))
+        }
+        Change::User(name, after) => {
+            (shown(directory.users.get(name).map(AsRef::as_ref)), shown(after.as_ref()))
+        }
+        Change::Key(id, after) => {
+            (shown(directory.keys.get(id).map(|entry| &entry.record)), shown(after.as_ref()))
+        }
+        Change::Calling(name, after) => {
+            return Some(AuditChange::of_access(shown(directory.calling(name)), shown(after.as_ref())));
+        }
+        Change::Session(..) => return None,
+    };
+    Some(AuditChange::between(before, after))
+}
+
+/// A record as JSON without what lets somebody in, or is known of it.
+fn shown(record: Option<&impl Serialize>) -> Value {
+    const UNTOLD: [&str; 4] = ["digest", "previous", "url_keys", "password"];
+    let mut shown = record.and_then(|record| serde_json::to_value(record).ok()).unwrap_or_default();
+    for name in UNTOLD {
+        if let Some(value) = shown.get_mut(name) {
+            *value = Value::from("(not shown)");
+        }
+    }
+    shown
+}
+
 fn write(batch: Batch, change: &Change) -> Batch {
     let (key, value) = match change {
         Change::Namespace(name, record) => {
@@ -182,6 +310,12 @@ fn write(batch: Batch, change: &Change) -> Batch {
         }
         Change::User(name, record) => (record::one(record::USERS, name.as_str()), record.as_ref().map(json)),
         Change::Key(id, record) => (record::one(record::KEYS, id.as_str()), record.as_ref().map(json)),
+        Change::Session(id, record) => {
+            (record::one(record::SESSIONS, id.as_str()), record.as_ref().map(json))
+        }
+        Change::Calling(name, record) => {
+            (record::one(record::CALLING, name.as_str()), record.as_ref().map(json))
+        }
     };
     match value {
         Some(value) => batch.put(key, value, Expect::Any),
@@ -212,6 +346,12 @@ async fn read_all(records: &dyn Records) -> Result<(Directory, Option<Revision>)
             directory.users.insert(user.name.clone(), Arc::new(user));
         }
     }
+    for record in scan(records, &record::all(record::CALLING)).await? {
+        let namespace = record.key.segments().last().and_then(|text| Name::new(text).ok());
+        if let (Some(namespace), Some(calling)) = (namespace, read::<CallingRecord>(&record)) {
+            directory.calling.insert(namespace, Arc::new(calling));
+        }
+    }
     let used = scan(records, &record::all(record::USED)).await?;
     let used_at = |record: &Record| {
         let at = std::str::from_utf8(&record.value).ok()?.parse().ok()?;
@@ -222,6 +362,12 @@ async fn read_all(records: &dyn Records) -> Result<(Directory, Option<Revision>)
         if let Some(key) = read::<KeyRecord>(&record) {
             let last_use = LastUse::stored(used.get(key.id.as_str()).copied());
             directory.insert_key(key, Arc::new(last_use));
+        }
+    }
+    for record in scan(records, &record::all(record::SESSIONS)).await? {
+        if let Some(session) = read::<SessionRecord>(&record) {
+            let last_use = LastUse::stored(used.get(session.id.as_str()).copied());
+            directory.insert_session(session, Arc::new(last_use));
         }
     }
     Ok((directory, epoch))

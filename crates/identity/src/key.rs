@@ -28,6 +28,11 @@ impl KeyId {
         is_hex(text, ID_CHARS).then(|| Self(text.to_owned()))
     }
 
+    /// An id of these bits.
+    pub(crate) fn of_bits(bits: u128) -> Self {
+        Self(format!("{:012x}", bits & 0xffff_ffff_ffff))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -65,7 +70,7 @@ pub struct PlainKey {
 impl PlainKey {
     /// A new key, of the id where there is one already, from 128 bits a call of `random`.
     pub(crate) fn generate(id: Option<KeyId>, random: impl Fn() -> u128) -> Self {
-        let id = id.unwrap_or_else(|| KeyId(format!("{:012x}", random() & 0xffff_ffff_ffff)));
+        let id = id.unwrap_or_else(|| KeyId::of_bits(random()));
         let text = format!("{PREFIX}{id}_{:032x}{:032x}", random(), random());
         Self { id, text }
     }
@@ -110,7 +115,7 @@ pub(crate) fn is_same(one: &Digest, other: &Digest) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
-fn is_hex(text: &str, length: usize) -> bool {
+pub(crate) fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

@@ -9,22 +9,25 @@
 //! A request is judged without the store: everything that is needed lies in memory, so that a store that is gone locks nobody
 //! out, and a change is in force when the command returns, elsewhere as soon as it is followed.
 //!
-//! Deliberately absent: HTTP, which route needs which permission (the control API's), and how a call of a function is
-//! judged (the gateway's).
+//! Who may call a function from outside is judged by [`calling`]. Deliberately absent: HTTP, and which route needs which
+//! permission (the control API's).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
+pub mod calling;
 mod directory;
 mod grant;
 mod identity;
 mod key;
 mod keys;
 mod last_use;
+pub mod login;
 mod members;
 mod permission;
 mod principal;
 mod record;
 mod role;
+mod tokens;
 
 pub use directory::{Directory, Refusal};
 pub use grant::{Grant, Place};
@@ -36,3 +39,4 @@ pub use permission::{Resource, TABLE, Verb};
 pub use principal::{Principal, PrincipalKind};
 pub use record::{KeyOwner, NamespaceRecord, UserRecord};
 pub use role::{Role, Roles};
+pub use tokens::Tokens;

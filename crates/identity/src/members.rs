@@ -7,6 +7,7 @@ use alula_model::{ErrorCode, Fault, Name};
 use crate::directory::{Change, Directory};
 use crate::grant::Grant;
 use crate::identity::{Doing, Identity};
+use crate::login::all_of;
 use crate::principal::Principal;
 use crate::record::{KeyOwner, NamespaceRecord, UserRecord};
 
@@ -112,6 +113,7 @@ impl Identity {
             is_administrator,
             is_disabled: false,
             grants: Vec::new(),
+            password: None,
             created_at: self.now(),
             created_by: by.name.to_string(),
         };
@@ -131,11 +133,14 @@ impl Identity {
         Ok(Arc::new(record))
     }
 
-    /// Refuses a person's keys until they are enabled again.
+    /// Refuses a person's keys until they are enabled again, and ends their sessions.
     pub async fn disable_user(&self, by: &Principal, name: &Name) -> Result<(), Fault> {
-        self.change_user(doing(by, "user.disable", name), name, |user| {
-            user.is_disabled = true;
-            Ok(())
+        self.change(doing(by, "user.disable", name), |directory| {
+            let user = directory.users.get(name).ok_or_else(|| missing("user", name))?;
+            let user = UserRecord { is_disabled: true, ..(**user).clone() };
+            let mut changes = all_of(directory, name);
+            changes.push(Change::User(name.clone(), Some(user)));
+            Ok(changes)
         })
         .await
     }
@@ -149,14 +154,15 @@ impl Identity {
         .await
     }
 
-    /// Forgets a person, and their keys with them.
+    /// Forgets a person, their keys and sessions with them.
     pub async fn remove_user(&self, by: &Principal, name: &Name) -> Result<(), Fault> {
         self.change(doing(by, "user.remove", name), |directory| {
             directory.users.get(name).ok_or_else(|| missing("user", name))?;
             let owner = KeyOwner::User(name.clone());
             let keys = directory.keys.values().filter(|entry| entry.record.owner == owner);
             let changes = keys.map(|entry| Change::Key(entry.record.id.clone(), None));
-            Ok(changes.chain([Change::User(name.clone(), None)]).collect())
+            let sessions = all_of(directory, name);
+            Ok(changes.chain(sessions).chain([Change::User(name.clone(), None)]).collect())
         })
         .await
     }
@@ -237,7 +243,7 @@ fn taken(what: &str, name: &Name) -> Fault {
     Fault::new(ErrorCode::Conflict, format!("there is a {what} {name} already"))
 }
 
-fn missing(what: &str, name: &Name) -> Fault {
+pub(crate) fn missing(what: &str, name: &Name) -> Fault {
     Fault::new(ErrorCode::NotFound, format!("there is no {what} {name}"))
 }
 

@@ -35,8 +35,12 @@ pub enum Resource {
     Limit,
     /// Who is blocked or throttled.
     Protection,
+    /// Who may call functions of a namespace that do not say so themselves.
+    Access,
     /// Users of the platform.
     User,
+    /// Sessions of people: each has their own, and administrators all.
+    Session,
     /// The node: its figures, runtimes, housekeeping.
     Platform,
 }
@@ -109,9 +113,14 @@ pub const TABLE: &[(Resource, Verb, Roles)] = &[
     (Resource::Limit, Verb::Delete, ADMINISTRATORS),
     (Resource::Protection, Verb::Read, ALL),
     (Resource::Protection, Verb::Write, OPERATORS),
+    (Resource::Access, Verb::Read, ALL),
+    (Resource::Access, Verb::Write, OWNERS),
     (Resource::User, Verb::Read, ADMINISTRATORS),
     (Resource::User, Verb::Write, ADMINISTRATORS),
     (Resource::User, Verb::Delete, ADMINISTRATORS),
+    (Resource::Session, Verb::Read, ADMINISTRATORS),
+    (Resource::Session, Verb::Write, ADMINISTRATORS),
+    (Resource::Session, Verb::Delete, ADMINISTRATORS),
     (Resource::Platform, Verb::Read, ADMINISTRATORS),
     (Resource::Platform, Verb::Operate, ADMINISTRATORS),
 ];

@@ -13,6 +13,8 @@ use crate::role::Roles;
 pub struct Principal {
     /// What they are called in the audit record: `admin`, `user:anna`, `key:deploy`.
     pub name: Arc<str>,
+    /// What they are called among all callers of the platform: as above, but for a key, `key:NAMESPACE/NAME`.
+    pub caller: Arc<str>,
     /// Whether they administer the platform, or what they are elsewhere.
     pub kind: PrincipalKind,
     /// The address that they ask from, where it is known.
@@ -32,13 +34,21 @@ impl Principal {
     /// An administrator of the platform.
     #[must_use]
     pub fn administrator(name: &str) -> Self {
-        Self { name: name.into(), kind: PrincipalKind::Administrator, from: None }
+        let name: Arc<str> = name.into();
+        Self { caller: Arc::clone(&name), name, kind: PrincipalKind::Administrator, from: None }
     }
 
     /// Somebody with roles in places.
     #[must_use]
     pub fn member(name: &str, grants: Arc<[Grant]>) -> Self {
-        Self { name: name.into(), kind: PrincipalKind::Member(grants), from: None }
+        let name: Arc<str> = name.into();
+        Self { caller: Arc::clone(&name), name, kind: PrincipalKind::Member(grants), from: None }
+    }
+
+    /// The key of a namespace.
+    pub(crate) fn key(namespace: &Name, name: &Name, grants: Arc<[Grant]>) -> Self {
+        let caller = format!("key:{namespace}/{name}").into();
+        Self { caller, ..Self::member(&format!("key:{name}"), grants) }
     }
 
     /// The same, asking from an address.

@@ -4,6 +4,8 @@
 //! identity/namespaces/<name>     NamespaceRecord
 //! identity/users/<name>          UserRecord
 //! identity/keys/<id>             KeyRecord
+//! identity/calling/<namespace>   CallingRecord
+//! identity/sessions/<id>         SessionRecord
 //! identity/used/<id>             when a key was used last
 //! identity/epoch                 changed with every change, so that other processes see that there was one
 //! ```
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grant::Grant;
 use crate::key::KeyId;
+use crate::login::PasswordRecord;
 
 /// What is known of a namespace besides what is deployed in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,9 @@ pub struct UserRecord {
     /// What they are, and where.
     #[serde(default)]
     pub grants: Vec<Grant>,
+    /// What they log in with, where it is a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<PasswordRecord>,
     /// When they were made known.
     pub created_at: Timestamp,
     /// By whom.
@@ -90,6 +96,8 @@ pub(crate) struct Previous {
 pub(crate) const NAMESPACES: &str = "namespaces";
 pub(crate) const USERS: &str = "users";
 pub(crate) const KEYS: &str = "keys";
+pub(crate) const CALLING: &str = "calling";
+pub(crate) const SESSIONS: &str = "sessions";
 pub(crate) const USED: &str = "used";
 
 pub(crate) fn all(kind: &str) -> Key {

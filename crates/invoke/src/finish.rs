@@ -61,6 +61,7 @@ impl Finisher {
             request_bytes: 0,
             response_bytes: 0,
             parent: invocation.lineage.parent().cloned(),
+            caller: invocation.caller.shared_name().cloned(),
         };
         Self {
             in_flight: Arc::clone(in_flight),

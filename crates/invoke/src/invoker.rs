@@ -9,7 +9,8 @@ use alula_control::Catalog;
 use alula_guard::{Admission, Ask, Guard, Origin};
 use alula_model::{Caller, Clock, ErrorCode, Fault, FunctionRef, Qualifier};
 use alula_pool::{Lease, Place, Pool, Released};
-use alula_runtime::{Ahead, Answer, Call, CallEvents, VersionPlan, Waiters, next_turn};
+use alula_runtime::{Ahead, Answer, CALLER_HEADER, Call, CallEvents, VersionPlan, Waiters, next_turn};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use crate::finish::{Finisher, HeldBody, HeldUpgrade, counted};
@@ -138,6 +139,7 @@ impl Invoker {
         let received = invocation.received;
         let patience_ends = received + Duration::from_millis(spec.timeout_ms.max(spec.init_timeout_ms));
         let mut leased = self.pool.lease(plan, patience_ends).await;
+        tell_caller(&mut invocation);
         let mut call = Self::call(invocation, &mut finisher);
         loop {
             let lease = match leased {
@@ -204,6 +206,15 @@ impl Invoker {
     fn start_clock(&self, call: &mut Call, timeout_ms: u64) {
         call.deadline = Instant::now() + Duration::from_millis(timeout_ms);
         call.deadline_at = self.clock.now().plus_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
+    }
+}
+
+/// Tells the function who calls, where somebody is known. What a request says itself does not come this far.
+fn tell_caller(invocation: &mut Invocation) {
+    if let Some(name) = invocation.caller.shared_name()
+        && let Ok(name) = HeaderValue::from_str(name)
+    {
+        invocation.headers.insert(CALLER_HEADER, name);
     }
 }
 

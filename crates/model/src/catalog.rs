@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit_change::AuditChange;
+
 use crate::name::{Name, NameError};
 use crate::{Digest, FunctionSpec, Timestamp};
 
@@ -178,6 +180,9 @@ pub struct AuditEntry {
     pub subject: String,
     /// Details in words (from version, to version, message).
     pub detail: String,
+    /// What it was and what it is now, where that can be said in data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<AuditChange>,
 }
 
 #[cfg(test)]

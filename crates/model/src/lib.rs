@@ -5,8 +5,10 @@
 //! crate can depend on this one without being rebuilt for somebody else's reasons. The types are not a wire
 //! format: what the control API promises to clients lives in `alula-wire`.
 
+mod access;
 mod address;
 mod asynchronous;
+mod audit_change;
 mod caller;
 mod catalog;
 mod clock;
@@ -23,8 +25,10 @@ mod run;
 mod spec;
 pub mod trigger;
 
+pub use access::{AccessSpec, JwtAlgorithm, JwtSpec, Way, WayError};
 pub use address::{AddressBlock, AddressBlockError};
 pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy, Poison};
+pub use audit_change::AuditChange;
 pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};

@@ -41,6 +41,10 @@ pub struct Run {
     /// The call that led to it, where a function made it and it is known which call of that function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<InvocationId>,
+    /// Who called, where it is known and was not the platform: `key:NAMESPACE/NAME`, `user:NAME`, `jwt:SUBJECT`,
+    /// `function:NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<std::sync::Arc<str>>,
 }
 
 /// How a run ended.

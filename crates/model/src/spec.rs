@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccessSpec;
 use crate::asynchronous::AsyncSpec;
 use crate::limits;
 use crate::name::Name;
@@ -32,6 +33,9 @@ pub struct FunctionSpec {
     /// The app that it belongs to: functions of a namespace that share ceilings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<Name>,
+    /// Who may call it from outside; without it, what its namespace says and then the installation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessSpec>,
     /// Memory of one instance in megabytes.
     #[serde(default = "defaults::memory_mb")]
     pub memory_mb: u32,
@@ -175,6 +179,7 @@ impl FunctionSpec {
             command: Vec::new(),
             description: String::new(),
             app: None,
+            access: None,
             memory_mb: limits::MEMORY_MB_DEFAULT,
             timeout_ms: limits::TIMEOUT_MS_DEFAULT,
             init_timeout_ms: limits::INIT_TIMEOUT_MS_DEFAULT,
@@ -243,6 +248,7 @@ impl FunctionSpec {
         within("processes_max", self.processes_max().into(), 1, limits::PROCESSES_STATED_MAX.into())?;
         within("port", self.port.into(), 1024, 65_535)?;
         within("routes", self.routes.len() as u64, 0, limits::ROUTES_MAX as u64)?;
+        self.access.as_ref().map_or(Ok(()), AccessSpec::validate)?;
         self.asynchronous.validate()?;
         self.limits.validate()?;
         trigger::validate(&self.triggers)?;
@@ -383,6 +389,7 @@ mod tests {
             description: "x".to_owned(),
             env: BTreeMap::from([("X".to_owned(), "x".to_owned())]),
             app: Some(Name::new("x").unwrap()),
+            access: Some(AccessSpec::only(crate::access::Way::Inside)),
             idle_timeout_ms: Some(1),
             tmp_mb: Some(1),
             processes_max: Some(1),

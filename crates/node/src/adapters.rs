@@ -169,6 +169,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             parent: None,
+            caller: None,
         }
     }
 

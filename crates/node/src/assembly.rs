@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use alula_api::{Api, Tokens};
+use alula_api::Api;
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
 use alula_guard::Guard;
+use alula_identity::calling::Gate;
 use alula_invoke::later::{Calls, LoopReports, watch_loops};
 use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
@@ -105,7 +106,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
     let book = guards::load(&core, ceilings, &mut sources).await?;
     let topics = events.topics.clone();
-    let gateway = gateway_parts(&core, &calls, events);
+    let tokens = identities::tokens(&core);
+    let gate = identities::gate(&core, &identity, &mut sources)?;
+    let gateway = gateway_parts(&core, &calls, events, gate.clone());
     tell_of_loops(core.loop_reports, &calls, &mut sources);
     let draining = CancellationToken::new();
     let api = alula_api::Parts {
@@ -126,9 +129,10 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         metrics: core.telemetry.metrics.clone(),
         clock: Arc::clone(&core.clock),
         ids: Arc::new(invocation_id),
-        tokens: Tokens::default().with("admin", Tokens::digest_of(&core.token.text)),
+        tokens,
         identity,
         book,
+        gate,
         signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };
@@ -279,12 +283,14 @@ fn gateway_parts(
     core: &Core,
     calls: &Calls,
     events: PlatformEvents,
+    gate: Gate,
 ) -> alula_gateway::Parts<Invoker, Catalog> {
     alula_gateway::Parts {
         invoke: core.invoker.clone(),
         later: Arc::new(calls.acceptor().clone()),
         events: Arc::new(events),
         seal: core.invoker.seal().clone(),
+        gate,
         routes: core.control.catalog().clone(),
         clock: Arc::clone(&core.clock),
         random: Arc::new(random),
@@ -406,6 +412,7 @@ fn api_options(
         package_bytes_max: config.build.package_bytes_max,
         metrics_open: config.control.metrics_open,
         data_plane_url: base_url(config.listen.data_plane, config.gateway.tls.is_some()),
+        public_url: config.login.public_url.clone(),
         s3_url: config.listen.s3.map(buckets::url),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock.now(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use alula_control::CheckTriggers;
 use alula_invoke::later::Calls;
-use alula_model::SpecError;
 use alula_model::trigger::Trigger;
+use alula_model::{AccessSpec, SpecError};
 use alula_telemetry::metrics::{FolderMetrics, ScheduleMetrics};
 use alula_trigger::folder::{self, Allowed};
 use alula_trigger::schedule::{self, Handle, Observe, Service};
@@ -26,6 +26,10 @@ impl CheckTriggers for KnownTriggers {
         alula_trigger::check::check(triggers)?;
         self.folders.check(triggers)?;
         alula_broker::check(triggers, env)
+    }
+
+    fn check_access(&self, access: &AccessSpec) -> Result<(), SpecError> {
+        alula_identity::calling::check(access).map_err(|reason| SpecError { field: "access", reason })
     }
 }
 

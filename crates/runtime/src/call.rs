@@ -15,6 +15,10 @@ use crate::Body;
 
 /// The header in which the lineage of what a call leads to is told to the function, and in which functions may hand it on.
 pub const LINEAGE_HEADER: HeaderName = HeaderName::from_static("x-alula-lineage");
+/// Tells a function who calls it, where somebody is known. Nobody but the platform may say so.
+pub const CALLER_HEADER: HeaderName = HeaderName::from_static("x-alula-caller");
+/// Tells a function what the authority says that vouches for its caller: the claims of a token, as base64url of JSON.
+pub const CLAIMS_HEADER: HeaderName = HeaderName::from_static("x-alula-claims");
 
 /// What an instance is asked to do once.
 #[derive(Debug)]

@@ -34,7 +34,9 @@ mod turn;
 pub use backend::{Ahead, Backend, Bred, Instance, Started, StopGrace, Usage, Zygote};
 pub use body::{Body, BodyError};
 pub use buffers::{Buffers, Gathered, Reserved};
-pub use call::{Answer, Call, CallEvents, Duplex, LINEAGE_HEADER, Upgraded, Waiters};
+pub use call::{
+    Answer, CALLER_HEADER, CLAIMS_HEADER, Call, CallEvents, Duplex, LINEAGE_HEADER, Upgraded, Waiters,
+};
 pub use cell::{
     BreedingCell, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount, Parent, Process,
     ProcessExit, ProcessSpec, Protection, ZygoteSpec,

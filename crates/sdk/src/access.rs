@@ -1,9 +1,10 @@
 //! Who may do what: namespaces, people, keys and roles.
 
-use alula_wire::query::{InApp, Keys};
+use alula_wire::query::{InApp, Keys, OfUser};
 use alula_wire::{
-    KeyList, NamespaceInfo, NamespaceList, NewKey, NewKeyRequest, NewNamespace, NewUser, RotateRequest,
-    UserInfo, UserList, WhoAmI,
+    AccessInfo, KeyList, LoginAnswer, LoginRequest, NamespaceInfo, NamespaceList, NewAccess, NewKey,
+    NewKeyRequest, NewNamespace, NewPassword, NewSignedUrl, NewUser, PasswordRequest, RotateRequest,
+    SessionList, SignedUrl, UserInfo, UserList, WhoAmI,
 };
 use http::Method;
 
@@ -91,6 +92,63 @@ impl Client {
     /// Takes a key back.
     pub async fn revoke_key(&self, id: &str) -> Result<()> {
         self.done(self.request(Method::DELETE, &["v1", "keys", id])).await
+    }
+
+    /// Logs in.
+    pub async fn log_in(&self, request: &LoginRequest) -> Result<LoginAnswer> {
+        self.fetch(self.request(Method::POST, &["v1", "login"]).json(request)).await
+    }
+
+    /// Ends the session whose token this client has.
+    pub async fn log_out(&self) -> Result<()> {
+        self.done(self.request(Method::POST, &["v1", "logout"])).await
+    }
+
+    /// Changes a password. All sessions of the person end.
+    pub async fn change_password(&self, request: &PasswordRequest) -> Result<()> {
+        self.done(self.request(Method::POST, &["v1", "password"]).json(request)).await
+    }
+
+    /// Makes a password for a person, good for its own change.
+    pub async fn reset_password(&self, user: &str) -> Result<NewPassword> {
+        self.fetch(self.request(Method::POST, &["v1", "users", user, "password"])).await
+    }
+
+    /// Takes a person's password away.
+    pub async fn remove_password(&self, user: &str) -> Result<()> {
+        self.done(self.request(Method::DELETE, &["v1", "users", user, "password"])).await
+    }
+
+    /// The sessions of a person, or one's own.
+    pub async fn sessions(&self, user: Option<&str>) -> Result<SessionList> {
+        self.get(&["v1", "sessions"], &OfUser { user: user.map(str::to_owned) }).await
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, id: &str) -> Result<()> {
+        self.done(self.request(Method::DELETE, &["v1", "sessions", id])).await
+    }
+
+    /// Who may call functions of the namespace that do not say so themselves.
+    pub async fn access(&self) -> Result<AccessInfo> {
+        self.get(&["v1", "access"], &self.here()).await
+    }
+
+    /// Says who may.
+    pub async fn set_access(&self, new: &NewAccess) -> Result<AccessInfo> {
+        self.fetch(self.request(Method::PUT, &["v1", "access"]).query(&self.here()).json(new)).await
+    }
+
+    /// Signs an address of a function.
+    pub async fn sign_url(&self, function: &str, new: &NewSignedUrl) -> Result<SignedUrl> {
+        let request = self.request(Method::POST, &["v1", "functions", function, "signed-urls"]);
+        self.fetch(request.query(&self.here()).json(new)).await
+    }
+
+    /// Has addresses of the namespace signed with another key.
+    pub async fn rotate_url_key(&self, request: &RotateRequest) -> Result<()> {
+        let rotate = self.request(Method::POST, &["v1", "url-keys", "rotate"]);
+        self.done(rotate.query(&self.here()).json(request)).await
     }
 
     fn in_app(&self, app: Option<&str>) -> InApp {

@@ -29,6 +29,10 @@ pub struct Overrides {
     /// The app that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// Who may call it from outside: `access` of `alula.toml`, which it replaces as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub access: Option<serde_json::Value>,
     /// Memory of one instance in megabytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u32>,

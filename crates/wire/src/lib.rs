@@ -34,8 +34,9 @@ mod trigger;
 mod version;
 
 pub use access::{
-    Grant, KeyInfo, KeyList, NamespaceInfo, NamespaceList, NewKey, NewKeyRequest, NewNamespace, NewUser,
-    RotateRequest, UserInfo, UserList, WhoAmI,
+    AccessInfo, Grant, KeyInfo, KeyList, LoginAnswer, LoginRequest, NamespaceInfo, NamespaceList, NewAccess,
+    NewKey, NewKeyRequest, NewNamespace, NewPassword, NewSignedUrl, NewUser, PasswordRequest, RotateRequest,
+    SessionInfo, SessionList, SignedUrl, UserInfo, UserList, WhoAmI,
 };
 pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{

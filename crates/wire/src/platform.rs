@@ -139,8 +139,30 @@ pub struct AuditEntry {
     /// The hash of the one before, in hexadecimal; zeros for the first.
     pub previous: String,
     /// SHA-256, in hexadecimal, of the JSON array `[previous, number, at_ms, actor, from, action, subject, detail]` without
-    /// spaces.
+    /// spaces, with `before` and `after` behind them where they are there.
     pub hash: String,
+    /// What it was, as far as it has changed; `null` where it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<serde_json::Value>,
+    /// What it is now; `null` where it is not there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<serde_json::Value>,
+}
+
+/// A value that is there and may be `null`.
+mod present {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().unwrap_or(&Value::Null).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+        Value::deserialize(deserializer).map(Some)
+    }
 }
 
 /// What was found of the audit record of a namespace.

@@ -103,6 +103,9 @@ pub struct Run {
     /// The call that led to it, where a function made it and it is known which call of that function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// Who called, where somebody is known: `key:NAMESPACE/NAME`, `user:NAME`, `jwt:SUBJECT`, `function:NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
 }
 
 /// Where the time of a call went, in microseconds.
@@ -153,6 +156,7 @@ impl From<&alula_model::Run> for Run {
             request_bytes: run.request_bytes,
             response_bytes: run.response_bytes,
             parent: run.parent.as_ref().map(ToString::to_string),
+            caller: run.caller.as_deref().map(str::to_owned),
         }
     }
 }
@@ -245,6 +249,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             parent: None,
+            caller: None,
         }
     }
 

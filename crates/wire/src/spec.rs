@@ -56,6 +56,10 @@ pub struct FunctionSpec {
     /// The app that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// Who may call it from outside: `access` of `alula.toml`, left out where its namespace says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub access: Option<serde_json::Value>,
     /// Memory of one instance in megabytes.
     pub memory_mb: u32,
     /// Time one attempt may take, in milliseconds.
@@ -149,6 +153,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             command: spec.command.clone(),
             description: spec.description.clone(),
             app: spec.app.as_ref().map(ToString::to_string),
+            access: spec.access.as_ref().and_then(|access| serde_json::to_value(access).ok()),
             memory_mb: spec.memory_mb,
             timeout_ms: spec.timeout_ms,
             init_timeout_ms: spec.init_timeout_ms,

@@ -4,6 +4,7 @@ use alula_sdk::wire::{Grant, UserInfo};
 use clap::{Args, Subcommand};
 
 use crate::failure::Result;
+use crate::human;
 use crate::session::Session;
 use crate::table::Table;
 
@@ -74,7 +75,11 @@ pub(crate) fn show(users: &[UserInfo], session: &Session) -> Result<()> {
     }
     let mut table = Table::new(&["NAME", "EMAIL", "STATE", "ROLES"]);
     for user in users {
-        let state = if user.is_disabled { "disabled" } else { "" };
+        let state = match user.login_paused_ms {
+            _ if user.is_disabled => "disabled".to_owned(),
+            Some(pause_ms) => format!("may log in again in {}", human::millis(pause_ms)),
+            None => String::new(),
+        };
         let roles = if user.is_administrator { "administrator".to_owned() } else { in_words(&user.grants) };
         table.row([
             user.name.as_str().into(),

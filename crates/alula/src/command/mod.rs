@@ -1,5 +1,6 @@
 //! The commands, one a module: what it takes, what it asks of the platform, how it prints the answer.
 
+pub(crate) mod access;
 pub(crate) mod alias;
 pub(crate) mod audit;
 pub(crate) mod bucket;
@@ -18,16 +19,21 @@ pub(crate) mod invoke;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod list;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod member;
 pub(crate) mod namespace;
 pub(crate) mod new;
+pub(crate) mod passwd;
 pub(crate) mod protect;
 pub(crate) mod publish;
 pub(crate) mod queue;
 pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod runs;
+pub(crate) mod session;
+pub(crate) mod sign_url;
 pub(crate) mod simulate;
 pub(crate) mod top;
 pub(crate) mod topics;

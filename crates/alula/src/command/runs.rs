@@ -176,6 +176,9 @@ fn attempt_lines(run: &Run, colour: Colour) -> Vec<String> {
     if let Some(parent) = &run.parent {
         lines.push(line("Called by", parent));
     }
+    if let Some(caller) = &run.caller {
+        lines.push(line("Caller", &printable(caller)));
+    }
     lines.push(line("Started", &human::moment(Timestamp(run.started_at_ms))));
     let instance = match &run.instance {
         Some(instance) => format!("{instance} ({})", tier(run)),
@@ -270,6 +273,7 @@ mod tests {
             request_bytes: 1,
             response_bytes: 2,
             parent: None,
+            caller: None,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::session::Session;
 #[command(after_help = "\
 Examples:
   alula user create anna --email anna@example.com
+  alula user password anna
   alula member give anna developer --namespace shop
   alula key create laptop --user anna
   alula user disable anna")]
@@ -47,6 +48,14 @@ enum Action {
         /// What they are called
         name: String,
     },
+    /// Make a password for a person: shown once, good for nothing but its own change
+    Password {
+        /// What they are called
+        name: String,
+        /// Take their password away instead
+        #[arg(long)]
+        remove: bool,
+    },
     /// Forget a person and their keys
     #[command(visible_alias = "rm")]
     Remove {
@@ -77,6 +86,18 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         Action::Enable { name } => {
             client.enable_user(&name).await?;
             format!("the keys of {name} are taken")
+        }
+        Action::Password { name, remove: false } => {
+            let made = client.reset_password(&name).await?;
+            if session.output.is_json() {
+                return Ok(session.output.json(&made)?);
+            }
+            session.output.line(&made.password)?;
+            format!("{name} changes it with `alula passwd {name}`, and then logs in; it is not shown again")
+        }
+        Action::Password { name, remove: true } => {
+            client.remove_password(&name).await?;
+            format!("{name} has no password")
         }
         Action::Remove { name, yes } => {
             if !yes {

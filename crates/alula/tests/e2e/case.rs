@@ -26,7 +26,8 @@ pub(crate) struct Case {
 #[serde(deny_unknown_fields)]
 struct Step {
     /// Arguments of `alula`; paths are relative to the case's folder. `{port}`, `{control_port}`, `{data_dir}`,
-    /// `{pid}` (of the platform) and `{host_address}` are filled in here and in bodies.
+    /// `{pid}` (of the platform), `{token}` (the administrator's) and `{host_address}` are filled in here, in headers and in
+    /// bodies.
     alula: Option<Vec<String>>,
     /// Exit code of the command.
     #[serde(default)]
@@ -106,7 +107,7 @@ impl Step {
         let method = method.parse().map_err(|_| "not a method")?;
         let mut builder = client().request(method, platform.url(path));
         for (name, value) in &self.headers {
-            builder = builder.header(name, value);
+            builder = builder.header(name, fill(value, platform));
         }
         if let Some(file) = &self.body_file {
             builder = builder
@@ -162,6 +163,7 @@ fn fill(text: &str, platform: &Platform) -> String {
         ("{control_port}", platform.control_port.to_string()),
         ("{data_dir}", platform.data_dir.display().to_string()),
         ("{pid}", platform.pid().to_string()),
+        ("{token}", platform.token()),
         ("{host_address}", host_address()),
     ];
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use alula_control::{CheckTriggers, Control};
+use alula_identity::Tokens;
+use alula_identity::calling::{Gate, NoFetch};
 use alula_invoke::later::{
     Acceptor, AcceptorParts, BoxFuture, Calls, Courier, CourierError, Delivery, NoTopics, Unobserved,
     WorkerParts,
 };
 use alula_invoke::{Invoker, OpenRun, RunSink};
 use alula_model::trigger::Trigger;
-use alula_model::{Clock, InvocationId, SpecError, Timestamp, VersionKey};
+use alula_model::{AccessSpec, Clock, InvocationId, SpecError, Timestamp, VersionKey, Way};
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::FakeBackend;
@@ -30,7 +32,7 @@ use http_body_util::BodyExt;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{Api, NoBrokers, Options, Parts, Tokens};
+use crate::{Api, NoBrokers, Options, Parts};
 
 pub(super) const TOKEN: &str = "let-me-in";
 pub(super) const PACKAGE_BYTES_MAX: u64 = 100_000;
@@ -126,6 +128,7 @@ impl World {
             package_bytes_max: PACKAGE_BYTES_MAX,
             metrics_open: false,
             data_plane_url: "http://localhost:8080".into(),
+            public_url: None,
             s3_url: None,
             version: "1.2.3".into(),
             started_at: Timestamp(1_699_999_999_000),
@@ -135,10 +138,13 @@ impl World {
         let ids =
             move || InvocationId::new(&format!("id-{}", numbers.fetch_add(1, Ordering::Relaxed))).unwrap();
         let identity = identity(&control, &clock).await;
+        let tokens = Tokens::default().with("tester", Tokens::digest_of(TOKEN));
+        let gate = gate(&identity, &tokens);
         let book = book(&control, &clock, &invoker).await;
         let parts = Parts {
             identity,
             book,
+            gate,
             control,
             invoker,
             calls,
@@ -156,7 +162,7 @@ impl World {
             metrics: Metrics::new(),
             clock,
             ids: Arc::new(ids),
-            tokens: Tokens::default().with("tester", Tokens::digest_of(TOKEN)),
+            tokens,
             signing_key: "alula_sign_test".to_owned(),
             draining: draining.clone(),
         };
@@ -234,6 +240,11 @@ async fn identity(control: &Control, clock: &Arc<dyn Clock>) -> alula_identity::
         random: || u128::from(LAST.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15_f39c,
     };
     alula_identity::Identity::load(parts).await.unwrap()
+}
+
+fn gate(identity: &alula_identity::Identity, tokens: &Tokens) -> Gate {
+    let public = AccessSpec::only(Way::Public);
+    Gate::new(identity.clone(), tokens.clone(), public, Arc::new(NoFetch))
 }
 
 fn telemetry(dir: &Path, clock: &Arc<dyn Clock>) -> (LogHandle, RunRecorder, Arc<MemoryStore>) {

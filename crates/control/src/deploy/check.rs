@@ -52,6 +52,9 @@ impl Control {
         let mut spec = draft.spec().map_err(|error| error.fault())?;
         let triggers = self.shared.parts.triggers.check(&spec.triggers, &spec.env);
         triggers.map_err(|error| error::spec(&name, &error))?;
+        let access =
+            spec.access.as_ref().map_or(Ok(()), |access| self.shared.parts.triggers.check_access(access));
+        access.map_err(|error| error::spec(&name, &error))?;
         let language = language(&self.shared.parts.languages, &name, &spec)?;
         spec.runtime.clone_from(&language.name);
         let (packed, source_file) = self.pack(&folder, work).await?;

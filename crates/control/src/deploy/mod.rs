@@ -32,7 +32,7 @@ pub(crate) use scratch::Scratch;
 use crate::archive::Packed;
 use crate::build::Recipe;
 use crate::control::Control;
-use crate::upload::{Deployed, DryRun, Progress, Stage, Upload};
+use crate::upload::{Deployed, DryRun, Progress, Reach, Stage, Upload};
 
 /// Longest message of a publisher, in characters.
 const MESSAGE_LEN_MAX: usize = 1_000;
@@ -85,6 +85,18 @@ impl Control {
         upload: Upload,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Vec<Deployed>, Fault> {
+        self.deploy_within(Reach::Namespace, by, upload, progress).await
+    }
+
+    /// The same by somebody who may not deploy to all functions: [`ErrorCode::Forbidden`] where one is beyond `reach`, by
+    /// the app that it is of or by the one that it is to be of.
+    pub async fn deploy_within(
+        &self,
+        reach: Reach,
+        by: impl Into<By>,
+        upload: Upload,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Vec<Deployed>, Fault> {
         let began = Instant::now();
         let publisher = publisher(by.into(), &upload)?;
         let reporter = Reporter::new(progress);
@@ -97,6 +109,7 @@ impl Control {
             // In the order of the names, so that two deploys never wait for each other.
             locks.push(self.shared.deploying.lock((upload.namespace.clone(), name)).await);
         }
+        self.check_reach(&reach, &upload.namespace, &sources)?;
         let checked = self.check_all(&upload.namespace, sources, &work, &reporter).await?;
         let mut deployed = Vec::new();
         let (same, new): (Vec<_>, Vec<_>) =
@@ -122,6 +135,20 @@ impl Control {
             Deployed { version, is_new, build_cached, took }
         });
         Ok(finished.collect())
+    }
+
+    /// Refuses functions that are beyond reach, before anything of them is looked at. They are locked, so they stay what they
+    /// are meanwhile.
+    fn check_reach(&self, reach: &Reach, namespace: &Name, sources: &[intake::Source]) -> Result<(), Fault> {
+        let snapshot = self.shared.catalog.load();
+        for source in sources {
+            let entry = snapshot.function(namespace, &source.name);
+            let latest = entry.and_then(|entry| entry.plan(&alula_model::Qualifier::Latest).ok());
+            let stated = source.draft.fields.get("app").and_then(serde_json::Value::as_str);
+            let after = stated.and_then(|app| Name::new(app).ok());
+            reach.check(&source.name, latest.map(|plan| plan.spec.app.as_ref()), after.as_ref())?;
+        }
+        Ok(())
     }
 
     /// Builds a function where it needs that, packs the result and checks what could not be checked before.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alula_model::limits::VERSIONS_KEPT;
-use alula_model::{AuditEntry, Digest, Fault, Function, Name, Timestamp, Version, VersionKey};
+use alula_model::{
+    AuditChange, AuditEntry, Digest, Fault, Function, FunctionSpec, Name, Timestamp, Version, VersionKey,
+};
 
 use super::{Prepared, Publisher, Reporter};
 use crate::catalog::{FunctionEntry, Snapshot};
@@ -117,6 +119,12 @@ impl Moment<'_> {
         }
     }
 
+    /// The spec of the version that was the latest until this change.
+    fn spec_before<'b>(&self, change: &'b FunctionChange) -> Option<&'b FunctionSpec> {
+        let After::Kept { entry, added: Some(added) } = &change.after else { return None };
+        entry.versions.range(..added).next_back().map(|(_, plan)| &plan.spec)
+    }
+
     fn first(&self, namespace: &Name, name: &Name) -> Function {
         Function {
             namespace: namespace.clone(),
@@ -146,6 +154,7 @@ impl Moment<'_> {
             action: "function.publish".to_owned(),
             subject: format!("{}/{}:{number}", change.namespace, change.name),
             detail,
+            change: Some(AuditChange::of_specs(self.spec_before(change), &function.spec)),
         }
     }
 }

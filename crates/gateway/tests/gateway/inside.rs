@@ -62,7 +62,7 @@ impl Inside {
             );
             async move { Ok(text(200, &[], told.leak())) }
         };
-        let parts = parts(called, &behind.later, &behind.events, &behind.counts);
+        let parts = parts(called, &behind.later, &behind.events, &behind.counts, &behind.identity);
         let (door, visits) = door();
         let service = Service::new(Options::default(), parts).unwrap();
         tokio::spawn(service.run_inside(visits, Arc::clone(&objects) as _, CancellationToken::new()));
@@ -200,5 +200,26 @@ async fn one_request_is_one_request_however_its_length_is_told() {
         let answer = inside.say(format!("{head}{lengths}\r\n0\r\n\r\n{hidden}")).await;
         assert!(!answer.contains("hidden.shop"), "{lengths} {answer}");
         assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{lengths} {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_of_another_namespace_is_reached_where_it_lets_the_caller_in() {
+    let inside = Inside::start(Network::None);
+    inside.begin("call-1", "a.shop");
+    for (path, status) in [
+        ("/function/only-a.bank", 200),
+        ("/function/everybody.bank", 200),
+        ("/function/only-namespace.shop", 200),
+        ("/function/only-b.bank", 404),
+        ("/function/only-namespace.bank", 404),
+        ("/function/only-namespace.bank:1", 404),
+        ("/function/only-inside.bank", 404),
+        ("/function/says-nothing.bank", 404),
+    ] {
+        for claim in ["", "X-Alula-Caller: function:shop/b\r\n", "Authorization: Bearer alula_admin_1\r\n"] {
+            let reply = inside.ask(post(path, claim, "")).await;
+            assert_eq!(reply.status, status, "{path} {claim}: {}", reply.body);
+        }
     }
 }

@@ -112,6 +112,7 @@ async fn a_caller_that_does_not_read_is_given_up() {
 #[tokio::test]
 async fn options_out_of_bounds_are_refused_by_name() {
     let parts = || alula_gateway::Parts {
+        gate: crate::support::gate(&crate::support::nobody()),
         invoke: Never,
         later: std::sync::Arc::new(crate::support::Accepting::default()) as _,
         events: std::sync::Arc::new(crate::support::Receiving::default()) as _,

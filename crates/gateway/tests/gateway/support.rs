@@ -8,15 +8,22 @@ use std::time::Duration;
 
 use alula_control::RouteMatch;
 use alula_gateway::{Events, Invoke, Later, Observe, Options, Parts, Routes, Service};
+use alula_identity::calling::{Gate, NoFetch};
+use alula_identity::{Identity, Tokens};
 use alula_invoke::cloudevents::CloudEvent;
 use alula_invoke::later::{Accepted, Deferred, Repeat};
 use alula_invoke::{Failure, Invocation, Outcome, Served};
-use alula_model::{Clock, ErrorCode, Fault, InstanceId, Name, Phases, Tier, Timestamp, VersionKey};
-use alula_runtime::{Answer, Body, BoxFuture};
+use alula_model::{
+    AccessSpec, AuditEntry, Clock, ErrorCode, Fault, FunctionRef, FunctionSpec, InstanceId, Name, Phases,
+    Qualifier, Tier, Timestamp, VersionKey, Way,
+};
+use alula_runtime::{Answer, Body, BoxFuture, VersionPlan};
+use alula_store::{AuditTrail, Batch, Committed, MemoryStore, Records as _};
 use alula_trigger::TriggerKey;
 use alula_trigger::topic::{Publication, Published};
 use alula_trigger::webhook::{Seen, Verified};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,7 +55,64 @@ impl Routes for Users {
         let target = "users.shop:live".parse().unwrap();
         Some(RouteMatch { target, parameters: vec![("id".to_owned(), id.to_owned())] })
     }
+
+    /// Functions are called after who may call them: `only-namespace` in its first version was `public`.
+    fn versions(&self, target: &FunctionRef) -> [Option<Arc<VersionPlan>>; 2] {
+        let access = match target.name.as_str() {
+            "only-namespace" => r#""namespace""#,
+            "only-signed" => r#""signed-url""#,
+            "only-inside" => r#""inside""#,
+            "only-token" => ISSUER_OF_TOKENS,
+            "only-a" => r#"["function:shop/a", "function:bank/a"]"#,
+            "only-b" => r#""function:shop/b""#,
+            "everybody" => r#""public""#,
+            _ => return [None, None],
+        };
+        let plan = |access: &str, version| {
+            let access = serde_json::from_str(access).unwrap();
+            let (namespace, function) = (target.namespace.clone(), target.name.clone());
+            let key = VersionKey { namespace, function, version };
+            let spec = FunctionSpec { access, ..FunctionSpec::new("exec") };
+            Some(Arc::new(VersionPlan { key, spec, code: "/".into() }))
+        };
+        match target.qualifier {
+            Qualifier::Version(1) => [plan(r#""public""#, 1), plan(access, 2)],
+            _ => [plan(access, 2), None],
+        }
+    }
 }
+
+/// Lets in who has a token that is signed with [`TOKEN_SECRET`].
+pub const ISSUER_OF_TOKENS: &str = r#"{"jwt": [{"issuer": "https://a.test", "audience": ["shop"],
+    "keys": [{"kty": "oct", "k": "dGhpcnR5LXR3byBjaGFyYWN0ZXJzIG9mIGEgc2VjcmV0IQ"}]}]}"#;
+
+#[derive(Debug)]
+struct Untold(Arc<MemoryStore>);
+
+impl AuditTrail for Untold {
+    fn commit_audited(
+        &self,
+        batch: Batch,
+        _: Vec<AuditEntry>,
+    ) -> BoxFuture<'_, std::result::Result<Committed, alula_store::Error>> {
+        self.0.commit(batch)
+    }
+}
+
+/// Everybody who is known, which is nobody yet; a store in memory never waits.
+pub fn nobody() -> Identity {
+    let store = Arc::new(MemoryStore::new());
+    let parts = alula_identity::Parts {
+        records: Arc::<MemoryStore>::clone(&store),
+        clock: Arc::new(FixedClock),
+        audit: Arc::new(Untold(store)),
+        random: || 7,
+    };
+    Identity::load(parts).now_or_never().unwrap().unwrap()
+}
+
+/// The administrator's token.
+pub const TOKEN: &str = "alula_admin_1";
 
 #[derive(Debug)]
 struct FixedClock;
@@ -149,11 +213,17 @@ impl Later for Accepting {
 pub const SECRET: &[u8] = b"of these tests";
 
 /// What a gateway hands on to.
-#[derive(Default)]
 pub struct Behind {
     pub later: Arc<Accepting>,
     pub events: Arc<Receiving>,
     pub counts: Arc<Counts>,
+    pub identity: Identity,
+}
+
+impl Default for Behind {
+    fn default() -> Self {
+        Self { later: Arc::default(), events: Arc::default(), counts: Arc::default(), identity: nobody() }
+    }
 }
 
 /// A gateway's parts, whose function is `script`.
@@ -162,6 +232,7 @@ pub fn parts<F>(
     later: &Arc<Accepting>,
     events: &Arc<Receiving>,
     counts: &Arc<Counts>,
+    identity: &Identity,
 ) -> Parts<Scripted, Users>
 where
     F: Future<Output = Result> + Send + 'static,
@@ -172,6 +243,7 @@ where
         invoke: Scripted(Arc::new(move |invocation| Box::pin(script(invocation)))),
         events: Arc::clone(events) as Arc<dyn Events>,
         seal: alula_invoke::LineageSeal::new(SECRET),
+        gate: gate(identity),
         routes: Users,
         clock: Arc::new(FixedClock),
         random: Arc::new(move || u128::from(serial.fetch_add(1, Ordering::Relaxed))),
@@ -179,11 +251,18 @@ where
     }
 }
 
+/// Functions are public that say nothing, and topics of the namespace `closed` are not.
+pub fn gate(identity: &Identity) -> Gate {
+    let tokens = Tokens::default().with("admin", Tokens::digest_of(TOKEN));
+    Gate::new(identity.clone(), tokens, AccessSpec::only(Way::Public), Arc::new(NoFetch))
+}
+
 pub struct Gateway {
     pub address: SocketAddr,
     pub later: Arc<Accepting>,
     pub events: Arc<Receiving>,
     pub counts: Arc<Counts>,
+    pub identity: Identity,
     pub shutdown: CancellationToken,
     pub running: JoinHandle<()>,
 }
@@ -195,13 +274,13 @@ impl Gateway {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let Behind { later, events, counts } = Behind::default();
-        let parts = parts(script, &later, &events, &counts);
+        let Behind { later, events, counts, identity } = Behind::default();
+        let parts = parts(script, &later, &events, &counts, &identity);
         let shutdown = CancellationToken::new();
         let service = Service::new(options, parts).unwrap();
         let token = shutdown.clone();
         let running = tokio::spawn(async move { service.run(listener, token).await.unwrap() });
-        Self { address, later, events, counts, shutdown, running }
+        Self { address, later, events, counts, identity, shutdown, running }
     }
 
     /// A gateway whose function answers `method uri body`.

@@ -304,6 +304,7 @@ impl Book {
             from: by.from.clone(),
             action: action.to_owned(),
             subject,
+            change: None,
             detail,
         }
     }

@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use alula_model::{Digest, FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
+use alula_model::{Caller, Digest, FunctionRef, InvocationId, Lineage, Timestamp, TriggerKind};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,8 @@ pub(crate) struct CallHead {
     uri: String,
     /// Values as text in Latin 1, which every header value is.
     headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Caller::is_public")]
+    caller: Caller,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     remote: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -142,6 +144,7 @@ pub(crate) struct Recalled {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    pub(crate) caller: Caller,
     pub(crate) remote: Option<IpAddr>,
     pub(crate) parameters: Vec<(String, String)>,
 }
@@ -160,6 +163,7 @@ impl Envelope {
             method: deferred.method.to_string(),
             uri: deferred.uri.to_string(),
             headers: deferred.headers.iter().map(header).collect(),
+            caller: deferred.caller.clone(),
             remote: deferred.remote,
             parameters: deferred.parameters.clone(),
             is_event: deferred.is_event,
@@ -235,6 +239,7 @@ impl CallHead {
             method: self.method.parse().map_err(|_| EnvelopeError::Impossible("method"))?,
             uri: self.uri.parse().map_err(|_| EnvelopeError::Impossible("path"))?,
             headers,
+            caller: self.caller.clone(),
             remote: self.remote,
             parameters: self.parameters.clone(),
         })
@@ -253,6 +258,7 @@ mod tests {
         deferred.headers.append("x-odd", HeaderValue::from_static("again"));
         deferred.lineage = "a.default*3".parse().unwrap();
         deferred.uri = Uri::from_static("/a%2Fb?c=d");
+        deferred.caller = Caller::Known("key:shop/ci".into());
         deferred.parameters = vec![("id".to_owned(), "7".to_owned())];
         deferred
     }

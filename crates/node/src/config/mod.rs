@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use alula_model::{AccessSpec, Way};
 use serde::{Deserialize, Serialize};
 
 pub use database_url::DatabaseUrl;
@@ -34,6 +35,10 @@ pub struct Config {
     pub control: Control,
     /// Limits of requests.
     pub limits: alula_guard::limit::Options,
+    /// Who may call functions.
+    pub access: Access,
+    /// How people log in.
+    pub login: Login,
     /// Instances.
     pub pool: Pool,
     /// Calls that nobody waits for.
@@ -126,6 +131,32 @@ impl Default for Threads {
 pub struct Control {
     /// Whether `/metrics` is served without a token, for scrapers that can hold none.
     pub metrics_open: bool,
+}
+
+/// How people log in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Login {
+    /// Where browsers find the control API, such as `https://alula.example.com`, where a proxy stands before it. With
+    /// `https` cookies are for TLS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+}
+
+/// Who may call functions from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// What holds for functions and topics where neither they nor their namespaces say anything: `public`, `namespace`,
+    /// `inside`, or whatever else `access` in `alula.toml` may be.
+    pub default: AccessSpec,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        // One person on one machine calls what was just deployed. Who serves strangers writes `namespace`.
+        Self { default: AccessSpec::only(Way::Public) }
+    }
 }
 
 /// Instances.

@@ -19,7 +19,8 @@ fn a_request_is_an_event_of_the_usual_shape() {
     run(async {
         let request = Request {
             method: "POST".to_owned(),
-            headers: "host\0shop.example\0content-type\0text/plain\0x-two\0a\0x-two\0b\0cookie\0c=1; d=2"
+            headers: "host\0shop.example\0content-type\0text/plain\0x-two\0a\0x-two\0b\0cookie\0c=1; d=2\0\
+                x-alula-caller\0jwt:u1\0x-alula-claims\0eyJzdWIiOiLDvD4_Iiwic2NvcGUiOiJhIGIifQ"
                 .to_owned(),
             call: CallInfo {
                 id: "call-1".to_owned(),
@@ -42,6 +43,8 @@ fn a_request_is_an_event_of_the_usual_shape() {
         assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("hello ä"), &json!(false)));
         let context = &event["requestContext"];
         assert_eq!((&context["requestId"], &context["domainPrefix"]), (&json!("call-1"), &json!("shop")));
+        let told = json!({"claims": {"sub": "ü>?", "scope": "a b"}, "scopes": ["a", "b"]});
+        assert_eq!(context["authorizer"], json!({"principalId": "jwt:u1", "jwt": told}));
         assert_eq!(context["http"]["sourceIp"], "192.0.2.1");
         assert_eq!(context["http"]["method"], "POST");
     });

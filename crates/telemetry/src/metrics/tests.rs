@@ -28,6 +28,7 @@ fn run(status: RunStatus, error: Option<ErrorCode>, tier: Tier) -> Run {
         request_bytes: 3,
         response_bytes: 5,
         parent: None,
+        caller: None,
     }
 }
 

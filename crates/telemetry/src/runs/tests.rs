@@ -35,6 +35,7 @@ fn run(number: u64) -> Run {
         request_bytes: 0,
         response_bytes: 0,
         parent: None,
+        caller: None,
     }
 }
 

@@ -225,7 +225,7 @@ impl Runner {
             uri: recalled.uri,
             headers: recalled.headers,
             body: Body::full(body),
-            caller: alula_model::Caller::Platform,
+            caller: recalled.caller,
             remote: recalled.remote,
             parameters: recalled.parameters,
             is_event: head.is_event,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use alula_model::{InvocationId, Timestamp};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, USER_AGENT};
 use http::{Method, StatusCode, Uri};
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::process::one_hop;
-use crate::{Answer, Body};
+use crate::{Answer, Body, CALLER_HEADER, CLAIMS_HEADER};
 
 /// What the event is made of, besides the content.
 #[derive(Debug)]
@@ -45,6 +45,9 @@ pub(super) fn event(request: &Request<'_>, content: &[u8]) -> Bytes {
         "requestContext": context(request),
         "isBase64Encoded": false,
     });
+    if let Some(authorizer) = authorizer(request.headers) {
+        event["requestContext"]["authorizer"] = authorizer;
+    }
     if let Some(cookies) = cookies(request.headers) {
         event["cookies"] = cookies;
     }
@@ -83,6 +86,18 @@ fn context(request: &Request<'_>) -> Value {
         "time": time.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string(),
         "timeEpoch": request.at.as_millis(),
     })
+}
+
+/// Who calls, as the platform says, and what a token of another authority says about that.
+fn authorizer(headers: &HeaderMap) -> Option<Value> {
+    let mut told = json!({ "principalId": latin1(headers.get(CALLER_HEADER)?) });
+    let claims = headers.get(CLAIMS_HEADER).and_then(|claims| URL_SAFE_NO_PAD.decode(claims.as_bytes()).ok());
+    if let Some(claims) = claims.and_then(|json| serde_json::from_slice::<Value>(&json).ok()) {
+        let scopes =
+            claims.get("scope").and_then(Value::as_str).map(|scope| scope.split(' ').collect::<Vec<_>>());
+        told["jwt"] = json!({ "scopes": scopes, "claims": claims });
+    }
+    Some(told)
 }
 
 /// Lower-case names; the values of a repeated header joined by commas.

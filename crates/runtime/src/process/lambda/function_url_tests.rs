@@ -31,6 +31,8 @@ fn a_request_becomes_an_event_of_format_2() {
         ("x-many", "1"),
         ("x-many", "2"),
         ("content-type", "text/plain"),
+        ("x-alula-caller", "jwt:u1"),
+        ("x-alula-claims", "eyJzdWIiOiLDvD4_Iiwic2NvcGUiOiJhIGIifQ"),
     ];
     let event = made("/a%20b?x=1&x=2&y=%C3%BC+z&flag&bad=%zz", &headers, "tëxt".as_bytes());
     let expected = json!({
@@ -45,6 +47,8 @@ fn a_request_becomes_an_event_of_format_2() {
             "cookie": "a=1; b=2; c=3",
             "x-many": "1,2",
             "content-type": "text/plain",
+            "x-alula-caller": "jwt:u1",
+            "x-alula-claims": "eyJzdWIiOiLDvD4_Iiwic2NvcGUiOiJhIGIifQ",
         },
         "queryStringParameters": {"x": "1,2", "y": "ü z", "flag": "", "bad": "%zz"},
         "pathParameters": {"id": "7"},
@@ -59,6 +63,10 @@ fn a_request_becomes_an_event_of_format_2() {
                 "protocol": "HTTP/1.1",
                 "sourceIp": "203.0.113.9",
                 "userAgent": "test/1",
+            },
+            "authorizer": {
+                "principalId": "jwt:u1",
+                "jwt": {"claims": {"sub": "ü>?", "scope": "a b"}, "scopes": ["a", "b"]},
             },
             "requestId": "an-id",
             "routeKey": "$default",

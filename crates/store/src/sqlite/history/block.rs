@@ -5,7 +5,7 @@
 //! strings = count, (length, UTF-8)*             every name once, however many runs have it
 //! entry   = length, head, rest                  length 0: a run that was removed; the others keep their numbers
 //! head    = id, attempt                         says which run it is, without the strings
-//! rest    = fields, [parent id]                 what an entry has no more bytes for was not known when it was written
+//! rest    = fields, [parent id, [caller]]       what an entry has no more bytes for was not known when it was written
 //! ```
 //!
 //! Numbers are LEB128, signed ones in zigzag; texts that repeat are numbers into `strings`, where 0 stands for none. The
@@ -25,6 +25,8 @@ use crate::{Error, Result};
 const VERSION: u8 = 1;
 /// Marks an id that stands as 16 bytes; others stand behind their length plus one.
 const ID_IS_UUID: u64 = 0;
+/// Stands for no id where more follows: the length of an empty one, plus one.
+const NO_ID: u8 = 1;
 /// What an entry takes, about; to reserve room.
 const ENTRY_BYTES: usize = 72;
 
@@ -170,8 +172,14 @@ fn put_rest<'a>(entry: &mut Vec<u8>, strings: &mut Strings<'a>, run: &'a Run) {
     number(run.instance.as_ref().map_or(0, |instance| strings.number(instance.as_str())));
     number(run.request_bytes);
     number(run.response_bytes);
-    if let Some(parent) = &run.parent {
-        put_id(entry, parent);
+    let caller = run.caller.as_deref().map(|caller| strings.number(caller));
+    match (&run.parent, caller) {
+        (Some(parent), _) => put_id(entry, parent),
+        (None, Some(_)) => entry.push(NO_ID),
+        (None, None) => {}
+    }
+    if let Some(caller) = caller {
+        put(entry, caller);
     }
 }
 
@@ -264,7 +272,8 @@ fn run(strings: &[&str], entry: &mut Reader<'_>) -> Result<Run> {
         instance: entry.string(strings)?.map(InstanceId::new),
         request_bytes: entry.number()?,
         response_bytes: entry.number()?,
-        parent: if entry.0.is_empty() { None } else { Some(entry.id()?) },
+        parent: entry.optional_id()?,
+        caller: if entry.0.is_empty() { None } else { entry.string(strings)?.map(Into::into) },
     })
 }
 
@@ -285,6 +294,18 @@ fn damaged(what: &str) -> Error {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// An id, if there is one: nothing more may follow.
+    fn optional_id(&mut self) -> Result<Option<InvocationId>> {
+        match self.0.split_first() {
+            None => Ok(None),
+            Some((&NO_ID, rest)) => {
+                self.0 = rest;
+                Ok(None)
+            }
+            Some(_) => self.id().map(Some),
+        }
+    }
+
     fn number(&mut self) -> Result<u64> {
         let mut number = 0;
         for place in 0..10 {
@@ -373,11 +394,12 @@ mod tests {
         ];
         let ids = (id, "[a-z]{1,9}", "[a-z]{1,9}", any::<u64>(), ".{0,9}", 1..u32::MAX);
         let parent = proptest::option::of("[-_a-zA-Z0-9]{1,60}");
-        let texts = (proptest::option::of(".*"), proptest::option::of("i-[0-9]{1,3}"), parent);
+        let caller = proptest::option::of("[a-z]{1,9}");
+        let texts = (proptest::option::of(".*"), proptest::option::of("i-[0-9]{1,3}"), parent, caller);
         let codes = (0..TRIGGERS.len(), 0..STATUSES.len(), 0..TIERS.len(), 0..=ErrorCode::ALL.len());
         let numbers = (any::<i64>(), proptest::option::of(100..1000u16), any::<[u64; 7]>());
         (ids, texts, codes, numbers).prop_map(
-            |(ids, (message, instance, parent), codes, (started_at, http_status, n))| Run {
+            |(ids, (message, instance, parent, caller), codes, (started_at, http_status, n))| Run {
                 id: InvocationId::new(&ids.0).unwrap(),
                 key: VersionKey {
                     namespace: Name::new(&ids.1).unwrap(),
@@ -404,6 +426,7 @@ mod tests {
                 request_bytes: n[5],
                 response_bytes: n[6],
                 parent: parent.as_deref().and_then(InvocationId::new),
+                caller: caller.as_deref().map(Into::into),
             },
         )
     }

@@ -24,6 +24,8 @@ async fn an_http_request_becomes_an_event_of_format_2() {
             ("x-many", "one"),
             ("x-many", "two"),
             ("user-agent", "test"),
+            ("x-alula-caller", "jwt:u1"),
+            ("x-alula-claims", "eyJzdWIiOiLDvD4_Iiwic2NvcGUiOiJhIGIifQ"),
         ] {
             request.headers.append(name, HeaderValue::from_static(value));
         }
@@ -45,6 +47,9 @@ async fn an_http_request_becomes_an_event_of_format_2() {
             ("/pathParameters", json!({"id": "grün"})),
             ("/body", json!(r#"{"n":"ü"}"#)),
             ("/isBase64Encoded", json!(false)),
+            ("/requestContext/authorizer/principalId", json!("jwt:u1")),
+            ("/requestContext/authorizer/jwt/claims", json!({"sub": "ü>?", "scope": "a b"})),
+            ("/requestContext/authorizer/jwt/scopes", json!(["a", "b"])),
             ("/requestContext/http/method", json!("PUT")),
             ("/requestContext/http/path", json!("/event")),
             ("/requestContext/http/sourceIp", json!("192.0.2.7")),
@@ -57,9 +62,14 @@ async fn an_http_request_becomes_an_event_of_format_2() {
         let time = event["requestContext"]["time"].as_str().unwrap();
         assert_eq!((time.len(), &time[time.len() - 6..]), (26, " +0000"), "{runtime}: {time}");
         let mut binary = call("/event", Body::full(vec![0, 255]));
+        binary.headers.insert("x-alula-caller", HeaderValue::from_static("key:shop/ci"));
         binary.headers.insert("content-type", HeaderValue::from_static("text/plain"));
         let event = json(instance.call(binary).await.unwrap()).await;
         assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("AP8="), &json!(true)), "{runtime}");
+        let told = &event["requestContext"]["authorizer"];
+        assert_eq!(told, &json!({"principalId": "key:shop/ci"}), "{runtime}");
+        let anybody = json(instance.call(call("/event", Body::empty())).await.unwrap()).await;
+        assert_eq!(anybody["requestContext"].get("authorizer"), None, "{runtime}");
     }
 }
 
