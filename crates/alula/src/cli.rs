@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::command::{
     alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor, explain,
     instances, invoke, key, list, logs, member, namespace, new, publish, queue, remove, rollback, runs,
-    simulate, top, topics, triggers, up, user, versions, whoami,
+    secret, simulate, top, topics, triggers, up, user, versions, whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -96,6 +96,8 @@ pub(crate) enum Task {
     Whoami(whoami::Arguments),
     /// Make keys for programs and people, replace them, take them back
     Key(key::Arguments),
+    /// Set secrets of functions, list, roll back and remove them
+    Secret(secret::Arguments),
     /// Give roles in a namespace, and take them
     Member(member::Arguments),
     /// Make people known
@@ -140,6 +142,7 @@ impl Task {
             Self::Config(arguments) => config::run(arguments, session),
             Self::Whoami(arguments) => whoami::run(arguments, session).await,
             Self::Key(arguments) => key::run(arguments, session).await,
+            Self::Secret(arguments) => secret::run(arguments, session).await,
             Self::Member(arguments) => member::run(arguments, session).await,
             Self::User(arguments) => user::run(arguments, session).await,
             Self::Namespace(arguments) => namespace::run(arguments, session).await,

@@ -41,6 +41,7 @@ mod pointers;
 mod queue;
 mod respond;
 mod runs;
+mod secrets;
 mod state;
 mod system;
 mod topics;

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::state::Api;
 use crate::{
     audit, auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys,
-    logs, members, namespaces, pointers, queue, respond, runs, system, topics, triggers, versions,
+    logs, members, namespaces, pointers, queue, respond, runs, secrets, system, topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -39,6 +39,7 @@ const TOKEN: &str = "token";
         (name = "topics", description = "Events: published once, handed to every function that listens"),
         (name = "runs", description = "Calls, what became of them, what they wrote"),
         (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
+        (name = "secrets", description = "Secrets of namespaces: set, listed, never read back"),
         (name = "access", description = "Who may do what: namespaces, people, keys, roles"),
         (name = "platform", description = "The platform itself"),
         (name = "health", description = "For probes, scrapers and tools"),
@@ -122,6 +123,10 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(keys::list, keys::create));
     add(routes!(keys::rotate));
     add(routes!(keys::revoke));
+    add(routes!(secrets::list));
+    add(routes!(secrets::set, secrets::remove));
+    add(routes!(secrets::rollback));
+    add(routes!(secrets::rotate_master));
     add(routes!(system::info));
     add(routes!(system::runtimes));
     add(routes!(system::templates));

@@ -114,6 +114,8 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Who else may ask, and for what.
     pub identity: Identity,
+    /// Secrets of functions.
+    pub vault: alula_vault::Vault,
     /// What everything is signed with which is sent out.
     pub signing_key: String,
     /// Cancelled when the platform begins to shut down: streams without an end are ended then.

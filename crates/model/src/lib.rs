@@ -18,6 +18,7 @@ mod name;
 mod retry;
 mod route;
 mod run;
+mod secret;
 mod spec;
 pub mod trigger;
 
@@ -33,4 +34,5 @@ pub use name::{Name, NameError};
 pub use retry::{Retry, RetryPolicy, RetryPreset};
 pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
+pub use secret::{SecretName, SecretNameError, SecretUse, SecretUses};
 pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network, SpecError};

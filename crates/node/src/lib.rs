@@ -26,6 +26,7 @@ mod later;
 mod limits;
 mod machine;
 mod secret;
+mod secrets;
 mod serve;
 mod sources;
 mod token;

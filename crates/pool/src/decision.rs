@@ -89,6 +89,13 @@ pub enum What {
     },
     /// An instance was let go because its version cannot be reached any more.
     Retired,
+    /// Instances are replaced because they were started with what does not hold any more.
+    Renewed {
+        /// How many.
+        instances: usize,
+    },
+    /// An instance was started to take the place of such a one.
+    StartedToRenew,
     /// A process was made that further instances are forked from.
     Bred {
         /// What loading the code takes otherwise.
@@ -176,6 +183,11 @@ impl fmt::Display for What {
                 write!(f, "let an idle instance go: instances have grown beyond the memory of {scope}")
             }
             Self::Retired => f.write_str("let an instance go: its version cannot be reached any more"),
+            Self::Renewed { instances } => {
+                let instances = counted(*instances, "instance");
+                write!(f, "{instances} to be replaced: a secret or the network policy is another one now")
+            }
+            Self::StartedToRenew => f.write_str("started an instance in the place of an outdated one"),
             Self::Bred { init } => {
                 let ms = init.as_millis();
                 write!(

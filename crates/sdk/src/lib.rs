@@ -25,6 +25,7 @@ mod observe;
 mod platform;
 #[cfg(feature = "script")]
 pub mod script;
+mod secrets;
 mod topics;
 mod triggers;
 

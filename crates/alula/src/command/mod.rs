@@ -26,6 +26,7 @@ pub(crate) mod queue;
 pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod runs;
+pub(crate) mod secret;
 pub(crate) mod simulate;
 pub(crate) mod top;
 pub(crate) mod topics;

@@ -30,6 +30,7 @@ impl Operation {
             ("{bucket}", "photos"),
             ("{user}", "anna"),
             ("{role}", "viewer"),
+            ("{secret}", "db_password"),
         ];
         filled.iter().fold(self.path.clone(), |path, (parameter, value)| path.replace(parameter, value))
     }
@@ -45,6 +46,8 @@ impl Operation {
             ("POST", "/v1/keys") => {
                 r#"{"name": "ci", "grants": [{"namespace": "default", "role": "viewer"}]}"#
             }
+            ("PUT", "/v1/secrets/{secret}") => r#"{"value": "hunter2"}"#,
+            ("POST", "/v1/secrets/{secret}/rollback") => "{}",
             ("POST", "/v1/queue/flow") => r#"{"flow": "open"}"#,
             _ => "",
         }

@@ -135,8 +135,10 @@ impl World {
         let ids =
             move || InvocationId::new(&format!("id-{}", numbers.fetch_add(1, Ordering::Relaxed))).unwrap();
         let identity = identity(&control, &clock).await;
+        let vault = vault(dir.path(), &control, &clock).await;
         let parts = Parts {
             identity,
+            vault,
             control,
             invoker,
             calls,
@@ -219,6 +221,16 @@ async fn identity(control: &Control, clock: &Arc<dyn Clock>) -> alula_identity::
         random: || u128::from(LAST.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15_f39c,
     };
     alula_identity::Identity::load(parts).await.unwrap()
+}
+
+async fn vault(dir: &Path, control: &Control, clock: &Arc<dyn Clock>) -> alula_vault::Vault {
+    let parts = alula_vault::Parts {
+        records: Arc::new(MemoryStore::new()),
+        clock: Arc::clone(clock),
+        audit: Arc::new(control.clone()),
+        keys: alula_vault::Keyring::open(&dir.join("master.key")).unwrap(),
+    };
+    alula_vault::Vault::load(parts).await.unwrap()
 }
 
 fn telemetry(dir: &Path, clock: &Arc<dyn Clock>) -> (LogHandle, RunRecorder, Arc<MemoryStore>) {
