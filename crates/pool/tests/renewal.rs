@@ -38,13 +38,13 @@ async fn a_running_call_ends_where_it_runs_and_the_next_goes_to_a_new_instance()
     let (pool, _) = pool(Script::default());
     let plan = plan(|_| {});
     let running = lease(&pool, &plan).await;
-    let old = running.instance().id().clone();
+    let old = running.instance.id().clone();
     pool.renew(|_| true);
     // Beside the one that the spec allows, which is about to go.
     let next = lease(&pool, &plan).await;
-    assert_ne!(*next.instance().id(), old);
-    assert!(!running.instance().is_gone(), "its call goes on");
-    let new = next.instance().id().clone();
+    assert_ne!(*next.instance.id(), old);
+    assert!(!running.instance.is_gone(), "its call goes on");
+    let new = next.instance.id().clone();
     running.release();
     next.release();
     sleep(Duration::from_secs(3)).await;
@@ -56,15 +56,15 @@ async fn until_a_new_one_is_there_the_outdated_one_serves() {
     let (pool, backend) = pool(Script::default());
     let plan = plan(|spec| spec.concurrency = 2);
     let running = lease(&pool, &plan).await;
-    let old = running.instance().id().clone();
+    let old = running.instance.id().clone();
     let fault = Fault::new(ErrorCode::SecretUnavailable, "the secret is gone");
-    backend.set(Script { start: Err(fault), ..Script::default() });
+    backend.change(|script| script.start_faults = vec![fault; 100].into());
     pool.renew(|_| true);
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(*lease(&pool, &plan).await.instance().id(), old);
-    backend.set(Script::default());
+    assert_eq!(*lease(&pool, &plan).await.instance.id(), old);
+    backend.change(|script| script.start_faults.clear());
     sleep(Duration::from_secs(10)).await;
-    assert_ne!(*lease(&pool, &plan).await.instance().id(), old);
+    assert_ne!(*lease(&pool, &plan).await.instance.id(), old);
     drop(running);
 }
 
@@ -78,7 +78,9 @@ async fn what_is_idle_goes_at_once_with_its_zygote_and_others_stay() {
         leases.push(lease(&pool, &plan).await);
         sleep(Duration::from_secs(2)).await;
     }
-    leases.into_iter().for_each(Lease::release);
+    for lease in leases {
+        lease.release();
+    }
     assert_eq!(backend.counts().zygotes, 1);
     pool.renew(|_| false);
     assert_eq!(pool.counts().zygotes, 1);
@@ -96,8 +98,8 @@ async fn a_start_that_had_begun_is_outdated_when_it_arrives() {
     sleep(Duration::from_secs(1)).await;
     pool.renew(|_| true);
     let first = waiting.await.unwrap();
-    let old = first.instance().id().clone();
+    let old = first.instance.id().clone();
     first.release();
     sleep(Duration::from_secs(10)).await;
-    assert_ne!(*lease(&pool, &plan).await.instance().id(), old);
+    assert_ne!(*lease(&pool, &plan).await.instance.id(), old);
 }

@@ -19,8 +19,7 @@ pub mod keyring;
 mod record;
 mod rotation;
 pub mod sealed;
-#[cfg(test)]
-mod tests;
+
 mod vault;
 
 pub use directory::{Changed, SecretInfo, VersionInfo};

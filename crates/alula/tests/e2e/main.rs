@@ -24,4 +24,5 @@ mod later;
 mod lifecycle;
 mod release;
 mod script;
+mod secrets;
 mod streams;
