@@ -30,7 +30,9 @@ pub(crate) async fn list(
 ) -> Answer<Json<SecretList>> {
     let namespace = extract::namespace(query.namespace.as_deref())?;
     let secrets = api.parts.vault.list(&namespace);
-    Ok(Json(SecretList { secrets: secrets.iter().map(|secret| api.secret_info(&namespace, secret)).collect() }))
+    Ok(Json(SecretList {
+        secrets: secrets.iter().map(|secret| api.secret_info(&namespace, secret)).collect(),
+    }))
 }
 
 /// Sets a secret
@@ -166,7 +168,8 @@ impl Api {
     /// The functions whose `latest` or an alias names the secret.
     fn users_of(&self, namespace: &Name, name: &SecretName) -> Vec<String> {
         let snapshot = self.parts.control.catalog().load();
-        let uses = |plan: &alula_runtime::VersionPlan| plan.spec.secrets.iter().any(|(_, used)| used.name == *name);
+        let uses =
+            |plan: &alula_runtime::VersionPlan| plan.spec.secrets.iter().any(|(_, used)| used.name == *name);
         let entries = snapshot.entries().filter(|entry| entry.function.namespace == *namespace);
         let users = entries.filter(|entry| entry.named_plans().any(|plan| uses(plan)));
         users.map(|entry| entry.function.name.to_string()).collect()

@@ -35,8 +35,8 @@ mod up;
 
 pub use clock::SystemClock;
 pub use config::{
-    Brokers, Build, Config, ConfigError, Control, DatabaseUrl, Hidden, Languages, Listen, Logs, Overrides, Pool,
-    Runs, Sandbox, Secrets,
+    Brokers, Build, Config, ConfigError, Control, DatabaseUrl, Hidden, Languages, Listen, Logs, Overrides,
+    Pool, Runs, Sandbox, Secrets,
 };
 pub use config::{LogFormat, ServerLog, Sources, Store, Threads};
 pub use machine::{default_data_dir, detect_languages};

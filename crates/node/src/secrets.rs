@@ -32,7 +32,9 @@ pub(crate) async fn open(core: &Core, sources: &mut Sources) -> Result<Vault, Er
     match vault.resume_rotation().await {
         Ok(Some(rotated)) => tracing::info!(key = %rotated.key, "a rotation of the master key was finished"),
         Ok(None) => {}
-        Err(fault) => tracing::error!(%fault, "a rotation of the master key that was broken off is not finished"),
+        Err(fault) => {
+            tracing::error!(%fault, "a rotation of the master key that was broken off is not finished")
+        }
     }
     let followed = vault.clone();
     sources.add(|stop| async move { followed.run(stop).await });

@@ -35,7 +35,8 @@ impl SecretValues {
     /// What masks these values.
     #[must_use]
     pub fn mask(&self) -> Mask {
-        let mut patterns: Vec<Zeroizing<String>> = self.0.iter().flat_map(|(_, value)| forms(value)).collect();
+        let mut patterns: Vec<Zeroizing<String>> =
+            self.0.iter().flat_map(|(_, value)| forms(value)).collect();
         // A longer one may hold a shorter one.
         patterns.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         patterns.dedup();
@@ -130,7 +131,8 @@ mod tests {
     use super::*;
 
     fn values(values: &[&str]) -> SecretValues {
-        let pair = |(index, value): (usize, &&str)| (format!("V{index}"), Zeroizing::new((*value).to_owned()));
+        let pair =
+            |(index, value): (usize, &&str)| (format!("V{index}"), Zeroizing::new((*value).to_owned()));
         SecretValues::new(values.iter().enumerate().map(pair).collect())
     }
 

@@ -43,7 +43,9 @@ pub enum KeyringError {
     #[error("there is no master key")]
     Empty,
     /// They are given by the configuration, which the platform does not write.
-    #[error("the master keys are given by secrets.master_key, so the operator puts the new one before them there")]
+    #[error(
+        "the master keys are given by secrets.master_key, so the operator puts the new one before them there"
+    )]
     Given,
     /// The system gives no randomness, or the cipher refuses the key.
     #[error("the cryptographic library fails")]

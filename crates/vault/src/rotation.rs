@@ -84,7 +84,12 @@ impl Vault {
         let count = changes.len();
         if count > 0 {
             let detail = format!("{count} secrets are under the new master key");
-            let doing = Doing { by, action: "secret.rotate-master", subject: "platform/master-key".to_owned(), detail };
+            let doing = Doing {
+                by,
+                action: "secret.rotate-master",
+                subject: "platform/master-key".to_owned(),
+                detail,
+            };
             self.commit_all(&mut seen, doing, changes).await?;
         }
         Ok(count)

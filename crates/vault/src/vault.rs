@@ -6,9 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use alula_model::{AuditEntry, By, Clock, ErrorCode, Fault, Name, SecretName, SecretUses, SpecError};
-use alula_store::{
-    AuditTrail, Batch, Error as StoreError, Expect, Record, Records, Revision, SCAN_LEN_MAX,
-};
+use alula_store::{AuditTrail, Batch, Error as StoreError, Expect, Record, Records, Revision, SCAN_LEN_MAX};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -158,7 +156,8 @@ impl Vault {
         to: Option<u64>,
     ) -> Result<SecretInfo, Fault> {
         let mut seen = self.shared.changing.lock().await;
-        let mut record = SecretRecord::clone(self.directory().get(namespace, name).ok_or_else(|| missing(name))?);
+        let mut record =
+            SecretRecord::clone(self.directory().get(namespace, name).ok_or_else(|| missing(name))?);
         let before = record.versions.iter().rev().map(|version| version.number);
         let number = to.or_else(|| before.into_iter().find(|number| *number < record.current));
         let number = number.filter(|number| record.version(*number).is_some()).ok_or_else(|| {
@@ -180,11 +179,7 @@ impl Vault {
     }
 
     /// Removes a secret with all its versions.
-    pub async fn remove(
-        &self,
-        by: &By,
-        (namespace, name): (&Name, &SecretName),
-    ) -> Result<(), Fault> {
+    pub async fn remove(&self, by: &By, (namespace, name): (&Name, &SecretName)) -> Result<(), Fault> {
         let mut seen = self.shared.changing.lock().await;
         if self.directory().get(namespace, name).is_none() {
             return Err(missing(name));
@@ -199,8 +194,8 @@ impl Vault {
         let directory = self.directory();
         for (variable, used) in uses.iter() {
             let record = directory.get(namespace, &used.name);
-            let is_there =
-                record.is_some_and(|record| used.version.is_none_or(|number| record.version(number).is_some()));
+            let is_there = record
+                .is_some_and(|record| used.version.is_none_or(|number| record.version(number).is_some()));
             if !is_there {
                 let reason = format!(
                     "namespace {namespace} has no secret {used}, which {variable} names; `alula secret set {}` makes it",
@@ -220,9 +215,11 @@ impl Vault {
                 let message = format!("secret {used} of namespace {namespace} {why}");
                 Fault::new(ErrorCode::SecretUnavailable, message)
             };
-            let record = directory.get(namespace, &used.name).ok_or_else(|| unavailable("is not there any more"))?;
+            let record =
+                directory.get(namespace, &used.name).ok_or_else(|| unavailable("is not there any more"))?;
             let number = used.version.unwrap_or(record.current);
-            let version = record.version(number).ok_or_else(|| unavailable("has no such version any more"))?;
+            let version =
+                record.version(number).ok_or_else(|| unavailable("has no such version any more"))?;
             let value = version.sealed.open(record.place(number), &keys).map_err(|error| {
                 tracing::error!(%namespace, secret = %used, %error, "a secret cannot be decrypted");
                 unavailable("cannot be decrypted; the operator finds why in the platform's log")
@@ -383,7 +380,8 @@ fn check_value(value: &str) -> Result<(), Fault> {
         return Err(Fault::new(ErrorCode::InvalidRequest, message));
     }
     if value.len() > VALUE_BYTES_MAX {
-        let message = format!("the value is {} bytes long, at most {VALUE_BYTES_MAX} are allowed", value.len());
+        let message =
+            format!("the value is {} bytes long, at most {VALUE_BYTES_MAX} are allowed", value.len());
         let (name, limit) = ("secret_bytes_max", VALUE_BYTES_MAX as u64);
         return Err(Fault::limit(ErrorCode::RequestTooLarge, message, name, limit, "fixed in this version"));
     }
@@ -393,9 +391,11 @@ fn check_value(value: &str) -> Result<(), Fault> {
 /// Drops the oldest versions beyond what is kept, but for the one in force and those in `pinned`.
 fn drop_superfluous(record: &mut SecretRecord, pinned: &BTreeSet<u64>) -> Result<(), Fault> {
     while record.versions.len() > VERSIONS_MAX {
-        let is_free = |version: &VersionRecord| version.number != record.current && !pinned.contains(&version.number);
+        let is_free =
+            |version: &VersionRecord| version.number != record.current && !pinned.contains(&version.number);
         let Some(oldest) = record.versions.iter().position(is_free) else {
-            let message = format!("{VERSIONS_MAX} versions are kept, and functions name all of them by number");
+            let message =
+                format!("{VERSIONS_MAX} versions are kept, and functions name all of them by number");
             let (name, limit) = ("secret_versions_max", VERSIONS_MAX as u64);
             return Err(Fault::limit(ErrorCode::Conflict, message, name, limit, "secrets in alula.toml"));
         };
@@ -406,7 +406,8 @@ fn drop_superfluous(record: &mut SecretRecord, pinned: &BTreeSet<u64>) -> Result
 
 fn check_room(directory: &Directory, record: &SecretRecord) -> Result<(), Fault> {
     let others = || directory.of(&record.namespace).filter(|other| other.name != record.name);
-    let (count, bytes) = (others().count() + 1, others().map(|other| other.bytes()).sum::<usize>() + record.bytes());
+    let (count, bytes) =
+        (others().count() + 1, others().map(|other| other.bytes()).sum::<usize>() + record.bytes());
     let over = |name: &str, limit: usize| {
         let message = format!("namespace {} has as many secrets as it may have", record.namespace);
         Fault::limit(ErrorCode::RequestTooLarge, message, name, limit as u64, "fixed in this version")
@@ -445,7 +446,9 @@ async fn read_all(records: &dyn Records) -> Result<(Directory, Option<Revision>)
         let page = records.scan(&record::all(), after.as_ref(), SCAN_LEN_MAX).await;
         let page = page.map_err(|error| of_store(&error))?;
         after = page.last().map(|record| record.key.clone());
-        directory.0.extend(page.iter().filter_map(read).map(|r| ((r.namespace.clone(), r.name.clone()), Arc::new(r))));
+        directory.0.extend(
+            page.iter().filter_map(read).map(|r| ((r.namespace.clone(), r.name.clone()), Arc::new(r))),
+        );
         if page.len() < SCAN_LEN_MAX {
             return Ok((directory, epoch));
         }

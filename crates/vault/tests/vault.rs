@@ -41,7 +41,10 @@ impl AuditTrail for Trail {
             return Box::pin(std::future::pending());
         }
         let number = self.left.load(Ordering::Relaxed);
-        let line = format!("{} {} {} {}", entries[0].actor, entries[0].action, entries[0].subject, entries[0].detail);
+        let line = format!(
+            "{} {} {} {}",
+            entries[0].actor, entries[0].action, entries[0].subject, entries[0].detail
+        );
         self.store.commit(batch.put(Key::new(&["audit", &format!("{number:020}")]), line, Expect::Any))
     }
 }
@@ -102,7 +105,13 @@ async fn set(vault: &Vault, of: &str, name: &str, value: &str) -> Result<u64, Er
     set_pinned(vault, of, name, value, &[]).await
 }
 
-async fn set_pinned(vault: &Vault, of: &str, name: &str, value: &str, pinned: &[u64]) -> Result<u64, ErrorCode> {
+async fn set_pinned(
+    vault: &Vault,
+    of: &str,
+    name: &str,
+    value: &str,
+    pinned: &[u64],
+) -> Result<u64, ErrorCode> {
     let (of, name) = (namespace(of), SecretName::new(name).unwrap());
     let pinned: BTreeSet<u64> = pinned.iter().copied().collect();
     let set = vault.set(&by(), (&of, &name), Zeroizing::new(value.to_owned()), &pinned).await;
@@ -225,7 +234,9 @@ async fn two_changes_before_one_look_are_both_told() {
     set(&world.vault, "shop", "db", "one").await.unwrap();
     set(&world.vault, "shop", "api", "one").await.unwrap();
     let changed = changes.next().await;
-    assert!(["db", "api"].iter().all(|name| changed.has(&namespace("shop"), &SecretName::new(name).unwrap())));
+    assert!(
+        ["db", "api"].iter().all(|name| changed.has(&namespace("shop"), &SecretName::new(name).unwrap()))
+    );
 }
 
 #[tokio::test]

@@ -137,7 +137,8 @@ fn value(name: &str, file: Option<&Path>) -> Result<String> {
 fn read(from: impl std::io::Read) -> Result<String> {
     let mut bytes = Vec::new();
     from.take(READ_BYTES_MAX).read_to_end(&mut bytes)?;
-    let not_text = || Failure::usage("the value is not UTF-8 text").remedy("encode it, as Base64 for instance");
+    let not_text =
+        || Failure::usage("the value is not UTF-8 text").remedy("encode it, as Base64 for instance");
     String::from_utf8(bytes).map_err(|_| not_text())
 }
 

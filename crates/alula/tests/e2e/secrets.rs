@@ -182,7 +182,8 @@ async fn tenants_do_not_reach_each_others_secrets() {
         assert!(!succeeded && told.contains("may not"), "{arguments:?}: {told}");
     }
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("alula.toml"), "runtime = \"python3\"\nsecrets = [\"db_password\"]\n").unwrap();
+    std::fs::write(folder.path().join("alula.toml"), "runtime = \"python3\"\nsecrets = [\"db_password\"]\n")
+        .unwrap();
     std::fs::write(folder.path().join("main.py"), TELLER).unwrap();
     let path = folder.path().to_str().unwrap();
     let (succeeded, told) = as_other(&["deploy", path, "--name", "thief", "--namespace", "other"]);
@@ -219,7 +220,8 @@ async fn a_kill_while_the_master_key_is_replaced_loses_nothing() {
     folder_function(&platform, "all", &[("alula.toml", &manifest), ("main.py", code)]);
     let expected: Vec<String> = (0..SECRETS).step_by(2).map(value).collect();
     for pause_ms in [1, 5, 15, 40, 80] {
-        let mut rotating = platform.command(&["secret", "rotate-master"]).stderr(Stdio::null()).spawn().unwrap();
+        let mut rotating =
+            platform.command(&["secret", "rotate-master"]).stderr(Stdio::null()).spawn().unwrap();
         std::thread::park_timeout(Duration::from_millis(pause_ms));
         platform.kill();
         rotating.wait().unwrap();

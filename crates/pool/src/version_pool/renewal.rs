@@ -35,7 +35,8 @@ impl VersionPool {
             let outdated = state.entries.extract_if(.., |entry| entry.is_outdated && entry.taken == 0);
             taken = outdated.map(|entry| entry.instance).collect();
         }
-        let needs_newer = !has_newer && state.starting == 0 && state.entries.iter().any(|entry| entry.is_outdated);
+        let needs_newer =
+            !has_newer && state.starting == 0 && state.entries.iter().any(|entry| entry.is_outdated);
         (taken, needs_newer)
     }
 }

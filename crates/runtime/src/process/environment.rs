@@ -66,7 +66,8 @@ pub fn validate(plan: &VersionPlan) -> Result<(), SpecError> {
         let prefixed = name.starts_with("ALULA_") || name.starts_with("AWS_LAMBDA_");
         told.contains_key(name) || (prefixed && name != OUTPUT_CHOICE)
     };
-    let refuse = |field, name: &str| Err(SpecError { field, reason: format!("{name} is set by the platform") });
+    let refuse =
+        |field, name: &str| Err(SpecError { field, reason: format!("{name} is set by the platform") });
     if let Some(name) = plan.spec.env.keys().find(|name| is_reserved(name)) {
         return refuse("env", name);
     }

@@ -133,7 +133,8 @@ fn a_secret_is_masked_however_it_is_cut_into_writes_and_lines() {
     }
     seen.extend(std::iter::from_fn(|| lines.rest()));
     seen.into_iter().for_each(|line| output.line(None, LogStream::Stdout, LogLevel::Info, line));
-    let written: Vec<String> = log.lines().into_iter().map(|line| line.text.replace(SPLIT_MARK, "")).collect();
+    let written: Vec<String> =
+        log.lines().into_iter().map(|line| line.text.replace(SPLIT_MARK, "")).collect();
     let whole = written.concat();
     assert!(!whole.contains(secret) && !output.tail().concat().contains(secret));
     assert_eq!(whole.matches("***").count(), 81);
