@@ -120,6 +120,15 @@ pub enum What {
     },
 }
 
+fn started_for_calls(f: &mut fmt::Formatter<'_>, waiting: usize, slots: usize) -> fmt::Result {
+    let calls = counted(waiting, "call");
+    if slots == 0 {
+        return write!(f, "started an instance: none was there for {calls}");
+    }
+    let slots = counted(slots, "slot");
+    write!(f, "started an instance: {calls} in line for {slots}, which would take longer than a start")
+}
+
 /// How many there are of what, in words.
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -128,16 +137,7 @@ fn counted(count: usize, what: &str) -> String {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StartedForCalls { waiting, slots: 0 } => {
-                write!(f, "started an instance: none was there for {}", counted(*waiting, "call"))
-            }
-            Self::StartedForCalls { waiting, slots } => {
-                let (calls, slots) = (counted(*waiting, "call"), counted(*slots, "slot"));
-                write!(
-                    f,
-                    "started an instance: {calls} in line for {slots}, which would take longer than a start"
-                )
-            }
+            Self::StartedForCalls { waiting, slots } => started_for_calls(f, *waiting, *slots),
             Self::StartedAhead { idle } => {
                 write!(
                     f,
