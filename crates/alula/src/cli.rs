@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::command::{
     access, alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor,
     explain, instances, invoke, key, limit, list, login, logout, logs, member, namespace, new, passwd,
-    protect, publish, queue, remove, rollback, runs, session, sign_url, simulate, top, topics, triggers, up,
-    user, versions, whoami,
+    protect, publish, queue, remove, rollback, runs, secret, session, sign_url, simulate, top, topics,
+    triggers, up, user, versions, whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -105,6 +105,8 @@ pub(crate) enum Task {
     Whoami(whoami::Arguments),
     /// Make keys for programs and people, replace them, take them back
     Key(key::Arguments),
+    /// Set secrets of functions, list, roll back and remove them
+    Secret(secret::Arguments),
     /// Give roles in a namespace, and take them
     Member(member::Arguments),
     /// Make people known
@@ -161,6 +163,7 @@ impl Task {
             Self::Session(arguments) => session::run(arguments, session).await,
             Self::Whoami(arguments) => whoami::run(arguments, session).await,
             Self::Key(arguments) => key::run(arguments, session).await,
+            Self::Secret(arguments) => secret::run(arguments, session).await,
             Self::Member(arguments) => member::run(arguments, session).await,
             Self::User(arguments) => user::run(arguments, session).await,
             Self::Namespace(arguments) => namespace::run(arguments, session).await,

@@ -46,6 +46,7 @@ mod protect;
 mod queue;
 mod respond;
 mod runs;
+mod secrets;
 mod state;
 mod system;
 mod topics;

@@ -18,8 +18,8 @@ use utoipa_axum::routes;
 use crate::state::Api;
 use crate::{
     audit, auth, buckets, calling, calls, dead_letters, deploy, docs, explain, functions, health,
-    invocations, keys, login, logs, members, namespaces, pointers, protect, queue, respond, runs, system,
-    topics, triggers, versions,
+    invocations, keys, login, logs, members, namespaces, pointers, protect, queue, respond, runs, secrets,
+    system, topics, triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -40,6 +40,7 @@ const TOKEN: &str = "token";
         (name = "topics", description = "Events: published once, handed to every function that listens"),
         (name = "runs", description = "Calls, what became of them, what they wrote"),
         (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
+        (name = "secrets", description = "Secrets of namespaces: set, listed, never read back"),
         (name = "access", description = "Who may do what: namespaces, people, keys, roles"),
         (name = "protection", description = "Limits of requests; who is blocked or throttled"),
         (name = "platform", description = "The platform itself"),
@@ -142,6 +143,10 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(calling::get, calling::set));
     add(routes!(calling::sign));
     add(routes!(calling::rotate));
+    add(routes!(secrets::list));
+    add(routes!(secrets::set, secrets::remove));
+    add(routes!(secrets::rollback));
+    add(routes!(secrets::rotate_master));
     add(routes!(system::info));
     add(routes!(system::runtimes));
     add(routes!(system::templates));

@@ -120,6 +120,8 @@ pub struct Parts {
     pub book: Book,
     /// Who may call functions from outside.
     pub gate: Gate,
+    /// Secrets of functions.
+    pub vault: alula_vault::Vault,
     /// What everything is signed with which is sent out.
     pub signing_key: String,
     /// Cancelled when the platform begins to shut down: streams without an end are ended then.

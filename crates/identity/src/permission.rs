@@ -19,6 +19,8 @@ pub enum Resource {
     Topic,
     /// Buckets and their objects.
     Bucket,
+    /// Names and versions of secrets; nobody reads values.
+    Secret,
     /// What functions print.
     Log,
     /// What was called when, and how it went.
@@ -96,6 +98,9 @@ pub const TABLE: &[(Resource, Verb, Roles)] = &[
     (Resource::Bucket, Verb::Write, DEVELOPERS),
     (Resource::Bucket, Verb::Delete, OWNERS),
     (Resource::Bucket, Verb::Use, DEVELOPERS),
+    (Resource::Secret, Verb::Read, ALL),
+    (Resource::Secret, Verb::Write, DEVELOPERS),
+    (Resource::Secret, Verb::Delete, DEVELOPERS),
     (Resource::Log, Verb::Read, ALL),
     (Resource::Run, Verb::Read, ALL),
     (Resource::Audit, Verb::Read, OPERATORS),

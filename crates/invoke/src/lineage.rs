@@ -142,7 +142,7 @@ mod tests {
 
     fn plan() -> Arc<VersionPlan> {
         let spec = alula_model::FunctionSpec::new("exec");
-        Arc::new(VersionPlan { key: key(), spec, code: std::path::PathBuf::new() })
+        Arc::new(VersionPlan::new(key(), spec, std::path::PathBuf::new()))
     }
 
     fn call(seal: &LineageSeal, id: &str, chain: &str) -> RunningCall {

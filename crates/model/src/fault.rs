@@ -80,6 +80,8 @@ error_codes! {
     Conflict = "conflict", Caller, true, 409;
     /// The spec is malformed or out of bounds.
     InvalidSpec = "invalid_spec", Caller, false, 400;
+    /// A secret that is named is not there, or not in this version.
+    SecretNotFound = "secret_not_found", Caller, false, 404;
     /// The package cannot be read, or holds what a package must not hold.
     InvalidPackage = "invalid_package", Caller, false, 400;
     /// Another function has this route.
@@ -128,6 +130,8 @@ error_codes! {
     SandboxFailed = "sandbox_failed", Platform, true, 503;
     /// The sandbox went away in the middle of a call, through no fault of the function.
     SandboxLost = "sandbox_lost", Platform, false, 502;
+    /// A secret that the function needs cannot be had: it was removed, or cannot be decrypted.
+    SecretUnavailable = "secret_unavailable", Platform, true, 503;
     /// The platform is shutting down.
     Draining = "draining", Platform, true, 503;
     /// The store does not answer or is full.

@@ -22,6 +22,7 @@ mod rate;
 mod retry;
 mod route;
 mod run;
+mod secret;
 mod spec;
 pub mod trigger;
 
@@ -41,4 +42,5 @@ pub use rate::{FunctionLimits, Limit};
 pub use retry::{Retry, RetryPolicy, RetryPreset};
 pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
+pub use secret::{SecretName, SecretNameError, SecretUse, SecretUses};
 pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network, SpecError};

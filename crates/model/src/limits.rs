@@ -69,6 +69,11 @@ pub const CPU_WEIGHT_MAX: u32 = 10_000;
 /// kernel's comfortable share of `ARG_MAX`).
 pub const ENV_BYTES_MAX: usize = 128 * 1024;
 
+/// Secrets of one function: more variables than a program reads.
+pub const SECRETS_MAX: usize = 64;
+/// Longest name of a secret, in characters: what a variable is called.
+pub const SECRET_NAME_LEN_MAX: usize = 64;
+
 /// Longest description of a function, in characters.
 pub const DESCRIPTION_LEN_MAX: usize = 1_000;
 

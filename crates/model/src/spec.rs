@@ -13,6 +13,7 @@ use crate::limits;
 use crate::name::Name;
 use crate::rate::FunctionLimits;
 use crate::route::Route;
+use crate::secret::SecretUses;
 use crate::trigger::{self, Trigger};
 
 /// What a function is and may use. Unknown keys are refused.
@@ -90,6 +91,10 @@ pub struct FunctionSpec {
     /// Environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Secrets of the namespace that it gets as environment variables: a list of their names, or a table
+    /// `VARIABLE = "secret"`; `secret@3` means one version for good.
+    #[serde(default, skip_serializing_if = "SecretUses::is_empty")]
+    pub secrets: SecretUses,
     /// Method and path patterns that lead to this function on the public port, such as `GET /users/{id}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
@@ -197,6 +202,7 @@ impl FunctionSpec {
             processes_max: None,
             port: defaults::port(),
             env: BTreeMap::new(),
+            secrets: SecretUses::default(),
             routes: Vec::new(),
             build: None,
             asynchronous: AsyncSpec::default(),
@@ -266,7 +272,21 @@ impl FunctionSpec {
         if let Some(part) = self.command.iter().find(|part| part.contains('\0')) {
             return Err(SpecError { field: "command", reason: format!("{part:?} has a NUL byte") });
         }
-        validate_env(&self.env)
+        validate_env(&self.env)?;
+        self.validate_secrets()
+    }
+
+    fn validate_secrets(&self) -> Result<(), SpecError> {
+        let refuse = |reason: String| Err(SpecError { field: "secrets", reason });
+        for (variable, _) in self.secrets.iter() {
+            if !is_variable_name(variable) {
+                return refuse(format!("{variable:?} is not a variable name: use letters, digits and _"));
+            }
+            if self.env.contains_key(variable) {
+                return refuse(format!("{variable} is set by `env` as well; leave one of them out"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -277,8 +297,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 fn validate_env(env: &BTreeMap<String, String>) -> Result<(), SpecError> {
     let refuse = |reason: String| Err(SpecError { field: "env", reason });
     for (name, value) in env {
-        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if !starts_well || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if !is_variable_name(name) {
             return refuse(format!("{name:?} is not a variable name: use letters, digits and _"));
         }
         if value.contains('\0') {
@@ -290,6 +309,11 @@ fn validate_env(env: &BTreeMap<String, String>) -> Result<(), SpecError> {
         return refuse(format!("{bytes} bytes in all, at most {} are allowed", limits::ENV_BYTES_MAX));
     }
     Ok(())
+}
+
+fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), SpecError> {

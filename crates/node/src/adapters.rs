@@ -12,6 +12,7 @@ use alula_telemetry::metrics::{ClassMetrics, Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
 
 use crate::backends::Backends;
+use crate::secrets::WithSecrets;
 
 /// Counts the gateway's connections.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl alula_invoke::later::Observe for QueueMetrics {
 #[derive(Debug)]
 pub(crate) struct UnpackFirst {
     pub(crate) control: Control,
-    pub(crate) inner: Backends,
+    pub(crate) inner: WithSecrets<Backends>,
 }
 
 impl Backend for UnpackFirst {

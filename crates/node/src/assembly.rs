@@ -35,6 +35,7 @@ use crate::inside::Inside;
 use crate::later::{self, Later};
 use crate::limits;
 use crate::secret::Secret;
+use crate::secrets::{self, LateVault, WithSecrets};
 use crate::sources::Sources;
 use crate::token::AdminToken;
 use crate::triggers::{self, KnownTriggers};
@@ -105,6 +106,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let identity = identities::load(&core, &mut sources).await?;
     let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
     let book = guards::load(&core, ceilings, &mut sources).await?;
+    let vault = secrets::open(&core, &mut sources).await?;
     let topics = events.topics.clone();
     let tokens = identities::tokens(&core);
     let gate = identities::gate(&core, &identity, &mut sources)?;
@@ -133,6 +135,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         identity,
         book,
         gate,
+        vault,
         signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };
@@ -184,6 +187,8 @@ pub(crate) struct Core {
     pub(crate) policy: EgressPolicy,
     pub(crate) control: Control,
     pub(crate) pool: Pool,
+    /// Secrets, from when they are read.
+    pub(crate) vault: LateVault,
     pub(crate) invoker: Invoker,
     /// Chains of calls that were stopped, to be told about.
     pub(crate) loop_reports: LoopReports,
@@ -222,6 +227,8 @@ impl Core {
         let processes = process_backend(&config, &launcher, &languages, log, &clock, stems.clone());
         let processes = ProcessBackend { door, ..processes };
         let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
+        let vault = LateVault::default();
+        let backends = WithSecrets { vault: Arc::clone(&vault), inner: backends };
         let options =
             alula_control::Options { build_env, build_tools, ..control_options(&config, &data_dir) };
         let folders = Allowed::new(&config.triggers.folders);
@@ -246,6 +253,7 @@ impl Core {
             policy,
             control,
             pool,
+            vault,
             invoker,
             loop_reports,
             telemetry,
@@ -314,9 +322,9 @@ async fn open_control(
     options: alula_control::Options,
     data_dir: &DataDir,
     records: Arc<dyn Store>,
-    (backends, folders): (&Backends, Allowed),
+    (backends, folders): (&WithSecrets<Backends>, Allowed),
 ) -> Result<Control, Error> {
-    let processes = &backends.processes;
+    let processes = &backends.inner.processes;
     let packages = DiskPackages::open(data_dir).map_err(Error::component("the packages cannot be opened"))?;
     let parts = alula_control::Parts {
         records,

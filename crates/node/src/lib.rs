@@ -27,6 +27,7 @@ mod later;
 mod limits;
 mod machine;
 mod secret;
+mod secrets;
 mod serve;
 mod sources;
 mod token;
@@ -35,8 +36,8 @@ mod up;
 
 pub use clock::SystemClock;
 pub use config::{
-    Brokers, Build, Config, ConfigError, Control, DatabaseUrl, Languages, Listen, Logs, Overrides, Pool,
-    Runs, Sandbox,
+    Brokers, Build, Config, ConfigError, Control, DatabaseUrl, Hidden, Languages, Listen, Logs, Overrides,
+    Pool, Runs, Sandbox, Secrets,
 };
 pub use config::{LogFormat, ServerLog, Sources, Store, Threads};
 pub use machine::{default_data_dir, detect_languages};

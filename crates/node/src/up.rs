@@ -107,6 +107,9 @@ pub fn up(config: Config, environment: &[(String, String)]) -> Result<(), Error>
         extra_readonly: config.sandbox.extra_readonly.clone(),
     })
     .map_err(Error::component("the spawner cannot be started"))?;
+    // Secrets are in the memory of this process: no core file, and nobody but root looks into it. Not before the spawner,
+    // which looks into the processes that it makes.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let token = AdminToken::open(&data_path, crate::clock::random)
         .map_err(Error::system("the administrator's token cannot be made"))?;
     let lineage_secret = Secret::open(&data_path, secret::LINEAGE_KEY, crate::clock::random)

@@ -25,7 +25,7 @@ fn plan(index: usize) -> Arc<VersionPlan> {
     spec.min_instances = u32::from(index < LIVE / 10);
     let function = Name::new(&format!("f{index}")).unwrap();
     let key = VersionKey { namespace: Name::default_namespace(), function, version: 1 };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::from("/nowhere")))
 }
 
 async fn call(pool: &Pool, plan: &Arc<VersionPlan>) {

@@ -49,25 +49,26 @@ impl Pool {
 
     /// Makes a zygote that was claimed. There must be room for it: nobody gives way.
     async fn breed(&self, pool: &Arc<VersionPool>, init: std::time::Duration) {
-        let Ok(turn) = self.shared.starts.turn().await else { return pool.bred(None, Instant::now()) };
+        let era = pool.era();
+        let Ok(turn) = self.shared.starts.turn().await else { return pool.bred(None, era, Instant::now()) };
         turn.comes(|| true).await;
         let key = &pool.plan.key;
         let Ok(share) = self.shared.ledger.reserve_memory(&pool.plan, pool.memory_expected()) else {
-            return pool.bred(None, Instant::now());
+            return pool.bred(None, era, Instant::now());
         };
         match self.shared.backend.breed(Arc::clone(&pool.plan), self.next_id()).await {
             Ok(Bred::Zygote(zygote)) => {
-                pool.bred(Some((zygote, share)), Instant::now());
+                pool.bred(Some((zygote, share)), era, Instant::now());
                 self.decided(key, What::Bred { init });
                 self.serve_line_from_zygote(pool).await;
             }
             Ok(Bred::Unfit { reason }) => {
-                pool.bred(None, Instant::now());
+                pool.bred(None, era, Instant::now());
                 self.unfit(pool, reason);
             }
             Err(fault) => {
                 tracing::debug!(version = %key, code = %fault.code, "no zygote was made: {fault}");
-                pool.bred(None, Instant::now());
+                pool.bred(None, era, Instant::now());
                 self.no_zygote(pool, "its process did not get ready", &fault);
             }
         }

@@ -89,6 +89,13 @@ pub enum What {
     },
     /// An instance was let go because its version cannot be reached any more.
     Retired,
+    /// Instances are replaced because they were started with what does not hold any more.
+    Renewed {
+        /// How many.
+        instances: usize,
+    },
+    /// An instance was started to take the place of such a one.
+    StartedToRenew,
     /// A process was made that further instances are forked from.
     Bred {
         /// What loading the code takes otherwise.
@@ -113,6 +120,15 @@ pub enum What {
     },
 }
 
+fn started_for_calls(f: &mut fmt::Formatter<'_>, waiting: usize, slots: usize) -> fmt::Result {
+    let calls = counted(waiting, "call");
+    if slots == 0 {
+        return write!(f, "started an instance: none was there for {calls}");
+    }
+    let slots = counted(slots, "slot");
+    write!(f, "started an instance: {calls} in line for {slots}, which would take longer than a start")
+}
+
 /// How many there are of what, in words.
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -121,16 +137,7 @@ fn counted(count: usize, what: &str) -> String {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StartedForCalls { waiting, slots: 0 } => {
-                write!(f, "started an instance: none was there for {}", counted(*waiting, "call"))
-            }
-            Self::StartedForCalls { waiting, slots } => {
-                let (calls, slots) = (counted(*waiting, "call"), counted(*slots, "slot"));
-                write!(
-                    f,
-                    "started an instance: {calls} in line for {slots}, which would take longer than a start"
-                )
-            }
+            Self::StartedForCalls { waiting, slots } => started_for_calls(f, *waiting, *slots),
             Self::StartedAhead { idle } => {
                 write!(
                     f,
@@ -176,6 +183,11 @@ impl fmt::Display for What {
                 write!(f, "let an idle instance go: instances have grown beyond the memory of {scope}")
             }
             Self::Retired => f.write_str("let an instance go: its version cannot be reached any more"),
+            Self::Renewed { instances } => {
+                let instances = counted(*instances, "instance");
+                write!(f, "{instances} to be replaced: a secret or the network policy is another one now")
+            }
+            Self::StartedToRenew => f.write_str("started an instance in the place of an outdated one"),
             Self::Bred { init } => {
                 let ms = init.as_millis();
                 write!(

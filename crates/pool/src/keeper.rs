@@ -259,7 +259,7 @@ mod tests {
     fn seen(version: u64, woken_s: i64, idle_since_s: i64) -> Seen {
         let key =
             VersionKey { namespace: Name::default_namespace(), function: Name::new("f").unwrap(), version };
-        let plan = VersionPlan { key, spec: FunctionSpec::new("fake"), code: PathBuf::new() };
+        let plan = VersionPlan::new(key, FunctionSpec::new("fake"), PathBuf::new());
         Seen {
             plan: Arc::new(plan),
             woken_at: Some(Timestamp(woken_s * 1_000)),

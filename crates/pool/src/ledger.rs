@@ -340,7 +340,7 @@ mod tests {
         let name = |text| Name::new(text).unwrap();
         let spec = FunctionSpec { app: app.map(name), ..FunctionSpec::new("fake") };
         let key = VersionKey { namespace: name(namespace), function: name("f"), version: 1 };
-        VersionPlan { key, spec, code: PathBuf::new() }
+        VersionPlan::new(key, spec, PathBuf::new())
     }
 
     fn ceiling(instances: usize, memory_bytes: u64) -> Ceiling {

@@ -34,6 +34,7 @@ mod ledger;
 mod options;
 mod pool;
 mod prewarm;
+mod renewal;
 mod room;
 pub mod simulate;
 mod starts;

@@ -240,12 +240,14 @@ impl Pool {
 
     /// Starts an instance in the room that was made for it.
     async fn start_in(&self, pool: Arc<VersionPool>, share: Share) {
+        let era = pool.era();
         match self.start_instance(&pool).await {
             Ok(started) => {
-                if let Some(unwanted) = pool.started(&started, share, Instant::now()) {
+                if let Some(unwanted) = pool.started(&started, share, era, Instant::now()) {
                     return self.stop(unwanted);
                 }
-                self.watch(pool, started.instance);
+                self.watch(Arc::clone(&pool), started.instance);
+                self.replace_outdated(&pool);
             }
             Err(fault) => {
                 drop(share);

@@ -98,6 +98,7 @@ impl Pool {
         self.make_up_for_growth();
         let memory_share = self.shared.ledger.memory_share();
         for pool in &pools {
+            self.replace_outdated(pool);
             self.let_go(pool, now, timestamp, memory_share);
             pool.weigh(spare, now);
             self.look_at_zygote(pool, now);
@@ -138,7 +139,7 @@ impl Pool {
     }
 
     /// Starts what the floors ask for; says so where that is not possible.
-    fn raise_to_floors(&self) {
+    pub(crate) fn raise_to_floors(&self) {
         let floors = self.lock_floors().clone();
         for plan in floors {
             let min_instances = plan.spec.min_instances as usize;

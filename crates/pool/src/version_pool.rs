@@ -6,6 +6,7 @@
 mod breeding;
 mod entry;
 mod holding;
+mod renewal;
 mod starting;
 
 use std::collections::VecDeque;
@@ -64,6 +65,8 @@ struct State {
     /// Memory of an instance as it was seen last, in bytes.
     memory_bytes: u64,
     breeding: breeding::Breeding,
+    /// Counts how often everything was outdated.
+    era: u64,
     is_closed: bool,
 }
 

@@ -22,7 +22,7 @@ fn name(text: &str) -> Name {
 fn plan(namespace: &str, app: Option<&str>, function: &str) -> Arc<VersionPlan> {
     let spec = FunctionSpec { app: app.map(name), ..FunctionSpec::new("fake") };
     let key = VersionKey { namespace: name(namespace), function: name(function), version: 1 };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::from("/nowhere")))
 }
 
 fn pool(ceilings: Ceilings) -> (Pool, FakeBackend) {

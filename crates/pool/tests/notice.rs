@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn plan() -> Arc<VersionPlan> {
     let key =
         VersionKey { namespace: Name::default_namespace(), function: Name::new("f").unwrap(), version: 1 };
-    Arc::new(VersionPlan { key, spec: FunctionSpec::new("fake"), code: PathBuf::from("/nowhere") })
+    Arc::new(VersionPlan::new(key, FunctionSpec::new("fake"), PathBuf::from("/nowhere")))
 }
 
 /// A pool that keeps house, whose starts take `start`.

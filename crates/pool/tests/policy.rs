@@ -22,7 +22,7 @@ fn plan_of(function: &str, change: impl FnOnce(&mut FunctionSpec)) -> Arc<Versio
         function: Name::new(function).unwrap(),
         version: 1,
     };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::from("/nowhere")))
 }
 
 /// A pool that keeps house.

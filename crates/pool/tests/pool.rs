@@ -19,7 +19,7 @@ fn plan(change: impl FnOnce(&mut FunctionSpec)) -> Arc<VersionPlan> {
     change(&mut spec);
     let key =
         VersionKey { namespace: Name::default_namespace(), function: Name::new("f").unwrap(), version: 1 };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::from("/nowhere")))
 }
 
 fn pool(script: Script, options: PoolOptions) -> (Pool, FakeBackend) {

@@ -96,7 +96,7 @@ impl World {
             spec.app = (index >= FUNCTIONS - 2).then(|| Name::new("app").unwrap());
             let function = Name::new(&format!("f{index}")).unwrap();
             let key = VersionKey { namespace: Name::default_namespace(), function, version: 1 };
-            Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
+            Arc::new(VersionPlan::new(key, spec, PathBuf::from("/nowhere")))
         };
         let plans: Vec<_> = (0..FUNCTIONS).map(plan).collect();
         pool.hold_floors(plans.iter().cloned());

@@ -24,7 +24,7 @@ fn plan_of(function: &str, max_instances: u32) -> Arc<VersionPlan> {
         function: Name::new(function).unwrap(),
         version: 1,
     };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::from("/nowhere")))
 }
 
 fn pool(starts_per_second: u32, starts_burst: u32) -> (Pool, FakeBackend) {

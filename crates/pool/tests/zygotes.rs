@@ -33,7 +33,7 @@ fn plan_of(function: &str, version: u64) -> Arc<VersionPlan> {
     let key =
         VersionKey { namespace: Name::default_namespace(), function: Name::new(function).unwrap(), version };
     let spec = FunctionSpec { memory_mb: 128, ..FunctionSpec::new("fake") };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::new() })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::new()))
 }
 
 async fn lease(pool: &Pool, plan: &Arc<VersionPlan>) -> Lease {

@@ -28,6 +28,7 @@ pub mod language;
 mod log_sink;
 mod plan;
 mod process;
+mod secrets;
 mod tool;
 mod turn;
 
@@ -52,6 +53,7 @@ pub use process::{
     FLOOD_PAUSE, Lines, Output, ProcessBackend, StemOptions, Stems, build_without_processes, check_command,
     validate_environment,
 };
+pub use secrets::{MASKED_BYTES_MIN, Mask, SecretValues};
 pub use tool::{Tool, ToolEnd, ToolRun, no_input};
 pub use turn::next_turn;
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use alula_model::{FunctionSpec, VersionKey};
 
+use crate::SecretValues;
+
 /// An immutable version with its code unpacked. Made once when the version becomes reachable and shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionPlan {
@@ -13,4 +15,14 @@ pub struct VersionPlan {
     pub spec: FunctionSpec,
     /// The folder on this machine that holds the unpacked package; it becomes `/code`, read-only.
     pub code: PathBuf,
+    /// The values of the spec's secrets. Empty but where instances are started: whoever starts one puts them in.
+    pub secrets: SecretValues,
+}
+
+impl VersionPlan {
+    /// A plan without the values of secrets.
+    #[must_use]
+    pub fn new(key: VersionKey, spec: FunctionSpec, code: PathBuf) -> Self {
+        Self { key, spec, code, secrets: SecretValues::default() }
+    }
 }

@@ -26,6 +26,7 @@ mod platform;
 mod protect;
 #[cfg(feature = "script")]
 pub mod script;
+mod secrets;
 mod topics;
 mod triggers;
 

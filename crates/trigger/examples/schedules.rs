@@ -102,7 +102,7 @@ fn declared(since: Timestamp, pattern: impl Fn(usize) -> String) -> Vec<Declared
             version: 1,
         };
         let spec = serde_json::from_value(json!({ "runtime": "fake", "triggers": triggers })).unwrap();
-        let plan = Arc::new(VersionPlan { key, spec, code: "/nowhere".into() });
+        let plan = Arc::new(VersionPlan::new(key, spec, "/nowhere".into()));
         (0..TRIGGERS).filter_map(move |place| Declared::new(&plan, place, Some(Arc::clone(&plan)), since))
     };
     (0..FUNCTIONS).flat_map(function).collect()

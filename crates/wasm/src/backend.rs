@@ -107,7 +107,8 @@ impl WasmBackend {
         };
         let env = build_without_processes(&plan, &id);
         let (ticker, egress) = (Arc::clone(&machine.ticker), Arc::clone(&parts.egress));
-        let loaded = Loaded::new(plan, pre, ticker, env, Output::new(log), egress, parts.door.clone());
+        let output = Output::new(log, plan.secrets.mask());
+        let loaded = Loaded::new(plan, pre, ticker, env, output, egress, parts.door.clone());
         let loaded = Arc::new(loaded);
         let instance = Arc::new(WasmInstance { id, loaded, crew: Arc::clone(&machine.crew) });
         Ok(Started { instance, tier: Tier::Cold, start: Duration::ZERO, init: began.elapsed() })

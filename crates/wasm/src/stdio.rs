@@ -26,7 +26,7 @@ pub(crate) struct GuestLog {
     is_flooding: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     call: Option<InvocationId>,
     stdout: Lines,
@@ -41,7 +41,9 @@ impl State {
 
 impl GuestLog {
     pub(crate) fn new(output: Arc<Output>) -> Self {
-        Self { output, state: Mutex::default(), is_flooding: AtomicBool::new(false) }
+        let (stdout, stderr) = (output.lines(), output.lines());
+        let state = Mutex::new(State { call: None, stdout, stderr });
+        Self { output, state, is_flooding: AtomicBool::new(false) }
     }
 
     /// What is written from now on belongs to `call`.
@@ -53,7 +55,7 @@ impl GuestLog {
     pub(crate) fn finish(&self) {
         let mut state = self.state();
         for stream in [LogStream::Stdout, LogStream::Stderr] {
-            if let Some(text) = state.lines(stream).rest() {
+            while let Some(text) = state.lines(stream).rest() {
                 self.output.line(state.call.as_ref(), stream, LogLevel::Info, text);
             }
         }

@@ -28,6 +28,7 @@ mod protect;
 pub mod query;
 mod queue;
 mod run;
+mod secret;
 mod spec;
 mod topic;
 mod trigger;
@@ -58,6 +59,7 @@ pub use protect::{
 };
 pub use queue::{Flow, QueueFlow, QueueInfo, QueueLane, QueueTotals};
 pub use run::{Phases, RecentRuns, Run, RunDetail, RunPage, RunStatus, Tier, TriggerKind};
+pub use secret::{MasterKeyRotated, SecretInfo, SecretList, SecretRollback, SecretValue, SecretVersion};
 pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network};
 pub use topic::{
     PublishAnswer, PublishedEvent, ReplayAnswer, ReplayRequest, SubscriptionInfo, TopicInfo, TopicList,

@@ -100,6 +100,9 @@ pub struct FunctionSpec {
     /// Environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Secrets that it gets: by variable, the secret's name, with `@` and a number where it is one version for good.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
     /// Method and path patterns that lead to this function on the public port, such as `GET /users/{id}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
@@ -171,6 +174,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             processes_max: spec.processes_max(),
             port: spec.port,
             env: spec.env.clone(),
+            secrets: spec.secrets.iter().map(|(name, used)| (name.to_owned(), used.to_string())).collect(),
             routes: spec.routes.iter().map(ToString::to_string).collect(),
             build: spec.build.as_ref().map(BuildSpec::from),
             asynchronous: (spec.asynchronous != alula_model::AsyncSpec::default())

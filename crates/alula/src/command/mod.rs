@@ -32,6 +32,7 @@ pub(crate) mod queue;
 pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod runs;
+pub(crate) mod secret;
 pub(crate) mod session;
 pub(crate) mod sign_url;
 pub(crate) mod simulate;

@@ -26,4 +26,5 @@ mod later;
 mod lifecycle;
 mod release;
 mod script;
+mod secrets;
 mod streams;

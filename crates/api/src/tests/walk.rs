@@ -30,6 +30,7 @@ impl Operation {
             ("{bucket}", "photos"),
             ("{user}", "anna"),
             ("{role}", "viewer"),
+            ("{secret}", "db_password"),
         ];
         filled.iter().fold(self.path.clone(), |path, (parameter, value)| path.replace(parameter, value))
     }
@@ -47,6 +48,8 @@ impl Operation {
             }
             ("POST", "/v1/protections") => r#"{"subject": "function/default/hello", "reason": "it floods"}"#,
             ("PUT", "/v1/limits") => r#"{"target": "namespace/default", "limit": {"in_flight": 5}}"#,
+            ("PUT", "/v1/secrets/{secret}") => r#"{"value": "hunter2"}"#,
+            ("POST", "/v1/secrets/{secret}/rollback") => "{}",
             ("POST", "/v1/queue/flow") => r#"{"flow": "open"}"#,
             _ => "",
         }

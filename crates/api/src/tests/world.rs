@@ -141,10 +141,12 @@ impl World {
         let tokens = Tokens::default().with("tester", Tokens::digest_of(TOKEN));
         let gate = gate(&identity, &tokens);
         let book = book(&control, &clock, &invoker).await;
+        let vault = vault(dir.path(), &control, &clock).await;
         let parts = Parts {
             identity,
             book,
             gate,
+            vault,
             control,
             invoker,
             calls,
@@ -245,6 +247,16 @@ async fn identity(control: &Control, clock: &Arc<dyn Clock>) -> alula_identity::
 fn gate(identity: &alula_identity::Identity, tokens: &Tokens) -> Gate {
     let public = AccessSpec::only(Way::Public);
     Gate::new(identity.clone(), tokens.clone(), public, Arc::new(NoFetch))
+}
+
+async fn vault(dir: &Path, control: &Control, clock: &Arc<dyn Clock>) -> alula_vault::Vault {
+    let parts = alula_vault::Parts {
+        records: Arc::new(MemoryStore::new()),
+        clock: Arc::clone(clock),
+        audit: Arc::new(control.clone()),
+        keys: alula_vault::Keyring::open(&dir.join("master.key")).unwrap(),
+    };
+    alula_vault::Vault::load(parts).await.unwrap()
 }
 
 fn telemetry(dir: &Path, clock: &Arc<dyn Clock>) -> (LogHandle, RunRecorder, Arc<MemoryStore>) {

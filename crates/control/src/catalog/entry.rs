@@ -108,7 +108,7 @@ impl FunctionEntry {
             version;
         let VersionKey { version: number, .. } = key;
         let code = code_dir.join(package.to_string());
-        self.versions.insert(number, Arc::new(VersionPlan { key, spec, code }));
+        self.versions.insert(number, Arc::new(VersionPlan::new(key, spec, code)));
         let published =
             PublishedVersion { source, package, package_bytes, published_at, published_by, message, build };
         self.published.insert(number, published);

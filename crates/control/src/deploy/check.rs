@@ -82,7 +82,7 @@ impl Control {
     ) -> Result<(), Fault> {
         let version = self.shared.catalog.load().newest(namespace, name) + 1;
         let key = VersionKey { namespace: namespace.clone(), function: name.clone(), version };
-        let plan = Arc::new(VersionPlan { key, spec: spec.clone(), code: folder });
+        let plan = Arc::new(VersionPlan::new(key, spec.clone(), folder));
         let (backend, to_check) = (Arc::clone(&self.shared.parts.backend), Arc::clone(&plan));
         let validated = blocking("check the source", move || Ok(backend.validate(&to_check))).await?;
         validated.map_err(|error| error::spec(name, &error))?;

@@ -48,7 +48,7 @@ impl Inside {
             version: 1,
         };
         let spec = FunctionSpec { network, ..FunctionSpec::new("exec") };
-        let plan = Arc::new(VersionPlan { key: key.clone(), spec, code: PathBuf::new() });
+        let plan = Arc::new(VersionPlan::new(key.clone(), spec, PathBuf::new()));
         let caller = Arc::new(Caller::new(plan));
         let visitors = Arc::new(Visitors::one(&InstanceId::new("i-1"), Arc::clone(&caller)));
         let (behind, objects) = (Behind::default(), Arc::new(Kept::default()));

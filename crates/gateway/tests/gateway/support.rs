@@ -73,7 +73,7 @@ impl Routes for Users {
             let (namespace, function) = (target.namespace.clone(), target.name.clone());
             let key = VersionKey { namespace, function, version };
             let spec = FunctionSpec { access, ..FunctionSpec::new("exec") };
-            Some(Arc::new(VersionPlan { key, spec, code: "/".into() }))
+            Some(Arc::new(VersionPlan::new(key, spec, "/".into())))
         };
         match target.qualifier {
             Qualifier::Version(1) => [plan(r#""public""#, 1), plan(access, 2)],

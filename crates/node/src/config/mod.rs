@@ -4,6 +4,7 @@
 //! prints what is in force, and unknown keys are errors. Sections of other crates are their own `Options`.
 
 mod database_url;
+mod hidden;
 mod load;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use alula_model::{AccessSpec, Way};
 use serde::{Deserialize, Serialize};
 
 pub use database_url::DatabaseUrl;
+pub use hidden::Hidden;
 pub use load::{ConfigError, Overrides, Sources};
 
 /// Everything that can be set.
@@ -56,6 +58,8 @@ pub struct Config {
     pub stems: Stems,
     /// Isolation.
     pub sandbox: Sandbox,
+    /// Secrets of functions.
+    pub secrets: Secrets,
     /// Uploads and build steps.
     pub build: Build,
     /// Logs of functions.
@@ -284,6 +288,17 @@ impl Default for Sandbox {
             socket_body_bytes_max: 64 * 1024,
         }
     }
+}
+
+/// Secrets of functions.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Secrets {
+    /// The file of the master keys that secrets are encrypted with, one a line, the one that encrypts first. Made where it
+    /// is not there. Without it: `master.key` in the data directory.
+    pub master_key_file: Option<PathBuf>,
+    /// The master keys themselves, for those who keep them elsewhere; then there is no file. Never shown.
+    pub master_key: Hidden,
 }
 
 /// Uploads and build steps.

@@ -104,10 +104,10 @@ impl VersionPool {
         claimed
     }
 
-    /// The zygote that was claimed is here, or there is none.
-    pub(crate) fn bred(&self, made: Option<(Arc<dyn Zygote>, Share)>, now: Instant) {
+    /// The zygote that was claimed is here, begun in `era`, or there is none.
+    pub(crate) fn bred(&self, made: Option<(Arc<dyn Zygote>, Share)>, era: u64, now: Instant) {
         let mut state = self.state();
-        let is_wanted = !state.is_closed && matches!(state.breeding, Breeding::Making);
+        let is_wanted = !state.is_closed && matches!(state.breeding, Breeding::Making) && era == state.era;
         state.breeding = match made.filter(|_| is_wanted) {
             Some((zygote, share)) => {
                 Breeding::Ready(Bred { zygote, share, made_at: now, used_at: now, forks: 0 })

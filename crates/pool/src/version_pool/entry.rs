@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) weight: u32,
     /// Whether it used most of its memory or of a core at the last look.
     pub(super) is_loaded: bool,
+    /// Whether it was started with what does not hold any more.
+    pub(super) is_outdated: bool,
     /// Whether it was told that no call comes, and none has come since.
     pub(super) is_resting: bool,
 }
@@ -75,7 +77,7 @@ impl State {
     /// What the instance has room for.
     pub(super) fn place_in(&self, index: usize, concurrency: u32, now: Instant) -> Option<Place> {
         let entry = &self.entries[index];
-        if entry.instance.is_gone() {
+        if entry.instance.is_gone() || (entry.is_outdated && self.has_newer()) {
             None
         } else if entry.taken < concurrency {
             Some(Place::Slot)

@@ -31,10 +31,10 @@ impl VersionPool {
         self.floor.store(instances, Ordering::Relaxed);
     }
 
-    /// How many are there, how many are starting, and how many are to be held.
+    /// How many are there that are not outdated, how many are starting, and how many are to be held.
     pub(crate) fn actual(&self) -> (usize, usize, usize) {
         let state = self.state();
-        (state.entries.len(), state.starting, self.floor.load(Ordering::Relaxed))
+        (state.counted(), state.starting, self.floor.load(Ordering::Relaxed))
     }
 
     /// Counts instances as starting until `wanted` are there or starting, as far as the spec allows and starts do not
@@ -42,7 +42,7 @@ impl VersionPool {
     pub(crate) fn claim_ahead(&self, wanted: usize, now: Instant) -> usize {
         let mut state = self.state();
         let before = state.starting;
-        while state.entries.len() + state.starting < wanted && state.may_start(self, state.starting, now) {
+        while state.counted() + state.starting < wanted && state.may_start(self, state.starting, now) {
             state.starting += 1;
         }
         state.starting - before

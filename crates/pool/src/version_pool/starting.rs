@@ -65,15 +65,17 @@ impl VersionPool {
         wanted
     }
 
-    /// Takes in the instance of a claimed start and serves the line with it. Returns what must be stopped instead,
-    /// where the pool was taken down meanwhile.
+    /// Takes in the instance of a claimed start, which began in `era`, and serves the line with it. Returns what must be
+    /// stopped instead, where the pool was taken down meanwhile.
     pub(crate) fn started(
         self: &Arc<Self>,
         started: &Started,
         share: Share,
+        era: u64,
         now: Instant,
     ) -> Option<Arc<dyn Instance>> {
         let mut state = self.state();
+        let is_outdated = era != state.era;
         state.starting -= 1;
         state.failure = None;
         state.observed.start_took(started.tier, started.start + started.init);
@@ -91,6 +93,7 @@ impl VersionPool {
             ready_at: now,
             busy_since: now,
             idle_since: now,
+            is_outdated,
             is_resting: false,
             is_held_up: false,
             share,
@@ -174,7 +177,7 @@ impl State {
     /// Whether failures, the end and the spec allow one more instance beside `starting` others.
     pub(super) fn may_start(&self, pool: &VersionPool, starting: usize, now: Instant) -> bool {
         let pausing = self.failure.as_ref().is_some_and(|failure| now < failure.retry_at);
-        !pausing && !self.is_closed && self.entries.len() + starting < pool.plan.spec.max_instances as usize
+        !pausing && !self.is_closed && self.counted() + starting < pool.plan.spec.max_instances as usize
     }
 
     /// What a start is expected to take, from what it would be made from now.

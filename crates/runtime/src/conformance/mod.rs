@@ -130,7 +130,7 @@ pub fn plan(runtime: &str, change: impl FnOnce(&mut FunctionSpec)) -> Arc<Versio
     #[expect(clippy::expect_used, reason = "lower-case letters are a name")]
     let function = Name::new("conformance").expect("lower-case letters are a name");
     let key = VersionKey { namespace: Name::default_namespace(), function, version: 1 };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::new() })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::new()))
 }
 
 /// A body of `count` pieces of `piece`, made as they are asked for.

@@ -45,7 +45,8 @@ pub(super) async fn breed(
     let room = Room::of(&backend, Arc::clone(&plan), Arc::clone(&language), id, found);
     let init_timeout = Duration::from_millis(plan.spec.init_timeout_ms);
     let loaded = timeout(init_timeout, events::start_parent(&room)).await;
-    let connection = match loaded.map_err(|_| room.init_timeout())?? {
+    let loaded = loaded.map_err(|_| room.init_timeout())?;
+    let connection = match loaded.map_err(|fault| room.output.masked(fault))? {
         Ok(connection) => connection,
         Err(reason) => return Ok(Bred::Unfit { reason }),
     };

@@ -1,12 +1,13 @@
 //! The environment variables that a function's processes start with.
 //!
-//! Three layers: defaults that the function may replace (`PATH`, `LANG`, `TZ`...), the function's own, and those
+//! Three layers: defaults that the function may replace (`PATH`, `LANG`, `TZ`...), the function's own with its secrets, and those
 //! that the platform tells, which cannot be replaced: a spec that names one is refused at deploy time, so that
 //! nothing is overridden in silence. Nothing of the platform's own environment is ever passed on.
 
 use std::collections::BTreeMap;
 
 use alula_model::{Calls, InstanceId, Network, SpecError};
+use zeroize::Zeroize as _;
 
 use super::cells::CODE_DIR;
 use crate::language::{Language, Protocol, SHIM_DIR};
@@ -28,6 +29,7 @@ pub(super) fn build(plan: &VersionPlan, language: &Language, id: &InstanceId) ->
     let mut env = defaults(language);
     env.extend(language.manifest.env.clone());
     env.extend(plan.spec.env.clone());
+    env.extend(secrets(plan));
     env.extend(told(plan));
     env.insert("ALULA_INSTANCE".to_owned(), id.to_string());
     env.insert("AWS_LAMBDA_LOG_STREAM_NAME".to_owned(), id.to_string());
@@ -44,6 +46,7 @@ pub fn build_without_processes(plan: &VersionPlan, id: &InstanceId) -> Variables
     let defaults = [("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC")];
     let mut env: Variables = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     env.extend(plan.spec.env.clone());
+    env.extend(secrets(plan));
     env.extend(told(plan).into_iter().filter(|(name, _)| name.starts_with("ALULA_")));
     env.insert("ALULA_INSTANCE".to_owned(), id.to_string());
     env
@@ -63,9 +66,27 @@ pub fn validate(plan: &VersionPlan) -> Result<(), SpecError> {
         let prefixed = name.starts_with("ALULA_") || name.starts_with("AWS_LAMBDA_");
         told.contains_key(name) || (prefixed && name != OUTPUT_CHOICE)
     };
-    match plan.spec.env.keys().find(|name| is_reserved(name)) {
-        Some(name) => Err(SpecError { field: "env", reason: format!("{name} is set by the platform") }),
+    let refuse =
+        |field, name: &str| Err(SpecError { field, reason: format!("{name} is set by the platform") });
+    if let Some(name) = plan.spec.env.keys().find(|name| is_reserved(name)) {
+        return refuse("env", name);
+    }
+    match plan.spec.secrets.iter().find(|(name, _)| is_reserved(name)) {
+        Some((name, _)) => refuse("secrets", name),
         None => Ok(()),
+    }
+}
+
+fn secrets(plan: &VersionPlan) -> impl Iterator<Item = (String, String)> {
+    plan.secrets.iter().map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+/// Wipes the values of secrets from an environment that is not needed any more.
+pub(super) fn wipe(env: &mut Variables, plan: &VersionPlan) {
+    for (name, _) in plan.secrets.iter() {
+        if let Some(value) = env.get_mut(name) {
+            value.zeroize();
+        }
     }
 }
 

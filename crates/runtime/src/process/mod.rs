@@ -154,7 +154,7 @@ impl ProcessBackend {
 async fn finish_start(room: Arc<Room>, began: Instant) -> Result<Started, Fault> {
     let init_timeout = Duration::from_millis(room.plan.spec.init_timeout_ms);
     let guest = match tokio::time::timeout(init_timeout, greet(&room)).await {
-        Ok(guest) => guest?,
+        Ok(guest) => guest.map_err(|fault| room.output.masked(fault))?,
         Err(_) => return Err(room.init_timeout()),
     };
     let ready = Instant::now();

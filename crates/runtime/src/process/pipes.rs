@@ -21,7 +21,7 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::InstanceLog;
+use crate::{InstanceLog, Mask};
 
 /// Longest log line in bytes: longer ones are split, so that one line is never a memory problem for a reader.
 pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
@@ -48,6 +48,7 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Output {
     log: InstanceLog,
+    mask: Mask,
     attribution: Attribution,
     /// The last lines, each with the call that it was given to.
     tail: Mutex<VecDeque<(Option<InvocationId>, String)>>,
@@ -133,11 +134,12 @@ impl Budget {
 }
 
 impl Output {
-    /// Writes to `log`, with a whole budget.
+    /// Writes to `log`, with a whole budget and without what `mask` covers.
     #[must_use]
-    pub fn new(log: InstanceLog) -> Self {
+    pub fn new(log: InstanceLog, mask: Mask) -> Self {
         Self {
             log,
+            mask,
             attribution: Attribution::default(),
             tail: Mutex::default(),
             budget: Mutex::new(Budget::new(Instant::now())),
@@ -151,6 +153,7 @@ impl Output {
 
     /// Takes one line, within the budget. Without an invocation it is given to the only call that runs.
     pub fn line(&self, id: Option<&InvocationId>, stream: LogStream, level: LogLevel, text: String) {
+        let text = self.mask.masked(text);
         let verdict = self.budget().spend(text.len(), Instant::now());
         let id = id.cloned().or_else(|| self.attribution.only());
         // Also what is dropped: a crash is explained by its last lines, and most of all in a flood.
@@ -187,6 +190,19 @@ impl Output {
         self.lock_tail().iter().filter(|(owner, _)| is_told(owner)).map(|(_, text)| text.clone()).collect()
     }
 
+    /// Cuts what is written to one stream of this instance into lines.
+    #[must_use]
+    pub fn lines(&self) -> Lines {
+        Lines { gathered: BytesMut::new(), mask: self.mask.clone() }
+    }
+
+    /// `fault` without the values of secrets: what a function says of its own failure may hold them.
+    #[must_use]
+    pub fn masked(&self, fault: Fault) -> Fault {
+        let mask = |text| self.mask.masked(text);
+        Fault { message: mask(fault.message), payload: fault.payload.map(mask), ..fault }
+    }
+
     /// Whether a line had to be dropped since this was asked last: whoever writes should be slowed down.
     #[must_use]
     pub fn is_flooded(&self) -> bool {
@@ -205,18 +221,18 @@ impl Output {
     }
 
     async fn read_lines(&self, mut pipe: pipe::Receiver, stream: LogStream, id: Option<InvocationId>) {
-        let mut gathered = BytesMut::new();
+        let mut lines = self.lines();
         loop {
-            gathered.reserve(READ_BYTES);
+            lines.gathered.reserve(READ_BYTES);
             // A pipe that cannot be read has nothing more to say.
-            let Ok(read @ 1..) = pipe.read_buf(&mut gathered).await else { break };
-            while let Some(text) = next_line(&mut gathered) {
+            let Ok(read @ 1..) = pipe.read_buf(&mut lines.gathered).await else { break };
+            while let Some(text) = lines.next_line() {
                 self.line(id.as_ref(), stream, LogLevel::Info, text);
             }
             self.hold_back_flood(read).await;
         }
-        if !gathered.is_empty() {
-            self.line(id.as_ref(), stream, LogLevel::Info, to_text(&gathered));
+        while let Some(text) = lines.rest() {
+            self.line(id.as_ref(), stream, LogLevel::Info, text);
         }
         let dropped = std::mem::take(&mut self.budget().dropped);
         if dropped.lines > 0 {
@@ -261,9 +277,10 @@ impl Output {
 }
 
 /// Cuts what is written to one stream into lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lines {
     gathered: BytesMut,
+    mask: Mask,
 }
 
 impl Lines {
@@ -275,30 +292,48 @@ impl Lines {
     /// The next complete line, or a piece of one that is too long.
     #[must_use]
     pub fn next_line(&mut self) -> Option<String> {
-        next_line(&mut self.gathered)
+        let window = &self.gathered[..self.gathered.len().min(LINE_BYTES_MAX + 1)];
+        if let Some(end) = memchr::memchr(b'\n', window) {
+            let text = to_text(&self.gathered[..end]);
+            self.gathered.advance(end + 1);
+            return Some(text);
+        }
+        // A value that lies across the cut must be there as a whole to be found.
+        if self.gathered.len() <= LINE_BYTES_MAX + self.mask.longest() {
+            return None;
+        }
+        // What is left after masking may be short enough, or have its end in reach.
+        if self.mask_gathered() { self.next_line() } else { Some(self.cut()) }
     }
 
-    /// What is left without an end, where there is something.
+    /// What is left without an end, where there is something: call it until there is nothing.
     #[must_use]
     pub fn rest(&mut self) -> Option<String> {
+        if self.gathered.len() > LINE_BYTES_MAX {
+            self.mask_gathered();
+        }
+        if self.gathered.len() > LINE_BYTES_MAX {
+            return Some(self.cut());
+        }
         let rest = std::mem::take(&mut self.gathered);
         (!rest.is_empty()).then(|| to_text(&rest))
     }
-}
 
-/// Takes the next complete line, or a piece of one that is too long.
-fn next_line(gathered: &mut BytesMut) -> Option<String> {
-    let window = &gathered[..gathered.len().min(LINE_BYTES_MAX + 1)];
-    if let Some(end) = memchr::memchr(b'\n', window) {
-        let text = to_text(&gathered[..end]);
-        gathered.advance(end + 1);
-        return Some(text);
+    /// Masks what is there; false where there is nothing to be masked.
+    fn mask_gathered(&mut self) -> bool {
+        let clean = self.mask.masked_bytes(&self.gathered);
+        let is_masked = clean.is_some();
+        if let Some(clean) = clean {
+            self.gathered = clean.as_slice().into();
+        }
+        is_masked
     }
-    if gathered.len() <= LINE_BYTES_MAX {
-        return None;
+
+    /// Takes a piece of a line that is too long.
+    fn cut(&mut self) -> String {
+        let piece = self.gathered.split_to(split_point(&self.gathered));
+        to_text(&piece) + SPLIT_MARK
     }
-    let piece = gathered.split_to(split_point(gathered));
-    Some(to_text(&piece) + SPLIT_MARK)
 }
 
 /// Where a long line is split: at the limit, or up to three bytes before it so that no character is torn.

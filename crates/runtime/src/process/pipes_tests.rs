@@ -6,6 +6,10 @@ use super::*;
 use crate::conformance::{CollectedLog, FixedClock, plan};
 
 fn output() -> (Arc<Output>, Arc<CollectedLog>) {
+    output_with(Mask::default())
+}
+
+fn output_with(mask: Mask) -> (Arc<Output>, Arc<CollectedLog>) {
     let sink = Arc::new(CollectedLog::default());
     let log = InstanceLog {
         key: plan("exec", |_| {}).key.clone(),
@@ -13,7 +17,7 @@ fn output() -> (Arc<Output>, Arc<CollectedLog>) {
         clock: Arc::new(FixedClock::default()),
         sink: Arc::clone(&sink) as _,
     };
-    (Arc::new(Output::new(log)), sink)
+    (Arc::new(Output::new(log, mask)), sink)
 }
 
 /// The lines that `written` becomes.
@@ -107,4 +111,42 @@ async fn the_tail_keeps_the_last_lines_shortened() {
     let tail = output.tail();
     assert_eq!(tail.len(), TAIL_LINES);
     assert!(tail[0].starts_with("80 ") && tail.iter().all(|line| line.len() <= TAIL_LINE_BYTES_MAX));
+}
+
+fn mask_of(value: &str) -> Mask {
+    let value = zeroize::Zeroizing::new(value.to_owned());
+    crate::SecretValues::new(vec![("SECRET".to_owned(), value)]).mask()
+}
+
+#[test]
+fn a_secret_is_masked_however_it_is_cut_into_writes_and_lines() {
+    let secret = "hunter2-hunter2-hunter2";
+    let (output, log) = output_with(mask_of(secret));
+    let mut lines = output.lines();
+    // Across writes, and across the places where a long line is cut, wherever they fall.
+    let long: String = (0..40).map(|at| "x".repeat(LINE_BYTES_MAX / 13 + at) + secret).collect();
+    let text = format!("before {secret} after\n{long}\n{long}");
+    let mut seen = Vec::new();
+    for piece in text.as_bytes().chunks(7) {
+        lines.push(piece);
+        seen.extend(std::iter::from_fn(|| lines.next_line()));
+    }
+    seen.extend(std::iter::from_fn(|| lines.rest()));
+    seen.into_iter().for_each(|line| output.line(None, LogStream::Stdout, LogLevel::Info, line));
+    let written: Vec<String> =
+        log.lines().into_iter().map(|line| line.text.replace(SPLIT_MARK, "")).collect();
+    let whole = written.concat();
+    assert!(!whole.contains(secret) && !output.tail().concat().contains(secret));
+    assert_eq!(whole.matches("***").count(), 81);
+    assert_eq!(written[0], "before *** after");
+    assert!(written.iter().all(|line| line.len() <= LINE_BYTES_MAX));
+}
+
+#[test]
+fn what_a_function_says_of_its_failure_is_masked() {
+    let (output, _) = output_with(mask_of("hunter2"));
+    let payload = Some(r#"{"errorMessage": "no hunter2"}"#.to_owned());
+    let fault = output.masked(Fault { payload, ..Fault::new(ErrorCode::HandlerError, "wrong: hunter2") });
+    assert_eq!(fault.message, "wrong: ***");
+    assert_eq!(fault.payload.as_deref(), Some(r#"{"errorMessage": "no ***"}"#));
 }

@@ -119,6 +119,7 @@ impl Room {
             let visitors = || Arc::new(Visitors::one(&id, Arc::clone(caller)));
             (!listeners.is_empty()).then(|| backend.door.serve(listeners, &visitors()))
         });
+        let output = Arc::new(Output::new(log, plan.secrets.mask()));
         Arc::new(Self {
             env: environment::build(&plan, &language, &id),
             id,
@@ -129,7 +130,7 @@ impl Room {
             waiting: Mutex::new(waiting),
             buffers: backend.buffers.clone(),
             socket_body_bytes_max: backend.socket_body_bytes_max,
-            output: Arc::new(Output::new(log)),
+            output,
             caller,
             _door: door,
             main: OnceLock::new(),
@@ -342,12 +343,12 @@ impl Room {
         Fault::new(code, message).with_log_tail(self.output.tail())
     }
 
-    /// `fault` as the caller of one call may see it: without the lines of other calls.
+    /// `fault` as the caller of one call may see it: without the lines of other calls, and without secrets.
     pub(super) fn told_to(&self, id: &InvocationId, mut fault: Fault) -> Fault {
         if !fault.log_tail.is_empty() {
             fault.log_tail = self.output.tail_of(id);
         }
-        fault
+        self.output.masked(fault)
     }
 
     fn death(&self, code: ErrorCode, what: &str, exit: ProcessExit) -> Fault {
@@ -420,6 +421,12 @@ impl Drop for Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Running({})", self.id)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        environment::wipe(&mut self.env, &self.plan);
     }
 }
 

@@ -45,7 +45,7 @@ pub async fn lambda_api(bytes: &[u8]) -> Result<(), NameError> {
 fn plan() -> Result<VersionPlan, NameError> {
     let key = VersionKey { namespace: Name::new("n")?, function: Name::new("f")?, version: 1 };
     let spec = FunctionSpec { response_bytes_max: 1024, ..FunctionSpec::new("provided") };
-    Ok(VersionPlan { key, spec, code: PathBuf::new() })
+    Ok(VersionPlan::new(key, spec, PathBuf::new()))
 }
 
 async fn lay_event(desk: &Desk) -> Option<oneshot::Receiver<Reply>> {

@@ -226,7 +226,7 @@ impl World {
         let (namespace, function) = (Name::default_namespace(), Name::new(function).unwrap());
         let key = VersionKey { namespace, function: function.clone(), version };
         let spec = serde_json::from_value(json!({ "runtime": "exec", "triggers": triggers })).unwrap();
-        let plan = Arc::new(VersionPlan { key, spec, code: "/nowhere".into() });
+        let plan = Arc::new(VersionPlan::new(key, spec, "/nowhere".into()));
         let now = self.clock.now();
         let places = 0..plan.spec.triggers.len();
         let stated = places.filter_map(|place| Declared::new(&plan, place, Some(Arc::clone(&plan)), now));
