@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod access;
+mod alarms;
 mod audit;
 mod auth;
 mod buckets;
@@ -36,6 +37,7 @@ mod logs;
 mod members;
 mod namespaces;
 mod ndjson;
+mod objectives;
 mod openapi;
 mod passes;
 mod pointers;
@@ -44,10 +46,12 @@ mod queue;
 mod respond;
 mod runs;
 mod state;
+mod stats;
 mod system;
 mod topics;
 mod triggers;
 mod upload;
+mod usage;
 mod versions;
 
 #[cfg(test)]

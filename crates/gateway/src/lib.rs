@@ -25,6 +25,7 @@
 mod activity;
 mod answer;
 mod body;
+pub mod certificate;
 mod cloudevents;
 mod connection;
 mod explain;

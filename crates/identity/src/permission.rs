@@ -23,6 +23,10 @@ pub enum Resource {
     Log,
     /// What was called when, and how it went.
     Run,
+    /// What was used, for bills.
+    Usage,
+    /// Alarms and their silences.
+    Alarm,
     /// What was changed when, by whom.
     Audit,
     /// A namespace itself.
@@ -94,6 +98,9 @@ pub const TABLE: &[(Resource, Verb, Roles)] = &[
     (Resource::Bucket, Verb::Use, DEVELOPERS),
     (Resource::Log, Verb::Read, ALL),
     (Resource::Run, Verb::Read, ALL),
+    (Resource::Usage, Verb::Read, ALL),
+    (Resource::Alarm, Verb::Read, ALL),
+    (Resource::Alarm, Verb::Operate, WORKERS),
     (Resource::Audit, Verb::Read, OPERATORS),
     (Resource::Namespace, Verb::Read, ALL),
     (Resource::Namespace, Verb::Write, ADMINISTRATORS),

@@ -6,10 +6,12 @@
 //! format: what the control API promises to clients lives in `alula-wire`.
 
 mod address;
+pub mod alarm;
 mod asynchronous;
 mod caller;
 mod catalog;
 mod clock;
+mod decimal;
 mod fault;
 mod id;
 pub mod limits;
@@ -20,6 +22,7 @@ mod rate;
 mod retry;
 mod route;
 mod run;
+mod slo;
 mod spec;
 pub mod trigger;
 
@@ -28,6 +31,7 @@ pub use asynchronous::{AddressError, AsyncSpec, Contact, Destination, LoopPolicy
 pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};
+pub use decimal::{Decimal, DecimalError};
 pub use fault::{Blame, ErrorCode, Fault, LimitHit, Quota, QuotaUnit};
 pub use id::{Digest, InstanceId, InvocationId};
 pub use lineage::{Lineage, LineageError, LoopFound};
@@ -37,4 +41,5 @@ pub use rate::{FunctionLimits, Limit};
 pub use retry::{Retry, RetryPolicy, RetryPreset};
 pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
+pub use slo::SloSpec;
 pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network, SpecError};

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod access;
+mod alarms;
 mod buckets;
 mod calls;
 mod client;
@@ -26,6 +27,7 @@ mod platform;
 mod protect;
 #[cfg(feature = "script")]
 pub mod script;
+mod signals;
 mod topics;
 mod triggers;
 

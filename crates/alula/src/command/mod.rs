@@ -1,5 +1,6 @@
 //! The commands, one a module: what it takes, what it asks of the platform, how it prints the answer.
 
+pub(crate) mod alarm;
 pub(crate) mod alias;
 pub(crate) mod audit;
 pub(crate) mod bucket;
@@ -29,10 +30,13 @@ pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod runs;
 pub(crate) mod simulate;
+pub(crate) mod slo;
+pub(crate) mod stats;
 pub(crate) mod top;
 pub(crate) mod topics;
 pub(crate) mod triggers;
 pub(crate) mod up;
+pub(crate) mod usage;
 pub(crate) mod user;
 pub(crate) mod versions;
 pub(crate) mod wasm_compile;

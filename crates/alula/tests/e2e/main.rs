@@ -14,6 +14,7 @@ mod case;
 mod platform;
 mod sink;
 
+mod alarms;
 mod brokers;
 mod buckets;
 mod cases;

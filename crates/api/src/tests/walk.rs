@@ -47,6 +47,7 @@ impl Operation {
             }
             ("POST", "/v1/protections") => r#"{"subject": "function/default/hello", "reason": "it floods"}"#,
             ("PUT", "/v1/limits") => r#"{"target": "namespace/default", "limit": {"in_flight": 5}}"#,
+            ("POST", "/v1/alarm-silences") => r#"{"matcher": "rule=disk", "for_ms": 1000, "reason": "x"}"#,
             ("POST", "/v1/queue/flow") => r#"{"flow": "open"}"#,
             _ => "",
         }
