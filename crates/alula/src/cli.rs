@@ -3,10 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    access, alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff, doctor,
-    explain, instances, invoke, key, limit, list, login, logout, logs, member, namespace, new, passwd,
-    protect, publish, queue, remove, rollback, runs, secret, session, sign_url, simulate, top, topics,
-    triggers, up, user, versions, whoami,
+    access, alarm, alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff,
+    doctor, explain, instances, invoke, key, limit, list, login, logout, logs, member, namespace, new,
+    passwd, protect, publish, queue, remove, rollback, runs, secret, session, sign_url, simulate, slo, stats,
+    top, topics, triggers, up, usage, user, versions, whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -80,6 +80,14 @@ pub(crate) enum Task {
     Logs(logs::Arguments),
     /// Show what became of calls
     Runs(runs::Arguments),
+    /// Show how many calls succeed and how long they take
+    Stats(stats::Arguments),
+    /// Show objectives and what is left of their error budgets
+    Slo(slo::Arguments),
+    /// Show alarms, acknowledge and silence them, test who is told
+    Alarm(alarm::Arguments),
+    /// Export what functions used, by day
+    Usage(usage::Arguments),
     /// List the versions of a function
     Versions(versions::Arguments),
     /// Show what changed between two versions
@@ -151,6 +159,10 @@ impl Task {
             Self::Bucket(arguments) => bucket::run(arguments, session).await,
             Self::Logs(arguments) => logs::run(arguments, session).await,
             Self::Runs(arguments) => runs::run(arguments, session).await,
+            Self::Stats(arguments) => stats::run(arguments, session).await,
+            Self::Slo(arguments) => slo::run(arguments, session).await,
+            Self::Alarm(arguments) => alarm::run(arguments, session).await,
+            Self::Usage(arguments) => usage::run(arguments, session).await,
             Self::Versions(arguments) => versions::run(arguments, session).await,
             Self::Diff(arguments) => diff::run(arguments, session).await,
             Self::Rollback(arguments) => rollback::run(arguments, session).await,

@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod access;
+mod alarms;
 mod audit;
 mod auth;
 mod browser;
@@ -39,6 +40,7 @@ mod logs;
 mod members;
 mod namespaces;
 mod ndjson;
+mod objectives;
 mod openapi;
 mod passes;
 mod pointers;
@@ -48,10 +50,12 @@ mod respond;
 mod runs;
 mod secrets;
 mod state;
+mod stats;
 mod system;
 mod topics;
 mod triggers;
 mod upload;
+mod usage;
 mod versions;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use alula_wire::query::LogMode;
+use alula_wire::query::{LogMode, UsageBy};
 use alula_wire::{DeployEvent, ErrorAnswer, LogLine, Overrides};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -17,9 +17,9 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    audit, auth, buckets, calling, calls, dead_letters, deploy, docs, explain, functions, health,
-    invocations, keys, login, logs, members, namespaces, pointers, protect, queue, respond, runs, secrets,
-    system, topics, triggers, versions,
+    alarms, audit, auth, buckets, calling, calls, dead_letters, deploy, docs, explain, functions, health,
+    invocations, keys, login, logs, members, namespaces, objectives, pointers, protect, queue, respond, runs,
+    secrets, stats, system, topics, triggers, usage, versions,
 };
 
 /// The name of the way to authenticate.
@@ -41,12 +41,13 @@ const TOKEN: &str = "token";
         (name = "runs", description = "Calls, what became of them, what they wrote"),
         (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
         (name = "secrets", description = "Secrets of namespaces: set, listed, never read back"),
+        (name = "alarms", description = "What goes wrong, and who is told"),
         (name = "access", description = "Who may do what: namespaces, people, keys, roles"),
         (name = "protection", description = "Limits of requests; who is blocked or throttled"),
         (name = "platform", description = "The platform itself"),
         (name = "health", description = "For probes, scrapers and tools"),
     ),
-    components(schemas(DeployEvent, ErrorAnswer, LogLine, LogMode, Overrides)),
+    components(schemas(DeployEvent, ErrorAnswer, LogLine, LogMode, Overrides, UsageBy)),
     security(("token" = [])),
     modifiers(&BearerToken),
 )]
@@ -119,6 +120,17 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(logs::logs));
     add(routes!(runs::list));
     add(routes!(runs::describe));
+    add(routes!(stats::stats));
+    add(routes!(stats::node));
+    add(routes!(objectives::list));
+    add(routes!(usage::usage));
+    add(routes!(alarms::list));
+    add(routes!(alarms::history));
+    add(routes!(alarms::describe));
+    add(routes!(alarms::acknowledge));
+    add(routes!(alarms::silences, alarms::silence));
+    add(routes!(alarms::end_silence));
+    add(routes!(alarms::test));
     add(routes!(namespaces::whoami));
     add(routes!(namespaces::list));
     add(routes!(namespaces::create, namespaces::remove));

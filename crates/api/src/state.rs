@@ -18,6 +18,7 @@ use alula_store::History;
 use alula_telemetry::logs::LogHandle;
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::RunRecorder;
+use alula_telemetry::signals::Signals;
 use alula_trigger::TriggerKey;
 use alula_wire::BrokerState;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -108,6 +109,12 @@ pub struct Parts {
     pub launcher: Arc<dyn Launcher>,
     /// The figures.
     pub metrics: Metrics,
+    /// Success and latency.
+    pub signals: Signals,
+    /// What functions used.
+    pub usage: alula_telemetry::usage::Service,
+    /// What goes wrong, and who is told.
+    pub alarms: alula_alarm::Alarms,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes invocation ids.

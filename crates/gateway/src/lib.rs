@@ -26,6 +26,7 @@ mod activity;
 mod admission;
 mod answer;
 mod body;
+pub mod certificate;
 mod cloudevents;
 mod connection;
 mod explain;

@@ -25,6 +25,10 @@ pub enum Resource {
     Log,
     /// What was called when, and how it went.
     Run,
+    /// What was used, for bills.
+    Usage,
+    /// Alarms and their silences.
+    Alarm,
     /// What was changed when, by whom.
     Audit,
     /// A namespace itself.
@@ -103,6 +107,9 @@ pub const TABLE: &[(Resource, Verb, Roles)] = &[
     (Resource::Secret, Verb::Delete, DEVELOPERS),
     (Resource::Log, Verb::Read, ALL),
     (Resource::Run, Verb::Read, ALL),
+    (Resource::Usage, Verb::Read, ALL),
+    (Resource::Alarm, Verb::Read, ALL),
+    (Resource::Alarm, Verb::Operate, WORKERS),
     (Resource::Audit, Verb::Read, OPERATORS),
     (Resource::Namespace, Verb::Read, ALL),
     (Resource::Namespace, Verb::Write, ADMINISTRATORS),

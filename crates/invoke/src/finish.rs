@@ -12,7 +12,7 @@ use std::time::Duration;
 use alula_guard::{Admission, Ended};
 use alula_model::{ErrorCode, Fault, Phases, Run, RunStatus, Tier, VersionKey};
 use alula_pool::Lease;
-use alula_runtime::{Body, BodyError, Duplex, Upgraded};
+use alula_runtime::{Body, BodyError, Duplex, Upgraded, VersionPlan};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
@@ -40,9 +40,10 @@ impl Finisher {
         sink: &Arc<dyn RunSink>,
         in_flight: &Arc<AtomicUsize>,
         invocation: &Invocation,
-        key: &VersionKey,
+        plan: &VersionPlan,
         admission: Admission,
     ) -> Self {
+        let key = &plan.key;
         in_flight.fetch_add(1, Ordering::Relaxed);
         let run = Run {
             id: invocation.id.clone(),
@@ -68,7 +69,7 @@ impl Finisher {
             request_bytes: Arc::default(),
             received: invocation.received,
             leased_at: None,
-            open: Some((run, sink.begin(key))),
+            open: Some((run, sink.begin(plan))),
             admission: Some(admission),
             key: key.clone(),
         }

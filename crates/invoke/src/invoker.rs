@@ -87,7 +87,7 @@ impl Invoker {
         let refused = |fault| Failure { fault, key: None, retry_after_ms: None };
         let plan = self.plan(&invocation).map_err(refused)?;
         let admission = self.admit(&plan, &invocation)?;
-        let finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, &plan.key, admission);
+        let finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, &plan, admission);
         self.run(&plan, invocation, finisher).await.map_err(|fault| {
             let retry_after_ms = fault.is_retryable().then_some(RETRY_AFTER_MS);
             Failure { fault, key: Some(plan.key.clone()), retry_after_ms }
@@ -118,7 +118,7 @@ impl Invoker {
             at: invocation.received_at,
         };
         self.guard.admit(&ask).map_err(|refusal| {
-            self.sink.refused(&plan.key, &refusal.fault);
+            self.sink.refused(&plan, &refusal.fault);
             Failure { key: Some(plan.key.clone()), ..Failure::of_refusal(refusal) }
         })
     }

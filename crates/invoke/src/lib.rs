@@ -25,7 +25,7 @@ use alula_model::{
     Caller, Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp, TriggerKind,
     VersionKey,
 };
-use alula_runtime::{Answer, Body, Waiters};
+use alula_runtime::{Answer, Body, VersionPlan, Waiters};
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
@@ -119,12 +119,12 @@ impl Failure {
 /// and counts.
 pub trait RunSink: Send + Sync + std::fmt::Debug {
     /// A call of this version has begun; its run goes to what is returned, whatever becomes of it.
-    fn begin(&self, key: &VersionKey) -> OpenRun;
+    fn begin(&self, plan: &VersionPlan) -> OpenRun;
 
     /// A call of this version was refused by a guard. Such calls have no run: whoever floods would else push the runs of
     /// others out of the history.
-    fn refused(&self, key: &VersionKey, fault: &Fault) {
-        let _ = (key, fault);
+    fn refused(&self, plan: &VersionPlan, fault: &Fault) {
+        let _ = (plan, fault);
     }
 }
 

@@ -16,7 +16,7 @@ use alula_pool::{Pool, PoolOptions};
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::{Does, FakeBackend};
 use alula_runtime::language::{Host, Languages};
-use alula_runtime::{Answer, Body, BodyError, Waiters};
+use alula_runtime::{Answer, Body, BodyError, VersionPlan, Waiters};
 use alula_store::{MemoryPackages, MemoryStore};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -37,7 +37,7 @@ impl Clock for FixedClock {
 struct Recorded(Arc<Mutex<Vec<Run>>>);
 
 impl RunSink for Recorded {
-    fn begin(&self, _key: &VersionKey) -> OpenRun {
+    fn begin(&self, _plan: &VersionPlan) -> OpenRun {
         let runs = Arc::clone(&self.0);
         OpenRun::new(move |run| runs.lock().unwrap().push(run))
     }

@@ -7,11 +7,13 @@
 
 mod access;
 mod address;
+pub mod alarm;
 mod asynchronous;
 mod audit_change;
 mod caller;
 mod catalog;
 mod clock;
+mod decimal;
 mod fault;
 mod id;
 pub mod limits;
@@ -23,6 +25,7 @@ mod retry;
 mod route;
 mod run;
 mod secret;
+mod slo;
 mod spec;
 pub mod trigger;
 
@@ -33,6 +36,7 @@ pub use audit_change::AuditChange;
 pub use caller::Caller;
 pub use catalog::{AuditEntry, By, Function, FunctionRef, Qualifier, Version, VersionKey};
 pub use clock::{Clock, Timestamp};
+pub use decimal::{Decimal, DecimalError};
 pub use fault::{Blame, ErrorCode, Fault, LimitHit, Quota, QuotaUnit};
 pub use id::{Digest, InstanceId, InvocationId};
 pub use lineage::{Lineage, LineageError, LoopFound};
@@ -43,4 +47,5 @@ pub use retry::{Retry, RetryPolicy, RetryPreset};
 pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
 pub use secret::{SecretName, SecretNameError, SecretUse, SecretUses};
+pub use slo::SloSpec;
 pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network, SpecError};

@@ -2,6 +2,8 @@
 //!
 //! Limits of one component (queue lengths, pool sizes of the node) are constants of that component.
 
+use crate::decimal::Decimal;
+
 /// Longest name: a DNS label (RFC 1123), so that a name can become a host name.
 pub const NAME_LEN_MAX: usize = 63;
 
@@ -46,6 +48,19 @@ pub const CALLS_PER_GUEST_MAX: u32 = 1_000_000;
 pub const INSTANCES_DEFAULT: u32 = 20;
 /// Most instances of one version that a spec may ask for.
 pub const INSTANCES_MAX: u32 = 10_000;
+
+/// Smallest percentage that an objective may ask for: below it, failing is the rule.
+pub const SLO_TARGET_MIN: Decimal = Decimal::whole(50);
+/// Largest: beyond it the budget of a month is less than one call of most functions.
+pub const SLO_TARGET_MAX: Decimal = Decimal::millionths(99_999_000);
+/// Days of an objective where the spec names none: four whole weeks.
+pub const SLO_WINDOW_DAYS_DEFAULT: u32 = 28;
+/// Most days of an objective: hours of so many days are held in memory.
+pub const SLO_WINDOW_DAYS_MAX: u32 = 30;
+/// Rules of alarms, contacts and switched-off rules of one function, of each at most so many.
+pub const ALARM_RULES_MAX: usize = 20;
+/// Longest time that a rule may wait before an alarm is raised or resolved: a day.
+pub const ALARM_FOR_MS_MAX: u64 = 86_400_000;
 
 /// `/tmp` of an instance where the spec names none: this part of its memory, since what lies there counts as memory.
 pub const TMP_MEMORY_PART: u32 = 4;

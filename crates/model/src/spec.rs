@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::access::AccessSpec;
+use crate::alarm::AlarmSpec;
 use crate::asynchronous::AsyncSpec;
 use crate::limits;
 use crate::name::Name;
 use crate::rate::FunctionLimits;
 use crate::route::Route;
 use crate::secret::SecretUses;
+use crate::slo::SloSpec;
 use crate::trigger::{self, Trigger};
 
 /// What a function is and may use. Unknown keys are refused.
@@ -110,6 +112,12 @@ pub struct FunctionSpec {
     /// What makes it run besides somebody who calls it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
+    /// What its owner promises of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloSpec>,
+    /// What is watched about it and who is told.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub alarm: AlarmSpec,
 }
 
 /// A build step of the user's own.
@@ -208,6 +216,8 @@ impl FunctionSpec {
             asynchronous: AsyncSpec::default(),
             limits: FunctionLimits::default(),
             triggers: Vec::new(),
+            slo: None,
+            alarm: AlarmSpec::default(),
         }
     }
 
@@ -258,6 +268,8 @@ impl FunctionSpec {
         self.asynchronous.validate()?;
         self.limits.validate()?;
         trigger::validate(&self.triggers)?;
+        self.slo.as_ref().map_or(Ok(()), SloSpec::validate)?;
+        self.alarm.validate()?;
         self.validate_texts()
     }
 
@@ -421,6 +433,8 @@ mod tests {
             build: Some(serde_json::from_str(r#"{"command": "x", "cache_key": ["x"]}"#).unwrap()),
             asynchronous: AsyncSpec { dedicated: true, ..AsyncSpec::default() },
             triggers: serde_json::from_str(r#"[{"name": "x", "kind": "bucket", "bucket": "x"}]"#).unwrap(),
+            slo: serde_json::from_str(r#"{"availability": 99}"#).unwrap(),
+            alarm: serde_json::from_str(r#"{"off": ["x"]}"#).unwrap(),
             ..FunctionSpec::new("exec")
         };
         let mut spec = serde_json::to_value(spec).unwrap();

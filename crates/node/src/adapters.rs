@@ -10,6 +10,7 @@ use alula_model::{ErrorCode, Fault, InstanceId, SpecError, VersionKey};
 use alula_runtime::{Backend, BoxFuture, Bred, Started, VersionPlan};
 use alula_telemetry::metrics::{ClassMetrics, Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
+use alula_telemetry::signals::{Signals, Terms};
 
 use crate::backends::Backends;
 use crate::secrets::WithSecrets;
@@ -119,20 +120,25 @@ impl Backend for UnpackFirst {
     }
 }
 
-/// Counts running calls, and hands finished runs to the metrics, to the history, and to who watches for loops.
+/// Counts running calls, and hands finished runs to the metrics, the signals, the history, and to who watches for loops.
 #[derive(Debug)]
 pub(crate) struct RunFanOut {
     pub(crate) metrics: Metrics,
+    pub(crate) signals: Signals,
     pub(crate) recorder: RunRecorder,
     pub(crate) loops: LoopWatch,
 }
 
 impl RunSink for RunFanOut {
-    fn begin(&self, key: &VersionKey) -> OpenRun {
+    fn begin(&self, plan: &VersionPlan) -> OpenRun {
+        let (key, spec) = (&plan.key, &plan.spec);
         let function = self.metrics.function(&key.namespace, &key.function);
+        let counts = self.signals.function(&key.namespace, &key.function, spec);
+        let terms = Terms::of(spec);
         let (in_flight, recorder, loops) = (function.begin(), self.recorder.clone(), self.loops.clone());
         OpenRun::new(move |run| {
             function.record(&run);
+            counts.record(&run, terms);
             drop(in_flight);
             if run.error == Some(ErrorCode::LoopDetected) {
                 loops.stopped(&run);
@@ -141,16 +147,23 @@ impl RunSink for RunFanOut {
         })
     }
 
-    fn refused(&self, key: &VersionKey, fault: &Fault) {
+    fn refused(&self, plan: &VersionPlan, fault: &Fault) {
+        let key = &plan.key;
         self.metrics.function(&key.namespace, &key.function).refused(fault.code);
+        self.signals.function(&key.namespace, &key.function, &plan.spec).refused(fault.code);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alula_model::{InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp, TriggerKind};
+    use alula_model::alarm::Window;
+    use alula_model::{
+        FunctionSpec, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp, TriggerKind,
+    };
     use alula_telemetry::runs::{self, RunOptions};
+    use alula_telemetry::signals::Subject;
+    use alula_telemetry::usage::Ledger;
 
     fn run(key: &VersionKey) -> Run {
         Run {
@@ -180,7 +193,8 @@ mod tests {
         let (_service, recorder) =
             runs::start(RunOptions::default(), history, Arc::new(crate::clock::SystemClock));
         let (loops, _reports) = alula_invoke::later::watch_loops();
-        let sink = RunFanOut { metrics: Metrics::new(), recorder, loops };
+        let signals = Signals::new(Arc::new(crate::clock::SystemClock), Ledger::default());
+        let sink = RunFanOut { metrics: Metrics::new(), signals, recorder, loops };
         let shows = |count: usize| {
             let text = sink.metrics.render();
             let line = format!("in_flight{{namespace=\"default\",function=\"hello\"}} {count}");
@@ -191,11 +205,17 @@ mod tests {
             function: Name::new("hello").unwrap(),
             version: 1,
         };
-        let (one, other) = (sink.begin(&key), sink.begin(&key));
+        let plan = VersionPlan::new(key.clone(), FunctionSpec::new("exec"), std::path::PathBuf::new());
+        let (one, other) = (sink.begin(&plan), sink.begin(&plan));
         shows(2);
         one.close(run(&key));
         shows(1);
         drop(other);
         shows(0);
+        assert_eq!(
+            sink.signals.tally(&Subject::Node, Window::Hour).calls(),
+            1,
+            "who never ended says nothing"
+        );
     }
 }

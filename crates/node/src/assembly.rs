@@ -18,10 +18,13 @@ use alula_store::{DataDir, DiskPackages, PostgresOptions, SqliteOptions, Store, 
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunService};
+use alula_telemetry::signals::Signals;
+use alula_telemetry::usage;
 use alula_trigger::folder::Allowed;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
+use crate::alarms;
 use crate::announce::base_url;
 use crate::backends::Backends;
 use crate::brokers;
@@ -34,6 +37,7 @@ use crate::identities;
 use crate::inside::Inside;
 use crate::later::{self, Later};
 use crate::limits;
+use crate::observing;
 use crate::secret::Secret;
 use crate::secrets::{self, LateVault, WithSecrets};
 use crate::sources::Sources;
@@ -80,6 +84,8 @@ pub(crate) struct Platform {
     pub(crate) sources: Sources,
     pub(crate) log_service: LogService,
     pub(crate) run_service: RunService,
+    pub(crate) signals: Signals,
+    pub(crate) usage: usage::Service,
     pub(crate) metrics: Metrics,
     pub(crate) draining: CancellationToken,
 }
@@ -87,9 +93,11 @@ pub(crate) struct Platform {
 /// The parts that log lines and runs go to.
 pub(crate) struct Telemetry {
     log_service: LogService,
-    logs: LogHandle,
+    pub(crate) logs: LogHandle,
     run_service: RunService,
-    recorder: runs::RunRecorder,
+    pub(crate) recorder: runs::RunRecorder,
+    pub(crate) signals: Signals,
+    pub(crate) usage: usage::Service,
     pub(crate) metrics: Metrics,
 }
 
@@ -100,6 +108,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let Later { calls, worker: queue_worker, events } = later::assemble(&core, key.clone())?;
     let mut sources = Sources::default();
     let schedules = triggers::schedules(&core, &calls, &mut sources);
+    let alarms = alarms::alarms(&core, (&calls, &schedules), &key, &mut sources)?;
     let folders = triggers::folders(&core, &calls, &mut sources);
     let brokers = brokers::brokers(&core, &calls, &mut sources)?;
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
@@ -129,6 +138,9 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         languages: Arc::clone(&core.languages),
         launcher: Arc::clone(&core.launcher),
         metrics: core.telemetry.metrics.clone(),
+        signals: core.telemetry.signals.clone(),
+        usage: core.telemetry.usage.clone(),
+        alarms,
         clock: Arc::clone(&core.clock),
         ids: Arc::new(invocation_id),
         tokens,
@@ -158,6 +170,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         sources,
         log_service: core.telemetry.log_service,
         run_service: core.telemetry.run_service,
+        signals: core.telemetry.signals,
+        usage: core.telemetry.usage,
         metrics: core.telemetry.metrics,
         draining,
     })
@@ -236,8 +250,12 @@ impl Core {
         let unpacking = UnpackFirst { control: control.clone(), inner: backends };
         let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
         let (loops, loop_reports) = watch_loops();
-        let sink =
-            RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone(), loops };
+        let sink = RunFanOut {
+            metrics: telemetry.metrics.clone(),
+            signals: telemetry.signals.clone(),
+            recorder: telemetry.recorder.clone(),
+            loops,
+        };
         let seal = LineageSeal::new(lineage_secret.text.as_bytes());
         let guard = Guard::new(&config.limits).map_err(Error::component("a limit is wrong"))?;
         let invoker =
@@ -379,7 +397,9 @@ fn telemetry(
     let metrics = Metrics::new();
     metrics.show_dropped_log_lines(&logs.dropped());
     metrics.show_dropped_runs(&recorder.dropped());
-    Telemetry { log_service, logs, run_service, recorder, metrics }
+    let (signals, usage) = observing::count(config, store, clock);
+    metrics.show_dropped_usage(&usage.dropped());
+    Telemetry { log_service, logs, run_service, recorder, signals, usage, metrics }
 }
 
 fn control_options(config: &Config, data_dir: &DataDir) -> alula_control::Options {

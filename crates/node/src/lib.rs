@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod adapters;
+mod alarms;
 mod announce;
 mod assembly;
 mod backends;
@@ -26,6 +27,7 @@ mod inside;
 mod later;
 mod limits;
 mod machine;
+mod observing;
 mod secret;
 mod secrets;
 mod serve;

@@ -64,6 +64,13 @@ pub(crate) fn group_name(data_dir: &Path) -> String {
     format!("alula-{:016x}", hasher.finish())
 }
 
+/// What this node is called towards people: its host, and its data directory where a host has several.
+pub(crate) fn node_name(data_dir: &Path) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let group = group_name(data_dir);
+    format!("{host}-{}", &group[group.len() - 4..])
+}
+
 /// The variables that builds get, by the patterns of `build.pass_env`.
 pub(crate) fn passed_env<'a>(
     patterns: &'a [String],

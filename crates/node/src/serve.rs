@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::announce::{Bound, announce};
 use crate::assembly::Platform;
 use crate::buckets;
+use crate::observing;
 use crate::up::Error;
 
 /// Connections to the control API at once.
@@ -56,6 +57,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     let chores = chores(&platform);
     let logs = tokio::spawn(platform.log_service.run(stop_telemetry.clone()));
     let runs = tokio::spawn(platform.run_service.run(stop_telemetry.clone()));
+    let usage = tokio::spawn(platform.usage.run(stop_telemetry.clone()));
     let sources = platform.sources.start(&stop);
     let worker = tokio::spawn(platform.queue_worker.run(stop.clone()));
     let stop_inside = CancellationToken::new();
@@ -103,6 +105,7 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
     platform.histories.save(&platform.pool);
     stop_telemetry.cancel();
     drop(runs.await);
+    drop(usage.await);
     drop(logs.await);
     tracing::info!("stopped");
     end
@@ -142,7 +145,9 @@ fn chores(platform: &Platform) -> JoinSet<()> {
     // It asks the kernel what every instance uses, which must not hold up calls.
     chores.spawn(pool.clone().run());
     chores.spawn(retire_on_change(control.clone(), pool.clone()));
-    chores.spawn(show_instances(pool.clone(), metrics.clone()));
+    chores.spawn(show_instances(pool.clone(), metrics.clone(), platform.signals.clone()));
+    let (of, usage) = (control.clone(), platform.usage.clone());
+    chores.spawn(async move { observing::recall_objectives(&of, &usage).await });
     chores.spawn(histories.clone().run(pool.clone()));
     chores.spawn(collect_garbage(control.clone(), pool.clone()));
     chores.spawn(stock_on_change(control.clone(), platform.stems.clone(), Arc::clone(&platform.languages)));
@@ -209,13 +214,14 @@ async fn forget_start() {
 }
 
 /// Shows the pool's counts as metrics.
-async fn show_instances(pool: alula_pool::Pool, metrics: Metrics) {
+async fn show_instances(pool: alula_pool::Pool, metrics: Metrics, called: alula_telemetry::signals::Signals) {
     let gauge = |state| metrics.instances(state);
     let (starting, idle) = (gauge(InstanceState::Starting), gauge(InstanceState::Idle));
     let (busy, zygotes) = (gauge(InstanceState::Busy), gauge(InstanceState::Zygote));
     let mut ticks = tokio::time::interval(GAUGE_INTERVAL);
     loop {
         ticks.tick().await;
+        metrics.show_functions(called.functions());
         let counts = pool.counts();
         let shown = [
             (&starting, counts.starting),

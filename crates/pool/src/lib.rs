@@ -27,6 +27,7 @@ mod breeding;
 mod decision;
 mod demand;
 mod give_way;
+mod health;
 pub mod keep_alive;
 mod keeper;
 mod lease;
@@ -44,6 +45,7 @@ mod view;
 mod weights;
 
 pub use decision::{Decision, What};
+pub use health::VersionHealth;
 pub use keeper::Explanation;
 pub use lease::{Lease, Place, Released};
 pub use ledger::{Ceiling, Ceilings, Scope, Standing};

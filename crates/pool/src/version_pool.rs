@@ -4,6 +4,7 @@
 //! under that lock; if that one has left before it took the lease up, dropping the lease hands the slot on.
 
 mod breeding;
+mod ends;
 mod entry;
 mod holding;
 mod renewal;
@@ -67,6 +68,7 @@ struct State {
     breeding: breeding::Breeding,
     /// Counts how often everything was outdated.
     era: u64,
+    ends: ends::Ends,
     is_closed: bool,
 }
 
@@ -186,6 +188,7 @@ impl VersionPool {
         let entry = &mut state.entries[index];
         if entry.instance.is_gone() {
             state.entries.swap_remove(index);
+            state.ends.add(now);
             return Released::Idle;
         }
         entry.taken -= 1;
@@ -211,7 +214,13 @@ impl VersionPool {
 
     /// Forgets an instance that has ended.
     pub(crate) fn ended(&self, instance: &Arc<dyn Instance>) {
-        self.state().entries.retain(|entry| !Arc::ptr_eq(&entry.instance, instance));
+        let mut state = self.state();
+        let before = state.entries.len();
+        state.entries.retain(|entry| !Arc::ptr_eq(&entry.instance, instance));
+        if state.entries.len() < before {
+            // Whoever lets an instance go takes it out first, so this one went by itself.
+            state.ends.add(Instant::now());
+        }
     }
 
     /// Takes the pool down if nothing is in it that must be remembered; from then on it answers [`Asked::Closed`].
@@ -223,7 +232,8 @@ impl VersionPool {
         // A failure is remembered for a while, or the next start would not know that it follows others.
         let has_failed =
             state.failure.as_ref().is_some_and(|failure| now < failure.retry_at + RETRY_PAUSE_MAX);
-        state.is_closed |= is_empty && !has_failed && state.held(self, now) == 0;
+        let has_ended = state.ends.lately(now) > 0;
+        state.is_closed |= is_empty && !has_failed && !has_ended && state.held(self, now) == 0;
         state.is_closed
     }
 

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod access;
+mod alarms;
 mod buckets;
 mod calls;
 mod client;
@@ -27,6 +28,7 @@ mod protect;
 #[cfg(feature = "script")]
 pub mod script;
 mod secrets;
+mod signals;
 mod topics;
 mod triggers;
 

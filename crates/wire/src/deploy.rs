@@ -96,6 +96,14 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub triggers: Option<Vec<serde_json::Value>>,
+    /// What its owner promises of it: the table `slo` of `alula.toml`, which it replaces as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub slo: Option<serde_json::Value>,
+    /// What is watched about it and who is told: the table `alarm` of `alula.toml`, which it replaces as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub alarm: Option<serde_json::Value>,
 }
 
 /// A build step of the user's own, stated by the deployer.

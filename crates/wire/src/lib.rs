@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
 mod access;
+mod alarm;
 mod bucket;
 mod call;
 mod deploy;
@@ -23,6 +24,7 @@ pub mod headers;
 mod instance;
 mod log;
 mod mirror;
+mod observing;
 mod platform;
 mod protect;
 pub mod query;
@@ -39,6 +41,10 @@ pub use access::{
     NewKey, NewKeyRequest, NewNamespace, NewPassword, NewSignedUrl, NewUser, PasswordRequest, RotateRequest,
     SessionInfo, SessionList, SignedUrl, UserInfo, UserList, WhoAmI,
 };
+pub use alarm::{
+    AlarmEvent, AlarmHistory, AlarmInfo, AlarmList, AlarmTestList, AlarmTestOutcome, NewSilence, SilenceInfo,
+    SilenceList,
+};
 pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{
     AcceptedCall, AttemptEnd, Call, CallState, DeadLetter, DeadLetterCount, DeadLetterDetail,
@@ -50,6 +56,9 @@ pub use explanation::{Decision, Explanation, HeldSpan, VersionState};
 pub use function::{AliasRequest, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest};
 pub use instance::{CeilingInfo, InstanceInfo, InstanceList, InstanceState};
 pub use log::{LogLevel, LogLine, LogStream};
+pub use observing::{
+    BurnRate, ObjectiveInfo, ObjectiveList, Stats, StatsList, StatsOf, UsageLine, WindowStats,
+};
 pub use platform::{
     AuditEntry, AuditList, AuditReport, DoctorReport, Info, Protection, RuntimeInfo, RuntimeList, SigningKey,
     Template, TemplateFile, TemplateList,

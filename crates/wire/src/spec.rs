@@ -122,6 +122,14 @@ pub struct FunctionSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub triggers: Vec<serde_json::Value>,
+    /// What its owner promises of it: the table `slo` of `alula.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub slo: Option<serde_json::Value>,
+    /// What is watched about it and who is told: the table `alarm` of `alula.toml`, left out where it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub alarm: Option<serde_json::Value>,
 }
 
 /// A build step of the user's own.
@@ -181,6 +189,8 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
                 .then(|| plain(&spec.asynchronous)),
             limits: (spec.limits != alula_model::FunctionLimits::default()).then(|| plain(&spec.limits)),
             triggers: spec.triggers.iter().map(plain).collect(),
+            slo: spec.slo.as_ref().map(plain),
+            alarm: (spec.alarm != alula_model::alarm::AlarmSpec::default()).then(|| plain(&spec.alarm)),
         }
     }
 }

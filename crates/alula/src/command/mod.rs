@@ -1,6 +1,7 @@
 //! The commands, one a module: what it takes, what it asks of the platform, how it prints the answer.
 
 pub(crate) mod access;
+pub(crate) mod alarm;
 pub(crate) mod alias;
 pub(crate) mod audit;
 pub(crate) mod bucket;
@@ -36,10 +37,13 @@ pub(crate) mod secret;
 pub(crate) mod session;
 pub(crate) mod sign_url;
 pub(crate) mod simulate;
+pub(crate) mod slo;
+pub(crate) mod stats;
 pub(crate) mod top;
 pub(crate) mod topics;
 pub(crate) mod triggers;
 pub(crate) mod up;
+pub(crate) mod usage;
 pub(crate) mod user;
 pub(crate) mod versions;
 pub(crate) mod wasm_compile;

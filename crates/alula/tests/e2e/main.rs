@@ -15,6 +15,7 @@ mod platform;
 mod sink;
 
 mod access;
+mod alarms;
 mod brokers;
 mod buckets;
 mod cases;

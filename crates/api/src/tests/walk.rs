@@ -50,6 +50,7 @@ impl Operation {
             ("PUT", "/v1/limits") => r#"{"target": "namespace/default", "limit": {"in_flight": 5}}"#,
             ("PUT", "/v1/secrets/{secret}") => r#"{"value": "hunter2"}"#,
             ("POST", "/v1/secrets/{secret}/rollback") => "{}",
+            ("POST", "/v1/alarm-silences") => r#"{"matcher": "rule=disk", "for_ms": 1000, "reason": "x"}"#,
             ("POST", "/v1/queue/flow") => r#"{"flow": "open"}"#,
             _ => "",
         }

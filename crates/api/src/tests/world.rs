@@ -16,6 +16,7 @@ use alula_invoke::{Invoker, OpenRun, RunSink};
 use alula_model::trigger::Trigger;
 use alula_model::{AccessSpec, Clock, InvocationId, SpecError, Timestamp, VersionKey, Way};
 use alula_pool::{Pool, PoolOptions};
+use alula_runtime::VersionPlan;
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::FakeBackend;
 use alula_runtime::language::{Host, Languages};
@@ -23,6 +24,8 @@ use alula_store::{MemoryPackages, MemoryStore};
 use alula_telemetry::logs::{self, LogHandle, LogOptions};
 use alula_telemetry::metrics::Metrics;
 use alula_telemetry::runs::{self, RunOptions, RunRecorder};
+use alula_telemetry::signals::{Signals, Terms};
+use alula_telemetry::usage;
 use alula_trigger::schedule;
 use alula_trigger::topic::{self, Topics};
 use axum::body::Body;
@@ -47,12 +50,16 @@ impl Clock for TestClock {
 }
 
 #[derive(Debug)]
-struct Recorder(RunRecorder);
+struct Recorder(RunRecorder, Signals);
 
 impl RunSink for Recorder {
-    fn begin(&self, _key: &VersionKey) -> OpenRun {
-        let recorder = self.0.clone();
-        OpenRun::new(move |run| recorder.record(run))
+    fn begin(&self, plan: &VersionPlan) -> OpenRun {
+        let (recorder, terms) = (self.0.clone(), Terms::of(&plan.spec));
+        let counts = self.1.function(&plan.key.namespace, &plan.key.function, &plan.spec);
+        OpenRun::new(move |run| {
+            counts.record(&run, terms);
+            recorder.record(run);
+        })
     }
 }
 
@@ -114,7 +121,8 @@ impl World {
         };
         let control = Control::open(alula_control::Options::new(dir.path()), parts).await.unwrap();
         let pool = Pool::new(PoolOptions::default(), Arc::new(backend.clone()), "t".into());
-        let sink = Arc::new(Recorder(recorder.clone()));
+        let (signals, usage) = counting(&clock);
+        let sink = Arc::new(Recorder(recorder.clone(), signals.clone()));
         let seal = alula_invoke::LineageSeal::new(b"of this test");
         let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink, seal);
         let queue = Arc::new(MemoryStore::new());
@@ -162,6 +170,9 @@ impl World {
             languages,
             launcher,
             metrics: Metrics::new(),
+            alarms: alarms(&signals, &clock),
+            signals,
+            usage,
             clock,
             ids: Arc::new(ids),
             tokens,
@@ -257,6 +268,37 @@ async fn vault(dir: &Path, control: &Control, clock: &Arc<dyn Clock>) -> alula_v
         keys: alula_vault::Keyring::open(&dir.join("master.key")).unwrap(),
     };
     alula_vault::Vault::load(parts).await.unwrap()
+}
+
+/// Alarms of a platform on which nothing but calls is measured and nobody is told.
+fn alarms(signals: &Signals, clock: &Arc<dyn Clock>) -> alula_alarm::Alarms {
+    let (service, alarms) = alula_alarm::Service::new(alula_alarm::Parts {
+        options: alula_alarm::Options::default(),
+        node: "test".to_owned(),
+        signals: signals.clone(),
+        measure: Arc::new(alula_alarm::NothingMeasured),
+        deployed: Arc::new(alula_alarm::NothingDeployed),
+        deliver: Arc::new(alula_alarm::NoDelivery),
+        records: Arc::new(MemoryStore::new()),
+        observe: Arc::new(alula_alarm::Unobserved),
+        clock: Arc::clone(clock),
+    });
+    tokio::spawn(service.run(CancellationToken::new()));
+    alarms
+}
+
+fn counting(clock: &Arc<dyn Clock>) -> (Signals, usage::Service) {
+    let ledger = usage::Ledger::default();
+    let signals = Signals::new(Arc::clone(clock), ledger.clone());
+    let parts = usage::ServiceParts {
+        signals: signals.clone(),
+        ledger,
+        records: Arc::new(MemoryStore::new()),
+        clock: Arc::clone(clock),
+        writer: "test".to_owned(),
+        keep_days: 400,
+    };
+    (signals, usage::Service::new(parts))
 }
 
 fn telemetry(dir: &Path, clock: &Arc<dyn Clock>) -> (LogHandle, RunRecorder, Arc<MemoryStore>) {

@@ -39,7 +39,8 @@ impl Control {
 
     /// Tells what will not work although the spec may say it.
     fn warn(&self, checked: &Checked, reporter: &Reporter) {
-        let wants_mail = checked.spec.asynchronous.notify.iter().any(|c| matches!(c, Contact::Mail(_)));
+        let contacts = checked.spec.asynchronous.notify.iter().chain(&checked.spec.alarm.notify);
+        let wants_mail = contacts.into_iter().any(|contact| matches!(contact, Contact::Mail(_)));
         if wants_mail && self.shared.options.mail == Mail::NotSent {
             let text = "nobody will be told by mail: this platform sends none until its operator sets mail.url; \
                         a web address or slack: works";

@@ -10,10 +10,9 @@ use alula_invoke::later::{
     NoTopics, Options, Outcome, Unobserved, WorkerParts, watch_loops,
 };
 use alula_invoke::{Invoker, LineageSeal, OpenRun, RunSink};
-use alula_model::{
-    Clock, ErrorCode, Fault, FunctionRef, InvocationId, Name, Run, Timestamp, TriggerKind, VersionKey,
-};
+use alula_model::{Clock, ErrorCode, Fault, FunctionRef, InvocationId, Name, Run, Timestamp, TriggerKind};
 use alula_pool::{Pool, PoolOptions};
+use alula_runtime::VersionPlan;
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::{Does, FakeBackend};
 use alula_runtime::language::{Host, Languages};
@@ -41,7 +40,7 @@ struct Recorded {
 }
 
 impl RunSink for Recorded {
-    fn begin(&self, _key: &VersionKey) -> OpenRun {
+    fn begin(&self, _plan: &VersionPlan) -> OpenRun {
         let (runs, loops) = (Arc::clone(&self.runs), self.loops.clone());
         OpenRun::new(move |run| {
             if run.error == Some(ErrorCode::LoopDetected) {

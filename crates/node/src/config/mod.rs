@@ -66,6 +66,10 @@ pub struct Config {
     pub logs: Logs,
     /// Run history.
     pub runs: Runs,
+    /// What functions used, for bills.
+    pub usage: Usage,
+    /// What is watched and where operators are told.
+    pub alarm: alula_alarm::Options,
     /// Languages.
     pub languages: Languages,
     /// What the platform says about itself.
@@ -378,6 +382,21 @@ pub struct Runs {
 impl Default for Runs {
     fn default() -> Self {
         Self { keep_days: 30, keep_max: 1_000_000 }
+    }
+}
+
+/// What functions used, for bills.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Usage {
+    /// How long a day's usage is kept, in days.
+    pub keep_days: u32,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        // A year and a month: a year's bill can be checked after it has come.
+        Self { keep_days: 400 }
     }
 }
 

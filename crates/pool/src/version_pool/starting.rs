@@ -137,6 +137,14 @@ impl VersionPool {
         self.changed.notify_waiters();
     }
 
+    /// Starts that failed in a row, and why the last one did.
+    pub(crate) fn failed_starts(&self) -> (u32, Option<Fault>) {
+        self.state()
+            .failure
+            .as_ref()
+            .map_or((0, None), |failure| (failure.count, Some(failure.fault.clone())))
+    }
+
     /// When the pause after a failure is over, if there is one.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.state().failure.as_ref().map(|failure| failure.retry_at)

@@ -7,6 +7,7 @@
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
 //! for a function in `function`, for the queue in `queue`.
 
+mod alarms;
 mod brokers;
 mod buckets;
 mod folders;
@@ -29,6 +30,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use alarms::AlarmMetrics;
 pub use brokers::BrokerMetrics;
 pub use buckets::BucketMetrics;
 pub use folders::FolderMetrics;
@@ -60,11 +62,14 @@ struct Shared {
     instances: Family<InstanceLabels, Gauge>,
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
+    alarms: AlarmMetrics,
     schedules: ScheduleMetrics,
     brokers: BrokerMetrics,
     folders: FolderMetrics,
     buckets: BucketMetrics,
     queue: QueueFamilies,
+    functions_called: Gauge,
+    functions_sharing: Gauge,
     render_size: AtomicU64,
 }
 
@@ -160,11 +165,15 @@ impl Metrics {
         register(&mut registry, names::INSTANCES, &instances);
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
+        let alarms = AlarmMetrics::registered(&mut registry);
         let schedules = ScheduleMetrics::registered(&mut registry);
         let brokers = BrokerMetrics::registered(&mut registry);
         let folders = FolderMetrics::registered(&mut registry);
         let buckets = BucketMetrics::registered(&mut registry);
         let queue = QueueFamilies::register(&mut registry);
+        let (functions_called, functions_sharing) = (Gauge::default(), Gauge::default());
+        register(&mut registry, names::FUNCTIONS_CALLED, &functions_called);
+        register(&mut registry, names::FUNCTIONS_SHARING, &functions_sharing);
         let (registry, functions) = (Mutex::new(registry), RwLock::default());
         let render_size = AtomicU64::new(0);
         let shared = Shared {
@@ -175,11 +184,14 @@ impl Metrics {
             instances,
             connections,
             builds,
+            alarms,
             schedules,
             brokers,
             folders,
             buckets,
             queue,
+            functions_called,
+            functions_sharing,
             render_size,
         };
         Self { shared: Arc::new(shared) }
@@ -230,6 +242,12 @@ impl Metrics {
         self.shared.builds.get_or_create_owned(&BuildLabels { outcome: outcome.label() })
     }
 
+    /// The handles of alarms.
+    #[must_use]
+    pub fn alarms(&self) -> AlarmMetrics {
+        self.shared.alarms.clone()
+    }
+
     /// The handles of brokers.
     #[must_use]
     pub fn brokers(&self) -> BrokerMetrics {
@@ -270,6 +288,21 @@ impl Metrics {
     #[must_use]
     pub fn async_imbalance(&self) -> &Gauge {
         &self.shared.queue.imbalance
+    }
+
+    /// Shows how many functions were called within the last day, and how many of them have no series of their own.
+    pub fn show_functions(&self, called: usize) {
+        let with_series = self.shared.functions.read().unwrap_or_else(PoisonError::into_inner).len();
+        let sharing = if with_series < FUNCTIONS_MAX { 0 } else { called.saturating_sub(with_series) };
+        let shown = [(&self.shared.functions_called, called), (&self.shared.functions_sharing, sharing)];
+        for (gauge, count) in shown {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Shows the ledger's count of amounts that were lost. To be called once.
+    pub fn show_dropped_usage(&self, count: &Counter) {
+        self.show(names::USAGE_DROPPED, count);
     }
 
     /// Shows the log service's count of dropped lines. To be called once.

@@ -40,11 +40,29 @@ pub(super) const HTTP_CONNECTIONS: Description = ("alula_http_connections", "Ope
 /// Labels: outcome (`built`, `cached`, `failed`).
 pub(super) const BUILDS: Description = ("alula_builds", "Build steps of deployed code, by outcome");
 /// No labels.
+pub(super) const FUNCTIONS_CALLED: Description =
+    ("alula_functions_called", "Functions that were called within the last day");
+/// No labels.
+pub(super) const FUNCTIONS_SHARING: Description = (
+    "alula_functions_without_series",
+    "Functions that were called within the last day and are counted in the series _other",
+);
+/// No labels.
+pub(super) const USAGE_DROPPED: Description = (
+    "alula_usage_dropped",
+    "Times that the usage of a function was lost because the store did not answer for days",
+);
+/// No labels.
 pub(super) const LOG_LINES_DROPPED: Description =
     ("alula_log_lines_dropped", "Log lines that came faster than they could be stored");
 /// No labels.
 pub(super) const RUNS_DROPPED: Description =
     ("alula_runs_dropped", "Run records that came faster than they could be stored");
+/// Labels: severity (`info`, `warning`, `critical`).
+pub(super) const ALARMS_FIRING: Description = ("alula_alarms_firing", "Alarms that fire now, by severity");
+/// Labels: outcome (`sent`, `failed`, `dropped`).
+pub(super) const ALARM_MESSAGES: Description =
+    ("alula_alarm_messages", "Messages about alarms, by what became of them");
 /// Labels: outcome (`admitted`, `missed`, `overlap`, `refused`). Slots that are skipped together count once.
 pub(super) const SCHEDULE_SLOTS: Description =
     ("alula_schedule_slots", "Slots of schedules, by what became of them");

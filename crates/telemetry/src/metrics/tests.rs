@@ -99,6 +99,37 @@ fn every_metric_has_our_prefix_and_a_description() {
     }
 }
 
+/// The names of all metrics, as the source has them.
+fn named_in_source() -> std::collections::BTreeSet<&'static str> {
+    let quoted = include_str!("names.rs").split('"').skip(1).step_by(2);
+    quoted.filter(|text| text.starts_with("alula_")).collect()
+}
+
+#[test]
+fn the_page_lists_every_metric_and_no_other() {
+    let (_, page) = include_str!("../../../../docs/observing.md").split_once("## Metrics").unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let listed: std::collections::BTreeSet<&str> = rows.map(|(name, _)| name).collect();
+    assert_eq!(listed, named_in_source());
+    let metrics = Metrics::new();
+    metrics.show_functions(3);
+    metrics.alarms().message("sent");
+    for line in metrics.render().lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(listed.contains(name), "docs/observing.md has no row for {name}");
+    }
+}
+
+#[test]
+fn functions_without_series_are_counted() {
+    let metrics = Metrics::new();
+    let namespace = name("shop");
+    (0..FUNCTIONS_MAX + 20)
+        .for_each(|number| drop(metrics.function(&namespace, &name(&format!("f{number}")))));
+    metrics.show_functions(FUNCTIONS_MAX + 20);
+    check(&metrics.render(), &["alula_functions_called 1020", "alula_functions_without_series 20"]);
+}
+
 #[test]
 fn functions_beyond_the_limit_share_one_series_and_room_is_given_back() {
     let metrics = Metrics::new();

@@ -11,8 +11,9 @@ use alula_invoke::later::{
 };
 use alula_invoke::{Invoker, LINEAGE_HEADER, LineageSeal, OpenRun, RunSink};
 use alula_model::trigger::Trigger;
-use alula_model::{Clock, InvocationId, Lineage, Name, SpecError, Timestamp, VersionKey};
+use alula_model::{Clock, InvocationId, Lineage, Name, SpecError, Timestamp};
 use alula_pool::{Pool, PoolOptions};
+use alula_runtime::VersionPlan;
 use alula_runtime::bare::BareLauncher;
 use alula_runtime::fake::{Does, FakeBackend};
 use alula_runtime::language::{Host, Languages};
@@ -40,7 +41,7 @@ impl Clock for TestClock {
 struct NoRuns;
 
 impl RunSink for NoRuns {
-    fn begin(&self, _key: &VersionKey) -> OpenRun {
+    fn begin(&self, _plan: &VersionPlan) -> OpenRun {
         OpenRun::new(drop)
     }
 }
