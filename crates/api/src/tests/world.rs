@@ -14,7 +14,7 @@ use alula_invoke::later::{
 };
 use alula_invoke::{Invoker, OpenRun, RunSink};
 use alula_model::trigger::Trigger;
-use alula_model::{AccessSpec, Clock, InvocationId, SpecError, Timestamp, VersionKey, Way};
+use alula_model::{AccessSpec, Clock, InvocationId, SpecError, Timestamp, Way};
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::VersionPlan;
 use alula_runtime::bare::BareLauncher;
