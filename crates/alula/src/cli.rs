@@ -104,7 +104,7 @@ pub(crate) enum Task {
     Namespace(namespace::Arguments),
     /// Set how many requests the node, tenants, functions and callers may make
     Limit(limit::Arguments),
-    /// Block and throttle whoever does harm
+    /// Block and throttle whoever does harm; show and hold breakers, switch degraded answers
     Protect(protect::Arguments),
     /// Show who changed what
     Audit(audit::Arguments),

@@ -20,6 +20,7 @@
 mod access;
 mod audit;
 mod auth;
+mod breakers;
 mod buckets;
 mod calls;
 mod dead_letters;

@@ -17,8 +17,9 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    audit, auth, buckets, calls, dead_letters, deploy, docs, explain, functions, health, invocations, keys,
-    logs, members, namespaces, pointers, protect, queue, respond, runs, system, topics, triggers, versions,
+    audit, auth, breakers, buckets, calls, dead_letters, deploy, docs, explain, functions, health,
+    invocations, keys, logs, members, namespaces, pointers, protect, queue, respond, runs, system, topics,
+    triggers, versions,
 };
 
 /// The name of the way to authenticate.
@@ -83,6 +84,8 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(functions::list));
     add(routes!(functions::describe, functions::remove));
     add(routes!(explain::explain));
+    add(routes!(breakers::list));
+    add(routes!(breakers::hold));
     add(routes!(versions::list));
     add(routes!(versions::describe));
     add(routes!(versions::build_log));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use alula_control::Control;
 use alula_guard::protect::Book;
 use alula_identity::Identity;
-use alula_invoke::Invoker;
 use alula_invoke::later::Calls;
+use alula_invoke::{Hands, Invoker};
 use alula_model::{Clock, ErrorCode, Fault, InvocationId, Timestamp};
 use alula_pool::Pool;
 use alula_runtime::Launcher;
@@ -81,6 +81,8 @@ pub struct Parts {
     pub control: Control,
     /// Runs calls.
     pub invoker: Invoker,
+    /// Keeps what operators hold by hand.
+    pub hands: Hands,
     /// Knows the calls that nobody waits for.
     pub calls: Calls,
     /// Knows the schedules.

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use alula_guard::breaker::Called;
 use alula_guard::{Admission, Ended};
-use alula_model::{ErrorCode, Fault, Phases, Run, RunStatus, Tier, VersionKey};
+use alula_model::{Degraded, ErrorCode, Fault, Phases, Qualifier, Run, RunStatus, Tier, VersionKey};
 use alula_pool::Lease;
-use alula_runtime::{Body, BodyError, Duplex, Upgraded};
+use alula_runtime::{Body, BodyError, Duplex, Upgraded, VersionPlan};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
@@ -32,7 +33,8 @@ pub(crate) struct Finisher {
     open: Option<(Run, OpenRun)>,
     /// What the guard let it have; given back with its end.
     admission: Option<Admission>,
-    key: VersionKey,
+    plan: Arc<VersionPlan>,
+    qualifier: Qualifier,
 }
 
 impl Finisher {
@@ -40,13 +42,13 @@ impl Finisher {
         sink: &Arc<dyn RunSink>,
         in_flight: &Arc<AtomicUsize>,
         invocation: &Invocation,
-        key: &VersionKey,
+        plan: &Arc<VersionPlan>,
         admission: Admission,
     ) -> Self {
         in_flight.fetch_add(1, Ordering::Relaxed);
         let run = Run {
             id: invocation.id.clone(),
-            key: key.clone(),
+            key: plan.key.clone(),
             qualifier: invocation.target.qualifier.to_string(),
             trigger: invocation.trigger,
             attempt: invocation.attempt,
@@ -61,20 +63,22 @@ impl Finisher {
             request_bytes: 0,
             response_bytes: 0,
             parent: invocation.lineage.parent().cloned(),
+            degraded: None,
         };
         Self {
             in_flight: Arc::clone(in_flight),
             request_bytes: Arc::default(),
             received: invocation.received,
             leased_at: None,
-            open: Some((run, sink.begin(key))),
+            open: Some((run, sink.begin(&plan.key))),
             admission: Some(admission),
-            key: key.clone(),
+            plan: Arc::clone(plan),
+            qualifier: invocation.target.qualifier.clone(),
         }
     }
 
     pub(crate) fn key(&self) -> &VersionKey {
-        &self.key
+        &self.plan.key
     }
 
     pub(crate) fn leased(&mut self, lease: &Lease) {
@@ -98,6 +102,14 @@ impl Finisher {
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
         if let Some((run, _)) = &mut self.open {
+            run.http_status = Some(status.as_u16());
+        }
+    }
+
+    /// The caller was given another answer, with this status.
+    pub(crate) fn degraded(&mut self, reason: Degraded, status: StatusCode) {
+        if let Some((run, _)) = &mut self.open {
+            run.degraded = Some(reason);
             run.http_status = Some(status.as_u16());
         }
     }
@@ -143,7 +155,9 @@ impl Finisher {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(admission) = self.admission.take() {
             let now = self.received + Duration::from_micros(phases.total_us);
-            admission.end(&Ended { error: run.error, http_status: run.http_status, phases, now });
+            let Self { plan, qualifier, .. } = &*self;
+            let call = Called { key: &plan.key, qualifier, spec: &plan.spec };
+            admission.end(&call, &Ended { error: run.error, http_status: run.http_status, phases, now });
         }
         open.close(run);
     }
@@ -165,6 +179,7 @@ fn status_of(code: ErrorCode) -> RunStatus {
         ErrorCode::ConcurrencyExceeded
         | ErrorCode::BufferExhausted
         | ErrorCode::RateLimited
+        | ErrorCode::CircuitOpen
         | ErrorCode::Blocked
         | ErrorCode::RequestTooLarge
         | ErrorCode::HeadersTooLarge

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, InstanceId, InvocationId, Timestamp, VersionKey};
+use crate::{Degraded, ErrorCode, InstanceId, InvocationId, Timestamp, VersionKey};
 
 /// One attempt of one call, finished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Run {
     /// The call that led to it, where a function made it and it is known which call of that function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<InvocationId>,
+    /// Why the caller was given a degraded answer, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<Degraded>,
 }
 
 /// How a run ended.

@@ -11,6 +11,7 @@ use crate::asynchronous::AsyncSpec;
 use crate::limits;
 use crate::name::Name;
 use crate::rate::FunctionLimits;
+use crate::resilience::{AdaptiveSpec, BreakerSpec, DegradedSpec, Switch};
 use crate::route::Route;
 use crate::trigger::{self, Trigger};
 
@@ -101,6 +102,15 @@ pub struct FunctionSpec {
     /// What makes it run besides somebody who calls it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
+    /// When calls are refused because the last ones failed.
+    #[serde(default = "defaults::breaker", skip_serializing_if = "Switch::is_usual")]
+    pub breaker: Switch<BreakerSpec>,
+    /// What is answered when it cannot answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<DegradedSpec>,
+    /// Calls at once that follow its latency.
+    #[serde(default = "defaults::adaptive", skip_serializing_if = "defaults::is_off")]
+    pub adaptive: Switch<AdaptiveSpec>,
 }
 
 /// A build step of the user's own.
@@ -197,6 +207,9 @@ impl FunctionSpec {
             asynchronous: AsyncSpec::default(),
             limits: FunctionLimits::default(),
             triggers: Vec::new(),
+            breaker: defaults::breaker(),
+            degraded: None,
+            adaptive: defaults::adaptive(),
         }
     }
 
@@ -246,6 +259,9 @@ impl FunctionSpec {
         self.asynchronous.validate()?;
         self.limits.validate()?;
         trigger::validate(&self.triggers)?;
+        self.breaker.on().map_or(Ok(()), BreakerSpec::validate)?;
+        self.degraded.as_ref().map_or(Ok(()), DegradedSpec::validate)?;
+        self.adaptive.on().map_or(Ok(()), AdaptiveSpec::validate)?;
         self.validate_texts()
     }
 
@@ -295,6 +311,18 @@ fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), Spe
 
 mod defaults {
     use crate::limits;
+    use crate::resilience::{AdaptiveSpec, BreakerSpec, Switch};
+
+    pub(super) fn breaker() -> Switch<BreakerSpec> {
+        Switch::On(BreakerSpec::default())
+    }
+    /// It takes a function whose latency tells how loaded it is.
+    pub(super) fn adaptive() -> Switch<AdaptiveSpec> {
+        Switch::Off
+    }
+    pub(super) fn is_off(adaptive: &Switch<AdaptiveSpec>) -> bool {
+        *adaptive == Switch::Off
+    }
 
     pub(super) fn memory_mb() -> u32 {
         limits::MEMORY_MB_DEFAULT
@@ -390,6 +418,9 @@ mod tests {
             build: Some(serde_json::from_str(r#"{"command": "x", "cache_key": ["x"]}"#).unwrap()),
             asynchronous: AsyncSpec { dedicated: true, ..AsyncSpec::default() },
             triggers: serde_json::from_str(r#"[{"name": "x", "kind": "bucket", "bucket": "x"}]"#).unwrap(),
+            breaker: Switch::Off,
+            degraded: Some(DegradedSpec::default()),
+            adaptive: Switch::On(AdaptiveSpec::default()),
             ..FunctionSpec::new("exec")
         };
         let mut spec = serde_json::to_value(spec).unwrap();

@@ -6,9 +6,9 @@ use alula_control::Control;
 use alula_gateway::Observe;
 use alula_invoke::later::{LaneClass, LoopWatch};
 use alula_invoke::{OpenRun, RunSink};
-use alula_model::{ErrorCode, Fault, InstanceId, SpecError, VersionKey};
+use alula_model::{Degraded, ErrorCode, Fault, InstanceId, SpecError, VersionKey};
 use alula_runtime::{Backend, BoxFuture, Bred, Started, VersionPlan};
-use alula_telemetry::metrics::{ClassMetrics, Listener, Metrics};
+use alula_telemetry::metrics::{BreakerMetrics, ClassMetrics, Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
 
 use crate::backends::Backends;
@@ -124,9 +124,14 @@ pub(crate) struct RunFanOut {
     pub(crate) metrics: Metrics,
     pub(crate) recorder: RunRecorder,
     pub(crate) loops: LoopWatch,
+    pub(crate) breakers: BreakerMetrics,
 }
 
 impl RunSink for RunFanOut {
+    fn degraded(&self, key: &VersionKey, reason: Degraded) {
+        self.breakers.degraded(&key.namespace, &key.function, reason);
+    }
+
     fn begin(&self, key: &VersionKey) -> OpenRun {
         let function = self.metrics.function(&key.namespace, &key.function);
         let (in_flight, recorder, loops) = (function.begin(), self.recorder.clone(), self.loops.clone());
@@ -169,6 +174,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             parent: None,
+            degraded: None,
         }
     }
 
@@ -178,7 +184,8 @@ mod tests {
         let (_service, recorder) =
             runs::start(RunOptions::default(), history, Arc::new(crate::clock::SystemClock));
         let (loops, _reports) = alula_invoke::later::watch_loops();
-        let sink = RunFanOut { metrics: Metrics::new(), recorder, loops };
+        let metrics = Metrics::new();
+        let sink = RunFanOut { breakers: metrics.breakers(), metrics, recorder, loops };
         let shows = |count: usize| {
             let text = sink.metrics.render();
             let line = format!("in_flight{{namespace=\"default\",function=\"hello\"}} {count}");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use alula_api::{Api, Tokens};
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
-use alula_guard::Guard;
+use alula_guard::{FunctionGuard, Guard};
+use alula_invoke::degraded::Degrader;
 use alula_invoke::later::{Calls, LoopReports, watch_loops};
 use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::announce::base_url;
 use crate::backends::Backends;
+use crate::breakers::{self, BreakerNews, CodeFiles};
 use crate::brokers;
 use crate::buckets;
 use crate::clock::{SystemClock, random};
@@ -104,6 +106,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let identity = identities::load(&core, &mut sources).await?;
     let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
     let book = guards::load(&core, ceilings, &mut sources).await?;
+    let hands = breakers::hands(&core, &mut sources).await?;
+    breakers::forget(&core, &mut sources);
     let topics = events.topics.clone();
     let gateway = gateway_parts(&core, &calls, events);
     tell_of_loops(core.loop_reports, &calls, &mut sources);
@@ -111,6 +115,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let api = alula_api::Parts {
         control: core.control.clone(),
         invoker: core.invoker,
+        hands,
         calls,
         schedules,
         folders,
@@ -181,6 +186,10 @@ pub(crate) struct Core {
     pub(crate) control: Control,
     pub(crate) pool: Pool,
     pub(crate) invoker: Invoker,
+    /// Breakers and adaptive limits.
+    pub(crate) functions: FunctionGuard,
+    /// Answers where functions cannot.
+    pub(crate) degrader: Degrader,
     /// Chains of calls that were stopped, to be told about.
     pub(crate) loop_reports: LoopReports,
     pub(crate) telemetry: Telemetry,
@@ -225,13 +234,20 @@ impl Core {
         let unpacking = UnpackFirst { control: control.clone(), inner: backends };
         let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
         let (loops, loop_reports) = watch_loops();
-        let sink =
-            RunFanOut { metrics: telemetry.metrics.clone(), recorder: telemetry.recorder.clone(), loops };
+        let sink = RunFanOut {
+            metrics: telemetry.metrics.clone(),
+            recorder: telemetry.recorder.clone(),
+            loops,
+            breakers: telemetry.metrics.breakers(),
+        };
         let seal = LineageSeal::new(lineage_secret.text.as_bytes());
         let guard = Guard::new(&config.limits).map_err(Error::component("a limit is wrong"))?;
         let invoker =
             Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink), seal);
-        let invoker = invoker.guarded_by(guard);
+        let functions = breakers::function_guard(&clock, BreakerNews::new(telemetry.metrics.breakers()));
+        let degrader = Degrader::new(Arc::new(CodeFiles(control.clone())));
+        let guard = guard.with_functions(functions.clone());
+        let invoker = invoker.guarded_by(guard).degraded_by(degrader.clone());
         Ok(Self {
             config,
             data_dir,
@@ -243,6 +259,8 @@ impl Core {
             control,
             pool,
             invoker,
+            functions,
+            degrader,
             loop_reports,
             telemetry,
             visits,

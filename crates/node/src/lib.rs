@@ -15,6 +15,7 @@ mod adapters;
 mod announce;
 mod assembly;
 mod backends;
+mod breakers;
 mod brokers;
 mod buckets;
 mod clock;

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
 mod access;
+mod breaker;
 mod bucket;
 mod call;
 mod deploy;
@@ -36,6 +37,10 @@ mod version;
 pub use access::{
     Grant, KeyInfo, KeyList, NamespaceInfo, NamespaceList, NewKey, NewKeyRequest, NewNamespace, NewUser,
     RotateRequest, UserInfo, UserList, WhoAmI,
+};
+pub use breaker::{
+    AdaptiveLimit, Breaker, BreakerChange, BreakerCounts, BreakerHand, BreakerHold, BreakerList,
+    BreakerRequest,
 };
 pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{

@@ -103,6 +103,9 @@ pub struct Run {
     /// The call that led to it, where a function made it and it is known which call of that function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// Why its caller was given a degraded answer, where they were: `limited`, `broken`, `overdue`, `switched`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<String>,
 }
 
 /// Where the time of a call went, in microseconds.
@@ -153,6 +156,7 @@ impl From<&alula_model::Run> for Run {
             request_bytes: run.request_bytes,
             response_bytes: run.response_bytes,
             parent: run.parent.as_ref().map(ToString::to_string),
+            degraded: run.degraded.map(|reason| reason.to_string()),
         }
     }
 }
@@ -245,6 +249,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             parent: None,
+            degraded: None,
         }
     }
 

@@ -42,6 +42,7 @@ fn run(id: &str, function: &str, started_at: i64) -> Run {
         request_bytes: 1,
         response_bytes: u64::MAX >> 1,
         parent: InvocationId::new("caller-1"),
+        degraded: None,
     }
 }
 

@@ -7,6 +7,7 @@
 //! Metrics are an export: nothing in the platform reads them back. Names and meanings are in `names`, what is counted
 //! for a function in `function`, for the queue in `queue`.
 
+mod breakers;
 mod brokers;
 mod buckets;
 mod folders;
@@ -29,6 +30,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use breakers::BreakerMetrics;
 pub use brokers::BrokerMetrics;
 pub use buckets::BucketMetrics;
 pub use folders::FolderMetrics;
@@ -61,6 +63,7 @@ struct Shared {
     connections: Family<ListenerLabels, Gauge>,
     builds: Family<BuildLabels, Counter>,
     schedules: ScheduleMetrics,
+    breakers: BreakerMetrics,
     brokers: BrokerMetrics,
     folders: FolderMetrics,
     buckets: BucketMetrics,
@@ -161,6 +164,7 @@ impl Metrics {
         register(&mut registry, names::HTTP_CONNECTIONS, &connections);
         register(&mut registry, names::BUILDS, &builds);
         let schedules = ScheduleMetrics::registered(&mut registry);
+        let breakers = BreakerMetrics::registered(&mut registry);
         let brokers = BrokerMetrics::registered(&mut registry);
         let folders = FolderMetrics::registered(&mut registry);
         let buckets = BucketMetrics::registered(&mut registry);
@@ -176,6 +180,7 @@ impl Metrics {
             connections,
             builds,
             schedules,
+            breakers,
             brokers,
             folders,
             buckets,
@@ -228,6 +233,12 @@ impl Metrics {
     #[must_use]
     pub fn builds(&self, outcome: BuildOutcome) -> Counter {
         self.shared.builds.get_or_create_owned(&BuildLabels { outcome: outcome.label() })
+    }
+
+    /// The handles of breakers and degraded answers.
+    #[must_use]
+    pub fn breakers(&self) -> BreakerMetrics {
+        self.shared.breakers.clone()
     }
 
     /// The handles of brokers.

@@ -5,18 +5,18 @@
 //! strings = count, (length, UTF-8)*             every name once, however many runs have it
 //! entry   = length, head, rest                  length 0: a run that was removed; the others keep their numbers
 //! head    = id, attempt                         says which run it is, without the strings
-//! rest    = fields, [parent id]                 what an entry has no more bytes for was not known when it was written
+//! rest    = fields, [parent id, [degraded]]     what an entry has no more bytes for was not known when it was written
 //! ```
 //!
-//! Numbers are LEB128, signed ones in zigzag; texts that repeat are numbers into `strings`, where 0 stands for none. The
+//! Numbers are LEB128, signed ones in zigzag; an id of no bytes stands for none where others follow it; texts that repeat are numbers into `strings`, where 0 stands for none. The
 //! ids that the platform makes are UUIDs and take 16 bytes. The layout is written down in files: another one needs
 //! another version number, and this one has to stay readable.
 
 use std::collections::HashMap;
 
 use alula_model::{
-    ErrorCode, InstanceId, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp, TriggerKind,
-    VersionKey,
+    Degraded, ErrorCode, InstanceId, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp,
+    TriggerKind, VersionKey,
 };
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ use crate::{Error, Result};
 const VERSION: u8 = 1;
 /// Marks an id that stands as 16 bytes; others stand behind their length plus one.
 const ID_IS_UUID: u64 = 0;
+/// Marks that there is no id: a text of no length.
+const ID_IS_NONE: u64 = 1;
 /// What an entry takes, about; to reserve room.
 const ENTRY_BYTES: usize = 72;
 
@@ -170,8 +172,13 @@ fn put_rest<'a>(entry: &mut Vec<u8>, strings: &mut Strings<'a>, run: &'a Run) {
     number(run.instance.as_ref().map_or(0, |instance| strings.number(instance.as_str())));
     number(run.request_bytes);
     number(run.response_bytes);
-    if let Some(parent) = &run.parent {
-        put_id(entry, parent);
+    match (&run.parent, run.degraded) {
+        (Some(parent), _) => put_id(entry, parent),
+        (None, Some(_)) => put(entry, ID_IS_NONE),
+        (None, None) => {}
+    }
+    if let Some(reason) = run.degraded {
+        put(entry, degraded_number(reason));
     }
 }
 
@@ -190,6 +197,7 @@ const TRIGGERS: [TriggerKind; 9] = [
 const STATUSES: [RunStatus; 5] =
     [RunStatus::Done, RunStatus::Failed, RunStatus::Timeout, RunStatus::Rejected, RunStatus::Cancelled];
 const TIERS: [Tier; 4] = [Tier::Warm, Tier::Cold, Tier::Zygote, Tier::Stem];
+const DEGRADED: [Degraded; 4] = [Degraded::Limited, Degraded::Broken, Degraded::Overdue, Degraded::Switched];
 
 // The places in the tables, as matches, so that a new value does not compile before it has one.
 
@@ -223,6 +231,15 @@ const fn tier_number(tier: Tier) -> u64 {
         Tier::Cold => 1,
         Tier::Zygote => 2,
         Tier::Stem => 3,
+    }
+}
+
+const fn degraded_number(reason: Degraded) -> u64 {
+    match reason {
+        Degraded::Limited => 0,
+        Degraded::Broken => 1,
+        Degraded::Overdue => 2,
+        Degraded::Switched => 3,
     }
 }
 
@@ -264,7 +281,8 @@ fn run(strings: &[&str], entry: &mut Reader<'_>) -> Result<Run> {
         instance: entry.string(strings)?.map(InstanceId::new),
         request_bytes: entry.number()?,
         response_bytes: entry.number()?,
-        parent: if entry.0.is_empty() { None } else { Some(entry.id()?) },
+        parent: if entry.0.is_empty() { None } else { entry.id_or_none()? },
+        degraded: if entry.0.is_empty() { None } else { Some(entry.coded(&DEGRADED)?) },
     })
 }
 
@@ -344,14 +362,19 @@ impl<'a> Reader<'a> {
     }
 
     fn id(&mut self) -> Result<InvocationId> {
+        self.id_or_none()?.ok_or_else(|| damaged("an id is missing"))
+    }
+
+    fn id_or_none(&mut self) -> Result<Option<InvocationId>> {
         let id = match self.raw_id()? {
             RawId::Uuid(bytes) => {
                 let uuid = Uuid::from_slice(bytes).map_err(|_| damaged("an id is cut off"))?;
                 InvocationId::new(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             }
+            RawId::Text([]) => return Ok(None),
             RawId::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(InvocationId::new),
         };
-        id.ok_or_else(|| damaged("an id is none"))
+        id.map(Some).ok_or_else(|| damaged("an id is none"))
     }
 }
 
@@ -374,7 +397,9 @@ mod tests {
         let ids = (id, "[a-z]{1,9}", "[a-z]{1,9}", any::<u64>(), ".{0,9}", 1..u32::MAX);
         let parent = proptest::option::of("[-_a-zA-Z0-9]{1,60}");
         let texts = (proptest::option::of(".*"), proptest::option::of("i-[0-9]{1,3}"), parent);
-        let codes = (0..TRIGGERS.len(), 0..STATUSES.len(), 0..TIERS.len(), 0..=ErrorCode::ALL.len());
+        let degraded = 0..=DEGRADED.len();
+        let codes =
+            (0..TRIGGERS.len(), 0..STATUSES.len(), 0..TIERS.len(), 0..=ErrorCode::ALL.len(), degraded);
         let numbers = (any::<i64>(), proptest::option::of(100..1000u16), any::<[u64; 7]>());
         (ids, texts, codes, numbers).prop_map(
             |(ids, (message, instance, parent), codes, (started_at, http_status, n))| Run {
@@ -404,6 +429,7 @@ mod tests {
                 request_bytes: n[5],
                 response_bytes: n[6],
                 parent: parent.as_deref().and_then(InvocationId::new),
+                degraded: DEGRADED.get(codes.4).copied(),
             },
         )
     }

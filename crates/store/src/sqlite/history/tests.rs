@@ -32,6 +32,7 @@ fn run(id: InvocationId, function: &str, started_at: i64) -> Run {
         request_bytes: 0,
         response_bytes: 0,
         parent: None,
+        degraded: None,
     }
 }
 
