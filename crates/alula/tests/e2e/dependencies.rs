@@ -104,7 +104,7 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     match client.get(&url).send().await {
                         Ok(answer) if answer.status() == 200 => {
-                            drop(answered.fetch_add(1, Ordering::Relaxed))
+                            answered.fetch_add(1, Ordering::Relaxed);
                         }
                         other => failures.push(format!("{other:?}")),
                     }

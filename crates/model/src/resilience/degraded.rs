@@ -49,7 +49,9 @@ impl Degraded {
     #[must_use]
     pub const fn of_fault(code: ErrorCode) -> Option<Self> {
         match code {
-            ErrorCode::ConcurrencyExceeded | ErrorCode::BufferExhausted => Some(Self::Limited),
+            ErrorCode::ConcurrencyExceeded | ErrorCode::RateLimited | ErrorCode::BufferExhausted => {
+                Some(Self::Limited)
+            }
             ErrorCode::FunctionTimeout | ErrorCode::InitTimeout => Some(Self::Overdue),
             // A chain of calls that goes in circles must end, not be answered.
             ErrorCode::LoopDetected | ErrorCode::CallDeadlock => None,
@@ -257,9 +259,11 @@ mod tests {
     fn a_fault_tells_the_reason() {
         let of = Degraded::of_fault;
         assert_eq!(of(ErrorCode::ConcurrencyExceeded), Some(Degraded::Limited));
+        assert_eq!(of(ErrorCode::RateLimited), Some(Degraded::Limited));
         assert_eq!(of(ErrorCode::CircuitOpen), Some(Degraded::Broken));
         assert_eq!(of(ErrorCode::FunctionTimeout), Some(Degraded::Overdue));
-        let none = [ErrorCode::RequestTooLarge, ErrorCode::CallerGone, ErrorCode::LoopDetected];
+        let none =
+            [ErrorCode::Blocked, ErrorCode::RequestTooLarge, ErrorCode::CallerGone, ErrorCode::LoopDetected];
         assert!(none.into_iter().all(|code| of(code).is_none()));
     }
 }
