@@ -123,7 +123,7 @@ pub(crate) enum Task {
     Namespace(namespace::Arguments),
     /// Set how many requests the node, tenants, functions and callers may make
     Limit(limit::Arguments),
-    /// Block and throttle whoever does harm
+    /// Block and throttle whoever does harm; show and hold breakers, switch degraded answers
     Protect(protect::Arguments),
     /// Say who may call functions from outside
     Access(access::Arguments),

@@ -8,6 +8,7 @@ use alula_wire::{Decision, ErrorAnswer, Explanation, HeldSpan, VersionState, que
 use axum::Json;
 use axum::extract::State;
 
+use crate::breakers::list_of;
 use crate::extract::{self, Path, Query};
 use crate::functions::not_found;
 use crate::respond::Answer;
@@ -40,7 +41,8 @@ pub(crate) async fn explain(
     let explanation = known.map(|known| explanation(&known)).unwrap_or_default();
     let standings = entry.plan(&Qualifier::Latest).map(|plan| api.parts.pool.standings_of(plan));
     let ceilings = standings.unwrap_or_default().iter().map(ceiling_info).collect();
-    Ok(Json(Explanation { ceilings, ..explanation }))
+    let breakers = list_of(&api, &namespace, Some(&name)).breakers;
+    Ok(Json(Explanation { ceilings, breakers, ..explanation }))
 }
 
 fn explanation(known: &alula_pool::Explanation) -> Explanation {
@@ -58,6 +60,7 @@ fn explanation(known: &alula_pool::Explanation) -> Explanation {
         held: spans.map(|span| HeldSpan { from_s: span.from_s, until_s: span.until_s }).collect(),
         versions: known.versions.iter().map(version_state).collect(),
         ceilings: Vec::new(),
+        breakers: Vec::new(),
         decisions: known.decisions.iter().map(decision).collect(),
     }
 }

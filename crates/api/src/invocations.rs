@@ -173,6 +173,9 @@ async fn answer(api: &Api, id: InvocationId, outcome: Outcome, wants_tail: bool)
     let own = response.headers_mut();
     own.insert(headers::INVOCATION_ID, text_header(id.as_str()));
     own.insert(headers::VERSION, HeaderValue::from(served.key.version));
+    if let Some(reason) = served.degraded {
+        own.insert(headers::DEGRADED, HeaderValue::from_static(reason.as_str()));
+    }
     own.append(headers::SERVER_TIMING, server_timing(&served));
     own.extend(tail.map(|tail| (HeaderName::from_static(headers::LOG_RESULT), tail)));
     Ok(response)

@@ -21,6 +21,7 @@ mod access;
 mod alarms;
 mod audit;
 mod auth;
+mod breakers;
 mod browser;
 mod buckets;
 mod calling;

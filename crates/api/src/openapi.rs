@@ -17,9 +17,9 @@ use utoipa_axum::routes;
 
 use crate::state::Api;
 use crate::{
-    alarms, audit, auth, buckets, calling, calls, dead_letters, deploy, docs, explain, functions, health,
-    invocations, keys, login, logs, members, namespaces, objectives, pointers, protect, queue, respond, runs,
-    secrets, stats, system, topics, triggers, usage, versions,
+    alarms, audit, auth, breakers, buckets, calling, calls, dead_letters, deploy, docs, explain, functions,
+    health, invocations, keys, login, logs, members, namespaces, objectives, pointers, protect, queue,
+    respond, runs, secrets, stats, system, topics, triggers, usage, versions,
 };
 
 /// The name of the way to authenticate.
@@ -86,6 +86,8 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(functions::list));
     add(routes!(functions::describe, functions::remove));
     add(routes!(explain::explain));
+    add(routes!(breakers::list));
+    add(routes!(breakers::hold));
     add(routes!(versions::list));
     add(routes!(versions::describe));
     add(routes!(versions::build_log));

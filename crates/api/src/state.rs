@@ -8,8 +8,8 @@ use alula_control::Control;
 use alula_guard::protect::Book;
 use alula_identity::calling::Gate;
 use alula_identity::{Identity, Tokens};
-use alula_invoke::Invoker;
 use alula_invoke::later::Calls;
+use alula_invoke::{Hands, Invoker};
 use alula_model::{Clock, ErrorCode, Fault, InvocationId, Timestamp};
 use alula_pool::Pool;
 use alula_runtime::Launcher;
@@ -83,6 +83,8 @@ pub struct Parts {
     pub control: Control,
     /// Runs calls.
     pub invoker: Invoker,
+    /// Keeps what operators hold by hand.
+    pub hands: Hands,
     /// Knows the calls that nobody waits for.
     pub calls: Calls,
     /// Knows the schedules.

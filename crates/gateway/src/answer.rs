@@ -54,6 +54,9 @@ pub(crate) fn respond(
 pub(crate) fn name_call(headers: &mut HeaderMap, served: &Served, id: &InvocationId) {
     headers.insert(headers::INVOCATION_ID, ids::header_of(id));
     headers.insert(headers::VERSION, HeaderValue::from(served.key.version));
+    if let Some(reason) = served.degraded {
+        headers.insert(headers::DEGRADED, HeaderValue::from_static(reason.as_str()));
+    }
     if let Some(timing) = server_timing(&served.phases) {
         headers.append(headers::SERVER_TIMING, timing);
     }

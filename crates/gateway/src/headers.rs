@@ -10,6 +10,8 @@ pub(crate) const INVOCATION_ID: HeaderName = HeaderName::from_static("x-alula-in
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-alula-version");
 /// Names the error code of a response that the platform made.
 pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-alula-error");
+/// Says that another answer was given in a function's place, and why.
+pub(crate) const DEGRADED: HeaderName = HeaderName::from_static("x-alula-degraded");
 /// Where the time of a call went.
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The limit that a request ran into, as draft-ietf-httpapi-ratelimit-headers-10 has it.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use alula_model::Timestamp;
 use tokio::time::Instant;
 
+use crate::breaker::Called;
 use crate::limit::{Held, Limits, Options, OptionsError, Pass, Policy};
 use crate::protect::Rules;
-use crate::{Ask, Ended, Origin, Refusal};
+use crate::{Ask, Ended, FunctionGuard, Origin, Passage, Refusal};
 
 /// Decides whether calls may run. Cheap to clone; all clones are the same.
 ///
@@ -16,11 +17,12 @@ use crate::{Ask, Ended, Origin, Refusal};
 #[derive(Debug, Clone)]
 pub struct Guard {
     pub(crate) limits: Arc<Limits>,
+    functions: Option<FunctionGuard>,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { limits: Arc::new(Limits::new(Policy::default())) }
+        Self { limits: Arc::new(Limits::new(Policy::default())), functions: None }
     }
 }
 
@@ -28,7 +30,19 @@ impl Guard {
     /// A guard with the limits of the configuration.
     pub fn new(options: &Options) -> Result<Self, OptionsError> {
         let policy = Policy::new(options, &std::collections::BTreeMap::new(), Rules::default())?;
-        Ok(Self { limits: Arc::new(Limits::new(policy)) })
+        Ok(Self { limits: Arc::new(Limits::new(policy)), functions: None })
+    }
+
+    /// The same with the breakers and adaptive limits of `functions`.
+    #[must_use]
+    pub fn with_functions(self, functions: FunctionGuard) -> Self {
+        Self { functions: Some(functions), ..self }
+    }
+
+    /// The breakers and adaptive limits, where there are any.
+    #[must_use]
+    pub const fn functions(&self) -> Option<&FunctionGuard> {
+        self.functions.as_ref()
     }
 
     /// Whether whoever this is would be refused whatever they asked for. It counts nothing, so an edge may ask before it
@@ -44,7 +58,15 @@ impl Guard {
 
     /// Lets a call run, or refuses it. What it is given counts until it is dropped or [ended](Admission::end).
     pub fn admit(&self, ask: &Ask<'_>) -> Result<Admission, Refusal> {
-        Ok(Admission { _limits: self.limits.admit(ask)? })
+        let limits = self.limits.admit(ask)?;
+        // Last, since a breaker counts what it lets through.
+        let call = Called { key: ask.key, qualifier: ask.qualifier, spec: ask.spec };
+        let passage = self.functions.as_ref().map(|functions| functions.admit(&call, ask.now)).transpose()?;
+        Ok(Admission {
+            _limits: limits,
+            functions: self.functions.clone(),
+            passage: passage.unwrap_or_default(),
+        })
     }
 
     /// Takes a call that is to run later, or refuses it. Only its caller's limits are asked, and what is blocked: it passes
@@ -70,9 +92,15 @@ impl Guard {
 #[must_use = "the call counts as ended when this is dropped"]
 pub struct Admission {
     _limits: Held,
+    functions: Option<FunctionGuard>,
+    passage: Passage,
 }
 
 impl Admission {
     /// The call has ended.
-    pub fn end(self, _ended: &Ended) {}
+    pub fn end(self, call: &Called<'_>, ended: &Ended) {
+        if let Some(functions) = &self.functions {
+            functions.ended(call, self.passage, ended);
+        }
+    }
 }

@@ -11,8 +11,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
+pub mod adaptive;
 mod ask;
 pub mod breaker;
+pub mod degraded;
+mod function_guard;
 mod guard;
 pub mod limit;
 pub mod protect;
@@ -22,5 +25,6 @@ mod refusal;
 mod tests;
 
 pub use ask::{Ask, Ended, Origin};
+pub use function_guard::{FunctionGuard, Passage};
 pub use guard::{Admission, Guard};
 pub use refusal::Refusal;

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use alula_guard::breaker::Called;
 use alula_guard::{Admission, Ended};
-use alula_model::{ErrorCode, Fault, Phases, Run, RunStatus, Tier, VersionKey};
+use alula_model::{Degraded, ErrorCode, Fault, Phases, Qualifier, Run, RunStatus, Tier, VersionKey};
 use alula_pool::Lease;
 use alula_runtime::{Body, BodyError, Duplex, Upgraded, VersionPlan};
 use bytes::Bytes;
@@ -32,7 +33,8 @@ pub(crate) struct Finisher {
     open: Option<(Run, OpenRun)>,
     /// What the guard let it have; given back with its end.
     admission: Option<Admission>,
-    key: VersionKey,
+    plan: Arc<VersionPlan>,
+    qualifier: Qualifier,
 }
 
 impl Finisher {
@@ -40,14 +42,13 @@ impl Finisher {
         sink: &Arc<dyn RunSink>,
         in_flight: &Arc<AtomicUsize>,
         invocation: &Invocation,
-        plan: &VersionPlan,
+        plan: &Arc<VersionPlan>,
         admission: Admission,
     ) -> Self {
-        let key = &plan.key;
         in_flight.fetch_add(1, Ordering::Relaxed);
         let run = Run {
             id: invocation.id.clone(),
-            key: key.clone(),
+            key: plan.key.clone(),
             qualifier: invocation.target.qualifier.to_string(),
             trigger: invocation.trigger,
             attempt: invocation.attempt,
@@ -63,6 +64,7 @@ impl Finisher {
             response_bytes: 0,
             parent: invocation.lineage.parent().cloned(),
             caller: invocation.caller.shared_name().cloned(),
+            degraded: None,
         };
         Self {
             in_flight: Arc::clone(in_flight),
@@ -71,12 +73,13 @@ impl Finisher {
             leased_at: None,
             open: Some((run, sink.begin(plan))),
             admission: Some(admission),
-            key: key.clone(),
+            plan: Arc::clone(plan),
+            qualifier: invocation.target.qualifier.clone(),
         }
     }
 
     pub(crate) fn key(&self) -> &VersionKey {
-        &self.key
+        &self.plan.key
     }
 
     pub(crate) fn leased(&mut self, lease: &Lease) {
@@ -100,6 +103,14 @@ impl Finisher {
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
         if let Some((run, _)) = &mut self.open {
+            run.http_status = Some(status.as_u16());
+        }
+    }
+
+    /// The caller was given another answer, with this status.
+    pub(crate) fn degraded(&mut self, reason: Degraded, status: StatusCode) {
+        if let Some((run, _)) = &mut self.open {
+            run.degraded = Some(reason);
             run.http_status = Some(status.as_u16());
         }
     }
@@ -145,7 +156,9 @@ impl Finisher {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(admission) = self.admission.take() {
             let now = self.received + Duration::from_micros(phases.total_us);
-            admission.end(&Ended { error: run.error, http_status: run.http_status, phases, now });
+            let Self { plan, qualifier, .. } = &*self;
+            let call = Called { key: &plan.key, qualifier, spec: &plan.spec };
+            admission.end(&call, &Ended { error: run.error, http_status: run.http_status, phases, now });
         }
         open.close(run);
     }
@@ -167,6 +180,7 @@ fn status_of(code: ErrorCode) -> RunStatus {
         ErrorCode::ConcurrencyExceeded
         | ErrorCode::BufferExhausted
         | ErrorCode::RateLimited
+        | ErrorCode::CircuitOpen
         | ErrorCode::Blocked
         | ErrorCode::RequestTooLarge
         | ErrorCode::HeadersTooLarge

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alula_control::Catalog;
+use alula_guard::breaker::Called;
 use alula_guard::{Admission, Ask, Guard, Origin};
-use alula_model::{Caller, Clock, ErrorCode, Fault, FunctionRef, Qualifier};
+use alula_model::{Caller, Clock, Degraded, ErrorCode, Fault, FunctionRef, Qualifier, Tier};
 use alula_pool::{Lease, Place, Pool, Released};
 use alula_runtime::{Ahead, Answer, CALLER_HEADER, Call, CallEvents, VersionPlan, Waiters, next_turn};
-use http::HeaderValue;
-use tokio::time::Instant;
+use http::{HeaderValue, StatusCode};
+use tokio::time::{Instant, timeout_at};
 
+use crate::degraded::{Degrader, Spare};
 use crate::finish::{Finisher, HeldBody, HeldUpgrade, counted};
 use crate::{Failure, Invocation, LINEAGE_HEADER, LineageSeal, Outcome, RunSink, Served};
 
@@ -28,6 +30,7 @@ pub struct Invoker {
     sink: Arc<dyn RunSink>,
     seal: LineageSeal,
     guard: Guard,
+    degrader: Degrader,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -42,13 +45,20 @@ impl Invoker {
         sink: Arc<dyn RunSink>,
         seal: LineageSeal,
     ) -> Self {
-        Self { catalog, pool, clock, sink, seal, guard: Guard::default(), in_flight: Arc::default() }
+        let (guard, degrader, in_flight) = (Guard::default(), Degrader::default(), Arc::default());
+        Self { catalog, pool, clock, sink, seal, guard, degrader, in_flight }
     }
 
     /// The same with `guard`, which every call passes.
     #[must_use]
     pub fn guarded_by(self, guard: Guard) -> Self {
         Self { guard, ..self }
+    }
+
+    /// The same with `degrader`, which answers where functions cannot.
+    #[must_use]
+    pub fn degraded_by(self, degrader: Degrader) -> Self {
+        Self { degrader, ..self }
     }
 
     /// Whether a call of this caller would be refused whatever it is of. It counts nothing, so that an edge may ask before it
@@ -84,14 +94,48 @@ impl Invoker {
 
     /// Runs one call. Dropping the future cancels it and records it as cancelled.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Failure> {
-        let refused = |fault| Failure { fault, key: None, retry_after_ms: None };
-        let plan = self.plan(&invocation).map_err(refused)?;
-        let admission = self.admit(&plan, &invocation)?;
-        let finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, &plan, admission);
-        self.run(&plan, invocation, finisher).await.map_err(|fault| {
-            let retry_after_ms = fault.is_retryable().then_some(RETRY_AFTER_MS);
-            Failure { fault, key: Some(plan.key.clone()), retry_after_ms }
-        })
+        let plan = self.plan(&invocation).map_err(unplanned)?;
+        match Spare::of(&plan, &invocation) {
+            None => self.run(&plan, invocation, None).await.map_err(|unanswered| unanswered.fail()),
+            Some(spare) => self.run_or_degrade(&plan, invocation, spare).await,
+        }
+    }
+
+    /// Runs a call whose caller is given something else where it cannot be answered.
+    async fn run_or_degrade(
+        &self,
+        plan: &Arc<VersionPlan>,
+        invocation: Invocation,
+        spare: Spare,
+    ) -> Result<Outcome, Failure> {
+        let fallback = spare.fallback(&plan.key, &invocation);
+        let qualifier = invocation.target.qualifier.clone();
+        let unanswered = match self.run(plan, invocation, spare.overdue_at()).await {
+            Ok(outcome) => return Ok(self.degrader.keep(plan, &spare, outcome)),
+            Err(unanswered) => unanswered,
+        };
+        let call = Called { key: &plan.key, qualifier: &qualifier, spec: &plan.spec };
+        let is_switched = self.guard.functions().is_some_and(|functions| functions.is_switched(&call));
+        let Some(reason) = spare.reason(&unanswered.failure.fault, is_switched) else {
+            return Err(unanswered.fail());
+        };
+        let outcome = match (self.degrader.answer(plan, &spare).await, fallback) {
+            (Some(answer), _) => Some(unanswered.outcome(plan, answer)),
+            (None, Some(fallback)) => self.fall_back(fallback).await,
+            (None, None) => None,
+        };
+        let Some(mut outcome) = outcome else { return Err(unanswered.fail()) };
+        outcome.served.degraded = Some(reason);
+        self.sink.degraded(&plan.key, reason);
+        unanswered.degraded(reason, outcome.answer.status);
+        Ok(outcome)
+    }
+
+    /// Calls the function that answers instead. Nothing stands in for that one.
+    async fn fall_back(&self, invocation: Invocation) -> Option<Outcome> {
+        let plan = self.plan(&invocation).ok()?;
+        let ran = Box::pin(self.run(&plan, invocation, None)).await;
+        ran.map_err(|unanswered| unanswered.fail()).ok()
     }
 
     fn plan(&self, invocation: &Invocation) -> Result<Arc<VersionPlan>, Fault> {
@@ -106,7 +150,7 @@ impl Invoker {
     }
 
     /// Asks the guard. A call that it refuses has no run.
-    fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Failure> {
+    fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Unanswered> {
         let origin = Origin { caller: &invocation.caller, source: invocation.remote };
         let qualifier = &invocation.target.qualifier;
         let ask = Ask {
@@ -118,34 +162,52 @@ impl Invoker {
             at: invocation.received_at,
         };
         self.guard.admit(&ask).map_err(|refusal| {
-            self.sink.refused(&plan, &refusal.fault);
-            Failure { key: Some(plan.key.clone()), ..Failure::of_refusal(refusal) }
+            self.sink.refused(plan, &refusal.fault);
+            let failure = Failure { key: Some(plan.key.clone()), ..Failure::of_refusal(refusal) };
+            Unanswered { failure, finisher: None }
         })
     }
 
+    /// Runs a call on a version, until `overdue_at` at the latest where there is such a moment.
     async fn run(
         &self,
         plan: &Arc<VersionPlan>,
+        invocation: Invocation,
+        overdue_at: Option<Instant>,
+    ) -> Result<Outcome, Box<Unanswered>> {
+        let admission = self.admit(plan, &invocation).map_err(Box::new)?;
+        let mut finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, plan, admission);
+        let attempt = self.attempt(plan, invocation, &mut finisher);
+        let answered = match overdue_at {
+            None => attempt.await,
+            Some(at) => timeout_at(at, attempt).await.unwrap_or_else(|_| Err(overdue(plan))),
+        };
+        match answered {
+            Ok((answer, lease)) => Ok(finish(answer, lease, finisher).await),
+            Err(fault) => {
+                let retry_after_ms = fault.is_retryable().then_some(RETRY_AFTER_MS);
+                let failure = Failure { fault, key: Some(plan.key.clone()), retry_after_ms };
+                Err(Box::new(Unanswered { failure, finisher: Some(finisher) }))
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        plan: &Arc<VersionPlan>,
         mut invocation: Invocation,
-        mut finisher: Finisher,
-    ) -> Result<Outcome, Fault> {
-        if let Err(fault) = self.extend_lineage(plan, &mut invocation) {
-            return Err(finisher.fail(fault));
-        }
-        if let Err(fault) = check_waiters(plan, &invocation.waiters) {
-            return Err(finisher.fail(fault));
-        }
+        finisher: &mut Finisher,
+    ) -> Result<(Answer, Lease), Fault> {
+        self.extend_lineage(plan, &mut invocation)?;
+        check_waiters(plan, &invocation.waiters)?;
         let spec = &plan.spec;
         let received = invocation.received;
         let patience_ends = received + Duration::from_millis(spec.timeout_ms.max(spec.init_timeout_ms));
         let mut leased = self.pool.lease(plan, patience_ends).await;
         tell_caller(&mut invocation);
-        let mut call = Self::call(invocation, &mut finisher);
+        let mut call = Self::call(invocation, finisher);
         loop {
-            let lease = match leased {
-                Ok(lease) => lease,
-                Err(fault) => return Err(finisher.fail(fault)),
-            };
+            let lease = leased?;
             finisher.leased(&lease);
             self.start_clock(&mut call, spec.timeout_ms);
             let result = match lease.place {
@@ -163,10 +225,7 @@ impl Invoker {
                     }
                 },
             };
-            return match result {
-                Ok(answer) => Ok(finish(answer, lease, finisher).await),
-                Err(fault) => Err(finisher.fail(fault)),
-            };
+            return result.map(|answer| (answer, lease));
         }
     }
 
@@ -218,6 +277,57 @@ fn tell_caller(invocation: &mut Invocation) {
     }
 }
 
+/// A call that was not answered, and is not recorded yet.
+#[derive(Debug)]
+struct Unanswered {
+    failure: Failure,
+    /// Its run; a call that a guard refused has none.
+    finisher: Option<Finisher>,
+}
+
+impl Unanswered {
+    /// Records it as the failure that it is.
+    fn fail(self) -> Failure {
+        let Self { failure, finisher } = self;
+        match finisher {
+            Some(finisher) => Failure { fault: finisher.fail(failure.fault), ..failure },
+            None => failure,
+        }
+    }
+
+    /// Another answer in its place.
+    fn outcome(&self, plan: &VersionPlan, answer: Answer) -> Outcome {
+        let phases = self.finisher.as_ref().map(Finisher::phases_so_far).unwrap_or_default();
+        let (key, tier) = (plan.key.clone(), Tier::default());
+        Outcome { answer, served: Served { key, instance: None, tier, phases, degraded: None } }
+    }
+
+    /// Records it as a failure whose caller was given another answer.
+    fn degraded(self, reason: Degraded, status: StatusCode) {
+        if let Some(mut finisher) = self.finisher {
+            finisher.degraded(reason, status);
+            drop(finisher.fail(self.failure.fault));
+        }
+    }
+}
+
+/// The failure of a call whose version is not known.
+fn unplanned(fault: Fault) -> Failure {
+    Failure { fault, key: None, retry_after_ms: None }
+}
+
+fn overdue(plan: &VersionPlan) -> Fault {
+    let after_ms = plan.spec.degraded.as_ref().and_then(|degraded| degraded.overdue_ms).unwrap_or_default();
+    let message = format!("{} gave no answer within {after_ms} ms", plan.key.function);
+    Fault::limit(
+        ErrorCode::FunctionTimeout,
+        message,
+        "overdue_ms",
+        after_ms,
+        "degraded.overdue_ms in alula.toml",
+    )
+}
+
 /// Refuses a call that could only wait for itself: every slot that the version may have is held by a call that waits, over
 /// however many others, for this one.
 fn check_waiters(plan: &VersionPlan, waiters: &Waiters) -> Result<(), Fault> {
@@ -239,9 +349,10 @@ async fn finish(mut answer: Answer, lease: Lease, mut finisher: Finisher) -> Out
     finisher.answered(answer.status);
     let served = Served {
         key: finisher.key().clone(),
-        instance: lease.instance.id().clone(),
+        instance: Some(lease.instance.id().clone()),
         tier: lease.tier,
         phases: finisher.phases_so_far(),
+        degraded: None,
     };
     if let Some(upgraded) = answer.upgraded.take() {
         answer.upgraded = Some(HeldUpgrade::hold(upgraded, lease, finisher));

@@ -10,7 +10,9 @@
 //! pool's) and writes no record itself: finished runs go to a [`RunSink`], which must not block.
 
 pub mod cloudevents;
+pub mod degraded;
 mod finish;
+mod hands;
 mod invoker;
 pub mod later;
 mod lineage;
@@ -22,14 +24,15 @@ use std::sync::atomic::AtomicBool;
 
 use alula_guard::Refusal;
 use alula_model::{
-    Caller, Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp, TriggerKind,
-    VersionKey,
+    Caller, Degraded, Fault, FunctionRef, InstanceId, InvocationId, Lineage, Phases, Run, Tier, Timestamp,
+    TriggerKind, VersionKey,
 };
 use alula_runtime::{Answer, Body, VersionPlan, Waiters};
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
 pub use alula_guard::Guard;
+pub use hands::Hands;
 pub use invoker::Invoker;
 pub use lineage::{LINEAGE_HEADER, LineageSeal};
 pub use partial::Failed;
@@ -75,17 +78,27 @@ pub struct Invocation {
     pub began: Option<Arc<AtomicBool>>,
 }
 
+impl Invocation {
+    /// Whether somebody waits for the answer, and not somebody who calls again later by themselves.
+    #[must_use]
+    pub const fn is_waited_for(&self) -> bool {
+        self.began.is_none() && matches!(self.trigger, TriggerKind::Http | TriggerKind::Api)
+    }
+}
+
 /// Who served a call and where the time went until the head of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
     /// The version.
     pub key: VersionKey,
-    /// The instance.
-    pub instance: InstanceId,
+    /// The instance, where one answered.
+    pub instance: Option<InstanceId>,
     /// How the instance came to be.
     pub tier: Tier,
     /// Phases up to the head of the answer.
     pub phases: Phases,
+    /// Why it is a degraded answer, where it is one.
+    pub degraded: Option<Degraded>,
 }
 
 /// A call that was answered. The run is recorded when the body has ended or is dropped.
@@ -125,6 +138,11 @@ pub trait RunSink: Send + Sync + std::fmt::Debug {
     /// others out of the history.
     fn refused(&self, plan: &VersionPlan, fault: &Fault) {
         let _ = (plan, fault);
+    }
+
+    /// A caller of this version was given a degraded answer.
+    fn degraded(&self, key: &VersionKey, reason: Degraded) {
+        let _ = (key, reason);
     }
 }
 

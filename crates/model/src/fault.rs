@@ -126,6 +126,8 @@ error_codes! {
     LoopDetected = "loop_detected", Function, false, 508;
     /// The call could only have waited for itself: all slots of the function are held by calls that wait for it.
     CallDeadlock = "call_deadlock", Function, false, 508;
+    /// The function's breaker refuses calls for a while, because the last ones failed.
+    CircuitOpen = "circuit_open", Function, true, 503;
     /// The sandbox could not be made.
     SandboxFailed = "sandbox_failed", Platform, true, 503;
     /// The sandbox went away in the middle of a call, through no fault of the function.

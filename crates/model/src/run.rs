@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, InstanceId, InvocationId, Timestamp, VersionKey};
+use crate::{Degraded, ErrorCode, InstanceId, InvocationId, Timestamp, VersionKey};
 
 /// One attempt of one call, finished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ pub struct Run {
     /// `function:NAMESPACE/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<std::sync::Arc<str>>,
+    /// Why the caller was given a degraded answer, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<Degraded>,
 }
 
 /// How a run ended.

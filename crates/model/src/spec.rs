@@ -13,6 +13,7 @@ use crate::asynchronous::AsyncSpec;
 use crate::limits;
 use crate::name::Name;
 use crate::rate::FunctionLimits;
+use crate::resilience::{AdaptiveSpec, BreakerSpec, DegradedSpec, Switch};
 use crate::route::Route;
 use crate::secret::SecretUses;
 use crate::slo::SloSpec;
@@ -118,6 +119,15 @@ pub struct FunctionSpec {
     /// What is watched about it and who is told.
     #[serde(default, skip_serializing_if = "is_default")]
     pub alarm: AlarmSpec,
+    /// When calls are refused because the last ones failed.
+    #[serde(default = "defaults::breaker", skip_serializing_if = "Switch::is_usual")]
+    pub breaker: Switch<BreakerSpec>,
+    /// What is answered when it cannot answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<DegradedSpec>,
+    /// Calls at once that follow its latency.
+    #[serde(default = "defaults::adaptive", skip_serializing_if = "defaults::is_off")]
+    pub adaptive: Switch<AdaptiveSpec>,
 }
 
 /// A build step of the user's own.
@@ -218,6 +228,9 @@ impl FunctionSpec {
             triggers: Vec::new(),
             slo: None,
             alarm: AlarmSpec::default(),
+            breaker: defaults::breaker(),
+            degraded: None,
+            adaptive: defaults::adaptive(),
         }
     }
 
@@ -270,6 +283,9 @@ impl FunctionSpec {
         trigger::validate(&self.triggers)?;
         self.slo.as_ref().map_or(Ok(()), SloSpec::validate)?;
         self.alarm.validate()?;
+        self.breaker.on().map_or(Ok(()), BreakerSpec::validate)?;
+        self.degraded.as_ref().map_or(Ok(()), DegradedSpec::validate)?;
+        self.adaptive.on().map_or(Ok(()), AdaptiveSpec::validate)?;
         self.validate_texts()
     }
 
@@ -337,6 +353,18 @@ fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), Spe
 
 mod defaults {
     use crate::limits;
+    use crate::resilience::{AdaptiveSpec, BreakerSpec, Switch};
+
+    pub(super) fn breaker() -> Switch<BreakerSpec> {
+        Switch::On(BreakerSpec::default())
+    }
+    /// It takes a function whose latency tells how loaded it is.
+    pub(super) fn adaptive() -> Switch<AdaptiveSpec> {
+        Switch::Off
+    }
+    pub(super) fn is_off(adaptive: &Switch<AdaptiveSpec>) -> bool {
+        *adaptive == Switch::Off
+    }
 
     pub(super) fn memory_mb() -> u32 {
         limits::MEMORY_MB_DEFAULT
@@ -435,6 +463,9 @@ mod tests {
             triggers: serde_json::from_str(r#"[{"name": "x", "kind": "bucket", "bucket": "x"}]"#).unwrap(),
             slo: serde_json::from_str(r#"{"availability": 99}"#).unwrap(),
             alarm: serde_json::from_str(r#"{"off": ["x"]}"#).unwrap(),
+            breaker: Switch::Off,
+            degraded: Some(DegradedSpec::default()),
+            adaptive: Switch::On(AdaptiveSpec::default()),
             ..FunctionSpec::new("exec")
         };
         let mut spec = serde_json::to_value(spec).unwrap();

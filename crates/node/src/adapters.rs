@@ -6,9 +6,9 @@ use alula_control::Control;
 use alula_gateway::Observe;
 use alula_invoke::later::{LaneClass, LoopWatch};
 use alula_invoke::{OpenRun, RunSink};
-use alula_model::{ErrorCode, Fault, InstanceId, SpecError, VersionKey};
+use alula_model::{Degraded, ErrorCode, Fault, InstanceId, SpecError, VersionKey};
 use alula_runtime::{Backend, BoxFuture, Bred, Started, VersionPlan};
-use alula_telemetry::metrics::{ClassMetrics, Listener, Metrics};
+use alula_telemetry::metrics::{BreakerMetrics, ClassMetrics, Listener, Metrics};
 use alula_telemetry::runs::RunRecorder;
 use alula_telemetry::signals::{Signals, Terms};
 
@@ -127,9 +127,14 @@ pub(crate) struct RunFanOut {
     pub(crate) signals: Signals,
     pub(crate) recorder: RunRecorder,
     pub(crate) loops: LoopWatch,
+    pub(crate) breakers: BreakerMetrics,
 }
 
 impl RunSink for RunFanOut {
+    fn degraded(&self, key: &VersionKey, reason: Degraded) {
+        self.breakers.degraded(&key.namespace, &key.function, reason);
+    }
+
     fn begin(&self, plan: &VersionPlan) -> OpenRun {
         let (key, spec) = (&plan.key, &plan.spec);
         let function = self.metrics.function(&key.namespace, &key.function);
@@ -184,6 +189,7 @@ mod tests {
             response_bytes: 0,
             parent: None,
             caller: None,
+            degraded: None,
         }
     }
 
@@ -194,7 +200,8 @@ mod tests {
             runs::start(RunOptions::default(), history, Arc::new(crate::clock::SystemClock));
         let (loops, _reports) = alula_invoke::later::watch_loops();
         let signals = Signals::new(Arc::new(crate::clock::SystemClock), Ledger::default());
-        let sink = RunFanOut { metrics: Metrics::new(), signals, recorder, loops };
+        let metrics = Metrics::new();
+        let sink = RunFanOut { breakers: metrics.breakers(), metrics, signals, recorder, loops };
         let shows = |count: usize| {
             let text = sink.metrics.render();
             let line = format!("in_flight{{namespace=\"default\",function=\"hello\"}} {count}");

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use alula_api::Api;
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
-use alula_guard::Guard;
+use alula_guard::{FunctionGuard, Guard};
 use alula_identity::calling::Gate;
+use alula_invoke::degraded::Degrader;
 use alula_invoke::later::{Calls, LoopReports, watch_loops};
 use alula_invoke::{Invoker, LineageSeal};
 use alula_model::InvocationId;
@@ -27,6 +28,7 @@ use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
 use crate::alarms;
 use crate::announce::base_url;
 use crate::backends::Backends;
+use crate::breakers::{self, BreakerNews, CodeFiles};
 use crate::brokers;
 use crate::buckets;
 use crate::clock::{SystemClock, random};
@@ -116,6 +118,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
     let book = guards::load(&core, ceilings, &mut sources).await?;
     let vault = secrets::open(&core, &mut sources).await?;
+    let hands = breakers::hands(&core, &mut sources).await?;
+    breakers::forget(&core, &mut sources);
     let topics = events.topics.clone();
     let tokens = identities::tokens(&core);
     let gate = identities::gate(&core, &identity, &mut sources)?;
@@ -125,6 +129,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let api = alula_api::Parts {
         control: core.control.clone(),
         invoker: core.invoker,
+        hands,
         calls,
         schedules,
         folders,
@@ -204,6 +209,10 @@ pub(crate) struct Core {
     /// Secrets, from when they are read.
     pub(crate) vault: LateVault,
     pub(crate) invoker: Invoker,
+    /// Breakers and adaptive limits.
+    pub(crate) functions: FunctionGuard,
+    /// Answers where functions cannot.
+    pub(crate) degrader: Degrader,
     /// Chains of calls that were stopped, to be told about.
     pub(crate) loop_reports: LoopReports,
     pub(crate) telemetry: Telemetry,
@@ -255,12 +264,16 @@ impl Core {
             signals: telemetry.signals.clone(),
             recorder: telemetry.recorder.clone(),
             loops,
+            breakers: telemetry.metrics.breakers(),
         };
         let seal = LineageSeal::new(lineage_secret.text.as_bytes());
         let guard = Guard::new(&config.limits).map_err(Error::component("a limit is wrong"))?;
         let invoker =
             Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink), seal);
-        let invoker = invoker.guarded_by(guard);
+        let functions = breakers::function_guard(&clock, BreakerNews::new(telemetry.metrics.breakers()));
+        let degrader = Degrader::new(Arc::new(CodeFiles(control.clone())));
+        let guard = guard.with_functions(functions.clone());
+        let invoker = invoker.guarded_by(guard).degraded_by(degrader.clone());
         Ok(Self {
             config,
             data_dir,
@@ -273,6 +286,8 @@ impl Core {
             pool,
             vault,
             invoker,
+            functions,
+            degrader,
             loop_reports,
             telemetry,
             visits,

@@ -16,6 +16,7 @@ mod alarms;
 mod announce;
 mod assembly;
 mod backends;
+mod breakers;
 mod brokers;
 mod buckets;
 mod clock;

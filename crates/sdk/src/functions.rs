@@ -1,9 +1,9 @@
 //! Functions, their versions and aliases.
 
-use alula_wire::query::{Diff, InNamespace, ListFunctions};
+use alula_wire::query::{Diff, InNamespace, ListFunctions, ListInstances};
 use alula_wire::{
-    AliasRequest, Explanation, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest, Version,
-    VersionDiff, VersionList,
+    AliasRequest, BreakerList, BreakerRequest, Explanation, FunctionDetail, FunctionPage, FunctionSummary,
+    RollbackRequest, Version, VersionDiff, VersionList,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -27,6 +27,18 @@ impl Client {
     /// What the pool knows of a function and decided about it, with the reasons.
     pub async fn explain(&self, name: &str) -> Result<Explanation> {
         self.get(&["v1", "functions", name, "explanation"], &self.here()).await
+    }
+
+    /// The breakers of `function`, or of all functions, and what is held by hand.
+    pub async fn breakers(&self, function: Option<String>) -> Result<BreakerList> {
+        let query = ListInstances { namespace: Some(self.namespace().to_owned()), function };
+        self.get(&["v1", "breakers"], &query).await
+    }
+
+    /// Holds the breakers of a function by hand, or lets them go.
+    pub async fn hold_breaker(&self, name: &str, request: &BreakerRequest) -> Result<BreakerList> {
+        let path = ["v1", "functions", name, "breaker"];
+        self.fetch(self.request(Method::PUT, &path).query(&self.here()).json(request)).await
     }
 
     /// Removes a function with its versions and aliases.

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::CeilingInfo;
+use crate::{Breaker, CeilingInfo};
 
 /// What the pool of this node knows of a function and decided about it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// Idle times between calls that its history holds.
     pub remembered: u16,
@@ -24,6 +24,9 @@ pub struct Explanation {
     /// What this node, the namespace and the app of the function take of what they may take.
     #[serde(default)]
     pub ceilings: Vec<CeilingInfo>,
+    /// Its breakers that know something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<Breaker>,
     /// The last decisions, the oldest first.
     pub decisions: Vec<Decision>,
 }

@@ -9,6 +9,8 @@ pub const VERSION: &str = "x-alula-version";
 pub const ERROR: &str = "x-alula-error";
 /// The last log lines of an invocation, base64 of at most [`LOG_RESULT_BYTES_MAX`] bytes; with `log=tail`.
 pub const LOG_RESULT: &str = "x-alula-log-result";
+/// Says that another answer was given in a function's place, and why.
+pub const DEGRADED: &str = "x-alula-degraded";
 /// Where the time went, as the HTTP standard has it.
 pub const SERVER_TIMING: &str = "server-timing";
 /// The status that the function answered with, beside the result of a call that nobody waited for.

@@ -14,6 +14,7 @@
 
 mod access;
 mod alarm;
+mod breaker;
 mod bucket;
 mod call;
 mod deploy;
@@ -44,6 +45,10 @@ pub use access::{
 pub use alarm::{
     AlarmEvent, AlarmHistory, AlarmInfo, AlarmList, AlarmTestList, AlarmTestOutcome, NewSilence, SilenceInfo,
     SilenceList,
+};
+pub use breaker::{
+    AdaptiveLimit, Breaker, BreakerChange, BreakerCounts, BreakerHand, BreakerHold, BreakerList,
+    BreakerRequest,
 };
 pub use bucket::{BucketInfo, BucketKeyInfo, BucketKeyList, BucketList, NewBucketKey};
 pub use call::{

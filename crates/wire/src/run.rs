@@ -106,6 +106,9 @@ pub struct Run {
     /// Who called, where somebody is known: `key:NAMESPACE/NAME`, `user:NAME`, `jwt:SUBJECT`, `function:NAMESPACE/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// Why its caller was given a degraded answer, where they were: `limited`, `broken`, `overdue`, `switched`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<String>,
 }
 
 /// Where the time of a call went, in microseconds.
@@ -157,6 +160,7 @@ impl From<&alula_model::Run> for Run {
             response_bytes: run.response_bytes,
             parent: run.parent.as_ref().map(ToString::to_string),
             caller: run.caller.as_deref().map(str::to_owned),
+            degraded: run.degraded.map(|reason| reason.to_string()),
         }
     }
 }
@@ -250,6 +254,7 @@ mod tests {
             response_bytes: 0,
             parent: None,
             caller: None,
+            degraded: None,
         }
     }
 

@@ -130,6 +130,19 @@ pub struct FunctionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub alarm: Option<serde_json::Value>,
+    /// When calls are refused because the last ones failed: `false` or the table `breaker` of `alula.toml`, left out where all
+    /// of it is as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub breaker: Option<serde_json::Value>,
+    /// What is answered when it cannot answer: the table `degraded` of `alula.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub degraded: Option<serde_json::Value>,
+    /// Calls at once that follow its latency: the table `adaptive` of `alula.toml`, left out where it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub adaptive: Option<serde_json::Value>,
 }
 
 /// A build step of the user's own.
@@ -191,6 +204,9 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             triggers: spec.triggers.iter().map(plain).collect(),
             slo: spec.slo.as_ref().map(plain),
             alarm: (spec.alarm != alula_model::alarm::AlarmSpec::default()).then(|| plain(&spec.alarm)),
+            breaker: (!spec.breaker.is_usual()).then(|| plain(&spec.breaker)),
+            degraded: spec.degraded.as_ref().map(plain),
+            adaptive: spec.adaptive.on().map(plain),
         }
     }
 }

@@ -67,6 +67,16 @@ fn habits(explanation: &Explanation, now: Timestamp) -> Vec<String> {
 fn standing(explanation: &Explanation) -> Vec<String> {
     let mut lines: Vec<String> = explanation.versions.iter().map(version).collect();
     lines.extend(explanation.ceilings.iter().map(|info| format!("Ceiling    {}", super::top::ceiling(info))));
+    for breaker in &explanation.breakers {
+        let (state, scope) = (&breaker.state, &breaker.scope);
+        lines.push(format!(
+            "Breaker    {state} for calls of {scope}, refuses {:.0} %",
+            breaker.refused_percent
+        ));
+        lines.extend(
+            breaker.changes.iter().map(|change| format!("           {}", super::breakers::change(change))),
+        );
+    }
     lines
 }
 

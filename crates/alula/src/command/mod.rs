@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod alarm;
 pub(crate) mod alias;
 pub(crate) mod audit;
+pub(crate) mod breakers;
 pub(crate) mod bucket;
 pub(crate) mod calls;
 pub(crate) mod completions;

@@ -1,4 +1,4 @@
-//! `alula protect`: block and throttle whoever does harm, at once.
+//! `alula protect`: block and throttle whoever does harm, at once; look at breakers and hold them.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use alula_model::Timestamp;
 use alula_sdk::wire::{NewProtection, ProtectionInfo};
 use clap::{Args, Subcommand};
 
+use super::breakers;
 use super::limit::{Amount, in_words};
 use crate::failure::Result;
 use crate::human;
@@ -22,6 +23,9 @@ Examples:
   alula protect block caller/key:bot --within shop --reason \"crawls\"
   alula protect list
   alula protect lift 3f9c2a7be01d4458
+  alula protect breakers
+  alula protect breaker orders open --reason \"the payment service is down\"
+  alula protect degrade orders on
 
 Whom: caller/NAME, source/ADDRESS, source/NETWORK/BITS, namespace/NAME, function/NAMESPACE/NAME.
 It is in force when the command returns, and within a second on other nodes. Callers are told the
@@ -46,6 +50,12 @@ enum Action {
         /// Its id, as `alula protect list` shows it
         id: String,
     },
+    /// Show breakers, what they do and why, and limits that follow latency
+    Breakers(breakers::List),
+    /// Hold a breaker open or closed by hand, or let it go
+    Breaker(breakers::Hold),
+    /// Give callers a function's degraded answer, or its own again
+    Degrade(breakers::Degrade),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +98,9 @@ pub(crate) async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             let namespace = here.then(|| client.namespace());
             return show(&client.protections(namespace).await?.protections, session);
         }
+        Action::Breakers(arguments) => return breakers::list(arguments, session).await,
+        Action::Breaker(arguments) => return breakers::hold(arguments, session).await,
+        Action::Degrade(arguments) => return breakers::degrade(arguments, session).await,
         Action::Lift { id } => {
             client.lift_protection(&id).await?;
             session.output.say(&format!("{id} is lifted"));

@@ -255,6 +255,7 @@ mod tests {
 
     fn run(phases: Phases) -> Run {
         Run {
+            degraded: None,
             id: "r1".to_owned(),
             namespace: "default".to_owned(),
             function: "hello".to_owned(),

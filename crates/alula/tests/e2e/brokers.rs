@@ -9,17 +9,22 @@ use serde_json::Value;
 
 use crate::platform::{Platform, eventually, free_port, root, text};
 
-const SERVER: &str = "/usr/sbin/nats-server";
+pub(crate) const SERVER: &str = "/usr/sbin/nats-server";
 
 /// A server of NATS, ended on drop.
-struct Nats {
-    port: u16,
+pub(crate) struct Nats {
+    pub(crate) port: u16,
     folder: tempfile::TempDir,
     child: Option<Child>,
 }
 
 impl Nats {
-    fn start(&mut self) {
+    /// One that does not run yet.
+    pub(crate) fn new() -> Self {
+        Self { port: free_port(), folder: tempfile::tempdir().unwrap(), child: None }
+    }
+
+    pub(crate) fn start(&mut self) {
         let mut command = Command::new(SERVER);
         command.args(["--addr", "127.0.0.1", "--port", &self.port.to_string(), "--user", "shop"]);
         command.args(["--pass", "s3cret", "--jetstream", "--store_dir"]).arg(self.folder.path());
@@ -27,14 +32,14 @@ impl Nats {
         eventually("NATS takes connections", || std::net::TcpStream::connect(("127.0.0.1", self.port)).ok());
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
     }
 
-    async fn stream(&self) -> jetstream::Context {
+    pub(crate) async fn stream(&self) -> jetstream::Context {
         let options = async_nats::ConnectOptions::with_user_and_password("shop".into(), "s3cret".into());
         let client = options.connect(format!("127.0.0.1:{}", self.port)).await.unwrap();
         let context = jetstream::new(client);
@@ -57,7 +62,7 @@ impl Drop for Nats {
 }
 
 /// The first example of the page, with an address and a password that are there.
-fn write_example(folder: &Path, address: &str) {
+pub(crate) fn write_example(folder: &Path, address: &str) {
     let page = std::fs::read_to_string(root().join("docs/brokers.md")).unwrap();
     let block = |language: &str| {
         let rest = page.split(&format!("```{language}\n")).nth(1).unwrap();
@@ -72,7 +77,7 @@ fn trigger(platform: &Platform) -> Value {
     serde_json::from_str(&platform.alula_ok(&["triggers", "list", "pay", "--json"])).unwrap()
 }
 
-fn until_connected(platform: &Platform) {
+pub(crate) fn until_connected(platform: &Platform) {
     eventually("the trigger is connected", || trigger(platform)["broker"]["connected_ms"].as_i64());
 }
 
@@ -87,7 +92,7 @@ async fn orders_are_paid_whenever_their_broker_comes_and_goes() {
         writeln!(std::io::stderr(), "SKIPPED: {SERVER} is not installed (./check installs it)").unwrap();
         return;
     }
-    let mut nats = Nats { port: free_port(), folder: tempfile::tempdir().unwrap(), child: None };
+    let mut nats = Nats::new();
     let folder = tempfile::tempdir().unwrap();
     write_example(folder.path(), &format!("127.0.0.1:{}", nats.port));
     let platform = Platform::start_with(&[("ALULA_BROKER_ALLOW", "[\"127.0.0.1\"]")]);

@@ -20,6 +20,7 @@ mod brokers;
 mod buckets;
 mod cases;
 mod crash;
+mod dependencies;
 mod document;
 mod folders;
 mod inside;

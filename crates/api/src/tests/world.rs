@@ -125,6 +125,11 @@ impl World {
         let sink = Arc::new(Recorder(recorder.clone(), signals.clone()));
         let seal = alula_invoke::LineageSeal::new(b"of this test");
         let invoker = Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), sink, seal);
+        let hands = hands(&clock);
+        let invoker = invoker.guarded_by(
+            alula_guard::Guard::default()
+                .with_functions(alula_guard::FunctionGuard::new(hands.breakers().clone())),
+        );
         let queue = Arc::new(MemoryStore::new());
         let calls = calls(&control, &invoker, &queue, &clock);
         let schedules = schedules(&control, &calls, &pool, &clock);
@@ -156,6 +161,7 @@ impl World {
             gate,
             vault,
             control,
+            hands,
             invoker,
             calls,
             schedules,
@@ -404,4 +410,23 @@ impl Courier for NoCourier {
         let refusal = CourierError::Final(format!("{} is not reached from here", delivery.url));
         Box::pin(async move { Err(refusal) })
     }
+}
+
+/// Breakers that nobody is told about, and a store for what is held by hand.
+fn hands(clock: &Arc<dyn Clock>) -> alula_invoke::Hands {
+    use alula_guard::breaker::{BreakerEvent, BreakerParts, BreakerWatch, Breakers, Scope};
+    use alula_model::Name;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl BreakerWatch for Nobody {
+        fn changed(&self, _event: &BreakerEvent) {}
+        fn gone(&self, _namespace: &Name, _function: &Name, _version: u64, _scope: &Scope) {}
+    }
+
+    let records = Arc::new(MemoryStore::new());
+    let parts = BreakerParts { clock: Arc::clone(clock), random: || 0, watch: Arc::new(Nobody) };
+    let audit = Arc::new(alula_store::Unaudited(records.clone()));
+    alula_invoke::Hands::new(records, audit, Breakers::new(parts), Arc::clone(clock))
 }

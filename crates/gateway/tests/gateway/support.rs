@@ -329,7 +329,16 @@ pub fn outcome(answer: Answer) -> Outcome {
         version: 7,
     };
     let phases = Phases { queue_us: 12, run_us: 1_500, total_us: 1_600, ..Phases::default() };
-    Outcome { answer, served: Served { key, instance: InstanceId::new("i-1"), tier: Tier::Warm, phases } }
+    Outcome {
+        answer,
+        served: Served {
+            key,
+            instance: Some(InstanceId::new("i-1")),
+            tier: Tier::Warm,
+            phases,
+            degraded: None,
+        },
+    }
 }
 
 pub fn text(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Outcome {

@@ -6,6 +6,7 @@ use alula_model::{Caller, ErrorCode, Phases};
 use tokio::time::{Instant, advance};
 
 use super::{Call, guard};
+use crate::breaker::Called;
 use crate::{Ended, Guard};
 
 #[tokio::test(start_paused = true)]
@@ -29,7 +30,12 @@ async fn a_functions_own_limits_hold_for_all_of_its_callers() {
     advance(Duration::from_secs(1)).await;
     let (_one, two) = (call.admit(&guard).unwrap(), call.admit(&guard).unwrap());
     assert_eq!(call.hits(&guard).as_deref(), Some("function.in_flight"));
-    two.end(&Ended { error: None, http_status: Some(200), phases: Phases::default(), now: Instant::now() });
+    let ask = call.ask();
+    let called = Called { key: ask.key, qualifier: ask.qualifier, spec: ask.spec };
+    two.end(
+        &called,
+        &Ended { error: None, http_status: Some(200), phases: Phases::default(), now: Instant::now() },
+    );
     assert_eq!(call.hits(&guard), None);
     assert_eq!(Call::of("acme/other").through(&guard, 9), 9, "others have limits of their own");
 }

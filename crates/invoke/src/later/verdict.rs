@@ -54,6 +54,7 @@ impl Miss {
             // A block ends or is lifted; what was accepted before it waits until then.
             ErrorCode::ConcurrencyExceeded
             | ErrorCode::RateLimited
+            | ErrorCode::CircuitOpen
             | ErrorCode::Blocked
             | ErrorCode::BufferExhausted => (AttemptEnd::Throttled, Hope::NeverBegan),
             ErrorCode::FunctionTimeout | ErrorCode::InitTimeout => (AttemptEnd::Timeout, Hope::Counts),

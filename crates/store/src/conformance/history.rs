@@ -43,6 +43,7 @@ fn run(id: &str, function: &str, started_at: i64) -> Run {
         response_bytes: u64::MAX >> 1,
         parent: InvocationId::new("caller-1"),
         caller: Some("key:shop/ci".into()),
+        degraded: None,
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A statement is sent when it is handed in, whether or not those before it are answered, so callers of one connection
 //! wait for the server's work but not for each other's round trips. That is right because every statement is a transaction
-//! of its own. A connection that is lost is made again by the next caller; where that fails, callers are refused at
-//! once for a moment, so that they do not queue up for a server that is gone.
+//! of its own. A connection that is lost is made again by the next caller, who tries three times as long as nothing of theirs
+//! was sent; where that fails, callers are refused at once (`outage`), so that they do not queue up for a server that is gone.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,7 +16,7 @@ use rustls::crypto::aws_lc_rs;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
@@ -24,14 +24,17 @@ use tokio_postgres::{Client, Config, Row, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::is_lost_race;
+use super::outage::Outage;
 use crate::{Error, Result};
 
 /// The schema that everything of ours lies in.
 pub(super) const SCHEMA: &str = "alula";
 /// For a connection to be made, and for its session to be set up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long callers are refused without another try after a connection could not be made.
-const REFUSED_FOR: Duration = Duration::from_millis(100);
+/// Pauses of one caller between attempts to connect.
+const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
+/// A caller who has waited for so long makes no further attempt.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// A peer that has not acknowledged what was sent for so long is gone.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without traffic is probed after so long, or firewalls forget it.
@@ -50,6 +53,7 @@ pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(super) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
+    outage: Outage,
     /// Connections live on this runtime, whoever asks for them.
     runtime: Handle,
 }
@@ -77,7 +81,7 @@ impl Connector {
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(TCP_USER_TIMEOUT);
         config.keepalives_idle(KEEPALIVE_IDLE).application_name("alula");
         let tls = tls(config.get_ssl_mode()).map_err(unusable)?;
-        Ok(Self { config, tls, runtime: Handle::current() })
+        Ok(Self { config, tls, outage: Outage::default(), runtime: Handle::current() })
     }
 
     /// A connection that somebody has to drive.
@@ -149,8 +153,8 @@ struct Slot {
 
 enum State {
     Open(Arc<Connection>),
-    /// Not made yet, or lost; and when it last could not be made, and why.
-    Closed(Option<(Instant, Error)>),
+    /// Not made yet, or lost.
+    Closed,
 }
 
 struct Connection {
@@ -163,7 +167,7 @@ impl Connections {
     /// Connects nowhere yet: the first callers do.
     pub(super) fn new(connector: Arc<Connector>, count: usize, session: Session) -> Self {
         let slot = || Slot {
-            state: AsyncMutex::new(State::Closed(None)),
+            state: AsyncMutex::new(State::Closed),
             callers: Semaphore::new(CALLERS_PER_CONNECTION),
         };
         let slots = std::iter::repeat_with(slot).take(count.max(1)).collect();
@@ -201,26 +205,44 @@ impl Connections {
         let answer = timeout(self.session.timeout + ANSWER_GRACE, connection.query(sql, values)).await;
         if answer.is_err() {
             // The server would have given up by itself: this connection leads nowhere.
-            *slot.state.lock().await = State::Closed(None);
+            *slot.state.lock().await = State::Closed;
         }
         answer.map_err(|_| no_answer("waiting for an answer"))
     }
 
+    /// The connection of a slot, made where it is missing: at most three tries, since nothing of the caller's was sent.
     async fn connection(&self, slot: &Slot) -> Result<Arc<Connection>> {
-        let mut state = slot.state.lock().await;
-        match &*state {
-            State::Open(connection) if !connection.client.is_closed() => return Ok(Arc::clone(connection)),
-            State::Closed(Some((at, error))) if at.elapsed() < REFUSED_FOR => return Err(error.clone()),
-            _ => {}
+        let asked = Instant::now();
+        for pause in CONNECT_PAUSES {
+            match self.connect(slot).await {
+                Err(_) if asked.elapsed() < CONNECT_PATIENCE && !self.connector.outage.is_known() => {
+                    sleep(pause).await;
+                }
+                outcome => return outcome,
+            }
         }
+        self.connect(slot).await
+    }
+
+    async fn connect(&self, slot: &Slot) -> Result<Arc<Connection>> {
+        let mut state = slot.state.lock().await;
+        if let State::Open(connection) = &*state
+            && !connection.client.is_closed()
+        {
+            return Ok(Arc::clone(connection));
+        }
+        let outage = &self.connector.outage;
+        outage.check(Instant::now(), 2 * CONNECT_TIMEOUT)?;
         match self.connector.open(self.session).await {
             Ok(connection) => {
+                outage.is_over();
                 let connection = Arc::new(connection);
                 *state = State::Open(Arc::clone(&connection));
                 Ok(connection)
             }
             Err(error) => {
-                *state = State::Closed(Some((Instant::now(), error.clone())));
+                outage.failed(Instant::now(), &error);
+                *state = State::Closed;
                 Err(error)
             }
         }

@@ -19,6 +19,7 @@ mod dead_letters;
 mod failure;
 mod history;
 mod migrations;
+mod outage;
 mod queue;
 mod queue_counts;
 mod records;

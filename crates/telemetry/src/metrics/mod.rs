@@ -8,6 +8,7 @@
 //! for a function in `function`, for the queue in `queue`.
 
 mod alarms;
+mod breakers;
 mod brokers;
 mod buckets;
 mod folders;
@@ -31,6 +32,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use alarms::AlarmMetrics;
+pub use breakers::BreakerMetrics;
 pub use brokers::BrokerMetrics;
 pub use buckets::BucketMetrics;
 pub use folders::FolderMetrics;
@@ -64,6 +66,7 @@ struct Shared {
     builds: Family<BuildLabels, Counter>,
     alarms: AlarmMetrics,
     schedules: ScheduleMetrics,
+    breakers: BreakerMetrics,
     brokers: BrokerMetrics,
     folders: FolderMetrics,
     buckets: BucketMetrics,
@@ -167,6 +170,7 @@ impl Metrics {
         register(&mut registry, names::BUILDS, &builds);
         let alarms = AlarmMetrics::registered(&mut registry);
         let schedules = ScheduleMetrics::registered(&mut registry);
+        let breakers = BreakerMetrics::registered(&mut registry);
         let brokers = BrokerMetrics::registered(&mut registry);
         let folders = FolderMetrics::registered(&mut registry);
         let buckets = BucketMetrics::registered(&mut registry);
@@ -186,6 +190,7 @@ impl Metrics {
             builds,
             alarms,
             schedules,
+            breakers,
             brokers,
             folders,
             buckets,
@@ -246,6 +251,12 @@ impl Metrics {
     #[must_use]
     pub fn alarms(&self) -> AlarmMetrics {
         self.shared.alarms.clone()
+    }
+
+    /// The handles of breakers and degraded answers.
+    #[must_use]
+    pub fn breakers(&self) -> BreakerMetrics {
+        self.shared.breakers.clone()
     }
 
     /// The handles of brokers.

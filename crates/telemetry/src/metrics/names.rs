@@ -146,3 +146,14 @@ pub(super) const ASYNC_IMBALANCE: Description = (
     "alula_async_imbalance",
     "Messages that were accepted less those that are there or accounted for: zero, or there is a defect",
 );
+/// Labels: namespace, function, version, scope.
+pub(super) const BREAKER_STATE: Description = (
+    "alula_breaker_state",
+    "What a breaker does: 0 closed, 1 throttled, 2 half-open, 3 open; those that never left closed have none",
+);
+/// Labels: namespace, function, to.
+pub(super) const BREAKER_CHANGES: Description =
+    ("alula_breaker_changes", "Changes of breakers, by the state that they went to");
+/// Labels: namespace, function, reason.
+pub(super) const DEGRADED: Description =
+    ("alula_degraded_answers", "Degraded answers that were given in place of a function's own, by why");

@@ -12,6 +12,7 @@ fn name(text: &str) -> Name {
 
 fn run(status: RunStatus, error: Option<ErrorCode>, tier: Tier) -> Run {
     Run {
+        degraded: None,
         id: InvocationId::new("r").unwrap(),
         key: VersionKey { namespace: name("shop"), function: name("cart"), version: 1 },
         qualifier: "latest".to_owned(),

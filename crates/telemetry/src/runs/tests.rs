@@ -19,6 +19,7 @@ impl Clock for FixedClock {
 fn run(number: u64) -> Run {
     let name = |text| Name::new(text).unwrap();
     Run {
+        degraded: None,
         id: InvocationId::new(&format!("r{number}")).unwrap(),
         key: VersionKey { namespace: name("default"), function: name("f"), version: 1 },
         qualifier: "latest".to_owned(),

@@ -38,6 +38,7 @@ pub(crate) fn run(function: &str, error: Option<ErrorCode>, total_us: u64) -> Ru
         key: VersionKey { namespace: name("shop"), function: name(function), version: 1 },
         qualifier: "latest".to_owned(),
         caller: None,
+        degraded: None,
         trigger: TriggerKind::Http,
         attempt: 1,
         status: if error.is_some() { RunStatus::Failed } else { RunStatus::Done },

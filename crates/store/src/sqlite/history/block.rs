@@ -5,18 +5,19 @@
 //! strings = count, (length, UTF-8)*             every name once, however many runs have it
 //! entry   = length, head, rest                  length 0: a run that was removed; the others keep their numbers
 //! head    = id, attempt                         says which run it is, without the strings
-//! rest    = fields, [parent id, [caller]]       what an entry has no more bytes for was not known when it was written
+//! rest    = fields, [parent id, [caller, [degraded]]]    what an entry has no more bytes for was not known when it was
+//!           written
 //! ```
 //!
-//! Numbers are LEB128, signed ones in zigzag; texts that repeat are numbers into `strings`, where 0 stands for none. The
+//! Numbers are LEB128, signed ones in zigzag; an id of no bytes stands for none where others follow it; texts that repeat are numbers into `strings`, where 0 stands for none. The
 //! ids that the platform makes are UUIDs and take 16 bytes. The layout is written down in files: another one needs
 //! another version number, and this one has to stay readable.
 
 use std::collections::HashMap;
 
 use alula_model::{
-    ErrorCode, InstanceId, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp, TriggerKind,
-    VersionKey,
+    Degraded, ErrorCode, InstanceId, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp,
+    TriggerKind, VersionKey,
 };
 use uuid::Uuid;
 
@@ -173,13 +174,17 @@ fn put_rest<'a>(entry: &mut Vec<u8>, strings: &mut Strings<'a>, run: &'a Run) {
     number(run.request_bytes);
     number(run.response_bytes);
     let caller = run.caller.as_deref().map(|caller| strings.number(caller));
-    match (&run.parent, caller) {
-        (Some(parent), _) => put_id(entry, parent),
-        (None, Some(_)) => entry.push(NO_ID),
-        (None, None) => {}
+    let has_more = caller.is_some() || run.degraded.is_some();
+    match &run.parent {
+        Some(parent) => put_id(entry, parent),
+        None if has_more => entry.push(NO_ID),
+        None => {}
     }
-    if let Some(caller) = caller {
-        put(entry, caller);
+    if has_more {
+        put(entry, caller.unwrap_or(0));
+    }
+    if let Some(reason) = run.degraded {
+        put(entry, degraded_number(reason));
     }
 }
 
@@ -198,6 +203,7 @@ const TRIGGERS: [TriggerKind; 9] = [
 const STATUSES: [RunStatus; 5] =
     [RunStatus::Done, RunStatus::Failed, RunStatus::Timeout, RunStatus::Rejected, RunStatus::Cancelled];
 const TIERS: [Tier; 4] = [Tier::Warm, Tier::Cold, Tier::Zygote, Tier::Stem];
+const DEGRADED: [Degraded; 4] = [Degraded::Limited, Degraded::Broken, Degraded::Overdue, Degraded::Switched];
 
 // The places in the tables, as matches, so that a new value does not compile before it has one.
 
@@ -231,6 +237,15 @@ const fn tier_number(tier: Tier) -> u64 {
         Tier::Cold => 1,
         Tier::Zygote => 2,
         Tier::Stem => 3,
+    }
+}
+
+const fn degraded_number(reason: Degraded) -> u64 {
+    match reason {
+        Degraded::Limited => 0,
+        Degraded::Broken => 1,
+        Degraded::Overdue => 2,
+        Degraded::Switched => 3,
     }
 }
 
@@ -274,6 +289,7 @@ fn run(strings: &[&str], entry: &mut Reader<'_>) -> Result<Run> {
         response_bytes: entry.number()?,
         parent: entry.optional_id()?,
         caller: if entry.0.is_empty() { None } else { entry.string(strings)?.map(Into::into) },
+        degraded: if entry.0.is_empty() { None } else { Some(entry.coded(&DEGRADED)?) },
     })
 }
 
@@ -294,7 +310,7 @@ fn damaged(what: &str) -> Error {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// An id, if there is one: nothing more may follow.
+    /// An id, if there is one: the entry may end here.
     fn optional_id(&mut self) -> Result<Option<InvocationId>> {
         match self.0.split_first() {
             None => Ok(None),
@@ -396,7 +412,9 @@ mod tests {
         let parent = proptest::option::of("[-_a-zA-Z0-9]{1,60}");
         let caller = proptest::option::of("[a-z]{1,9}");
         let texts = (proptest::option::of(".*"), proptest::option::of("i-[0-9]{1,3}"), parent, caller);
-        let codes = (0..TRIGGERS.len(), 0..STATUSES.len(), 0..TIERS.len(), 0..=ErrorCode::ALL.len());
+        let degraded = 0..=DEGRADED.len();
+        let codes =
+            (0..TRIGGERS.len(), 0..STATUSES.len(), 0..TIERS.len(), 0..=ErrorCode::ALL.len(), degraded);
         let numbers = (any::<i64>(), proptest::option::of(100..1000u16), any::<[u64; 7]>());
         (ids, texts, codes, numbers).prop_map(
             |(ids, (message, instance, parent, caller), codes, (started_at, http_status, n))| Run {
@@ -427,6 +445,7 @@ mod tests {
                 response_bytes: n[6],
                 parent: parent.as_deref().and_then(InvocationId::new),
                 caller: caller.as_deref().map(Into::into),
+                degraded: DEGRADED.get(codes.4).copied(),
             },
         )
     }

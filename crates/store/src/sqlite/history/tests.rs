@@ -33,6 +33,7 @@ fn run(id: InvocationId, function: &str, started_at: i64) -> Run {
         response_bytes: 0,
         parent: None,
         caller: None,
+        degraded: None,
     }
 }
 

@@ -1,0 +1,3 @@
+#!/bin/sh
+read -r line
+echo "standing in for $line"
