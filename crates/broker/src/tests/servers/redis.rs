@@ -91,5 +91,5 @@ async fn a_wrong_password_is_said_and_not_shown(redis: &Redis) {
     let watching = world.watch(open("wrong", &trigger::Source::Redis(stated)), batching(1, 1));
     let error = suite::until_wrong(&watching).await;
     watching.stop().await;
-    assert!(error.contains("password") && !error.contains("secret"), "{error}");
+    assert!(error.contains("Password authentication failed") && !error.contains("secret"), "{error}");
 }
