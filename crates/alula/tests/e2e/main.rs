@@ -25,6 +25,7 @@ mod folders;
 mod inside;
 mod later;
 mod lifecycle;
+mod nodes;
 mod release;
 mod script;
 mod secrets;
