@@ -133,6 +133,22 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(alarms::silences, alarms::silence));
     add(routes!(alarms::end_silence));
     add(routes!(alarms::test));
+    each_operation_of_access(&mut add);
+    add(routes!(system::info));
+    add(routes!(system::runtimes));
+    add(routes!(system::templates));
+    add(routes!(system::doctor));
+    add(routes!(system::instances));
+    add(routes!(audit::list));
+    add(routes!(audit::verify));
+    add(routes!(health::livez));
+    add(routes!(health::readyz));
+    add(routes!(health::figures));
+    add(routes!(docs::document));
+}
+
+/// The same for who may do what, and for what keeps tenants from each other.
+fn each_operation_of_access(add: &mut impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(namespaces::whoami));
     add(routes!(namespaces::list));
     add(routes!(namespaces::create, namespaces::remove));
@@ -161,17 +177,6 @@ fn each_operation(mut add: impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(secrets::set, secrets::remove));
     add(routes!(secrets::rollback));
     add(routes!(secrets::rotate_master));
-    add(routes!(system::info));
-    add(routes!(system::runtimes));
-    add(routes!(system::templates));
-    add(routes!(system::doctor));
-    add(routes!(system::instances));
-    add(routes!(audit::list));
-    add(routes!(audit::verify));
-    add(routes!(health::livez));
-    add(routes!(health::readyz));
-    add(routes!(health::figures));
-    add(routes!(docs::document));
 }
 
 /// The OpenAPI document of the control API.

@@ -103,6 +103,11 @@ impl Directory {
         Ok(principal)
     }
 
+    /// Whether `text` has the form of a key or a session.
+    pub(crate) fn could_be(text: &str) -> bool {
+        PlainKey::parse(text).is_some() || SessionToken::parse(text).is_some()
+    }
+
     fn identify_session(&self, presented: &SessionToken, now: Timestamp) -> Result<&Principal, Refusal> {
         let entry = self.sessions.get(presented.id()).ok_or(Refusal::Unknown)?;
         if !is_same(&entry.record.digest, &presented.digest()) {

@@ -108,7 +108,8 @@ impl Identity {
         let Look { right_at, has_failed } = *self.look();
         match found {
             _ if has_failed && right_at.elapsed() > GOOD_FOR => Err(Refusal::Stale),
-            Err(Refusal::Unknown) if has_failed => Err(Refusal::Unsure),
+            // What has not the form of a token is none, whatever the store would say.
+            Err(Refusal::Unknown) if has_failed && Directory::could_be(text) => Err(Refusal::Unsure),
             found => found,
         }
     }

@@ -62,7 +62,7 @@ async fn who_only_looks_changes_nothing() {
     let world = World::new().await;
     world.deploy_hello("one").await;
     let viewer = key(&world, "default", None, "viewer").await;
-    for operation in operations().iter().filter(|operation| operation.method != "GET") {
+    for operation in operations().iter().filter(|operation| operation.method != "GET" && !operation.is_open()) {
         let reply = world.ask_as(&viewer, &operation.method, &operation.uri(), operation.body()).await;
         let (status, uri) = (reply.status.as_u16(), operation.uri());
         assert!([403, 404].contains(&status), "{} {uri}: {reply:?}", operation.method);
@@ -139,4 +139,63 @@ async fn people_have_keys_of_their_own_and_roles_that_owners_give() {
     let anna = rotated.json()["key"].as_str().unwrap().to_owned();
     assert_eq!(world.ask_as(&anna, "DELETE", &uri, "").await.status, 204);
     assert_eq!(world.ask_as(&anna, "GET", "/v1/whoami", "").await.status, 401);
+}
+
+#[tokio::test]
+async fn whoever_has_a_role_in_an_app_deploys_to_functions_of_that_app() {
+    let world = World::new().await;
+    world.deploy_hello("one").await;
+    let of_cart = key(&world, "default", Some("cart"), "developer").await;
+    let of_till = key(&world, "default", Some("till"), "developer").await;
+    let viewer = key(&world, "default", Some("cart"), "viewer").await;
+    let deploy = async |token: &str, name: &str, app: &str| {
+        let overrides = if app.is_empty() { "{}".to_owned() } else { format!(r#"{{"app":"{app}"}}"#) };
+        let overrides = overrides.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+        let uri = format!("/v1/deploy?file=x.sh&name={name}&overrides={overrides}");
+        let reply = world.ask_as(token, "POST", &uri, "#!/bin/sh\necho x\n").await;
+        match reply.status.as_u16() {
+            200 => reply.lines().last().unwrap()["event"].as_str().unwrap().to_owned(),
+            status => status.to_string(),
+        }
+    };
+    assert_eq!(deploy(&of_cart, "basket", "cart").await, "deployed");
+    assert_eq!(deploy(&of_cart, "basket", "till").await, "failed", "it does not move to another app");
+    assert_eq!(deploy(&of_cart, "basket", "").await, "failed", "nor to none");
+    assert_eq!(deploy(&of_till, "basket", "till").await, "failed", "nobody takes it over");
+    assert_eq!(deploy(&of_cart, "hello", "cart").await, "failed", "which is of no app");
+    assert_eq!(deploy(&of_cart, "other", "till").await, "failed");
+    assert_eq!(deploy(&viewer, "basket", "cart").await, "403");
+    let basket = world.get("/v1/functions/basket").await.json();
+    assert_eq!(basket["latest"], 1, "{basket}");
+    assert_eq!(world.get("/v1/functions/other").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_namespace_says_who_may_call_and_the_record_says_what_it_was() {
+    let world = World::new().await;
+    let owner = key(&world, "shop", None, "owner").await;
+    let developer = key(&world, "shop", None, "developer").await;
+    let uri = "/v1/access?namespace=shop";
+    let public = world.ask_as(&developer, "GET", uri, "").await.json();
+    assert_eq!(public, json!({"in_force": "public"}));
+    let namespace = r#"{"default": "namespace"}"#;
+    assert_eq!(world.ask_as(&developer, "PUT", uri, namespace).await.status, 403);
+    let set = world.ask_as(&owner, "PUT", uri, namespace).await.json();
+    assert_eq!(set, json!({"default": "namespace", "in_force": "namespace"}));
+    for wrong in [r#"{"default": "everyone"}"#, r#"{"default": []}"#, r#"{"default": 7}"#] {
+        assert_eq!(world.ask_as(&owner, "PUT", uri, wrong).await.status, 400, "{wrong}");
+    }
+    let hs256 = json!({"jwt": [{"issuer": "a", "audience": ["b"], "keys": [{"kty": "oct",
+        "k": "dGhpcnR5LXR3byBjaGFyYWN0ZXJzIG9mIGEgc2VjcmV0IQ"}]}]});
+    let body = json!({ "default": hs256 }).to_string();
+    assert_eq!(world.ask_as(&owner, "PUT", uri, body).await.status, 200);
+    let audit = world.ask_as(&owner, "GET", "/v1/audit?namespace=shop", "").await;
+    let text = audit.json().to_string();
+    assert!(!text.contains("dGhpcnR5"), "{text}");
+    let entries = audit.json();
+    let first = entries["entries"].as_array().unwrap().iter().rfind(|entry| entry["action"] == "access.default");
+    let first = first.unwrap();
+    assert_eq!((&first["before"], &first["after"]), (&json!(null), &json!({"default": "namespace"})));
+    let whole = world.ask_as(&owner, "GET", "/v1/audit/verification?namespace=shop", "").await.json();
+    assert_eq!(whole["is_whole"], true, "{whole}");
 }

@@ -5,6 +5,7 @@ mod calls;
 mod deploy;
 mod document;
 mod invoke;
+mod login;
 mod refusals;
 mod topics;
 mod triggers;

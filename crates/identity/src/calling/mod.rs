@@ -11,9 +11,6 @@ mod key_set;
 mod setting;
 mod url;
 
-#[cfg(test)]
-mod tests;
-
 use alula_model::AccessSpec;
 
 pub use gate::{Admitted, Asked, By, Credentials, Denied, Gate};

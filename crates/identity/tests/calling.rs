@@ -1,4 +1,5 @@
 //! Who is let in, by whatever ways there are; and forgeries of every kind.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -10,8 +11,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::{Admitted, Asked, By, Credentials, Denied, FetchKeys, Gate, NewAddress, NoFetch, SignedUrl};
-use crate::{Grant, Identity, KeyOwner, NewKey, NewUser, Parts, Principal, Resource, Role, Tokens};
+use alula_identity::calling::{
+    Admitted, Asked, By, Credentials, Denied, FetchKeys, Gate, NewAddress, NoFetch, SignedUrl, check,
+};
+use alula_identity::{Grant, Identity, KeyOwner, NewKey, NewUser, Parts, Principal, Resource, Role, Tokens};
 
 const NOW_S: i64 = 1_700_000_000;
 const SECRET: &[u8; 32] = b"a secret of thirty-two character";
@@ -353,7 +356,7 @@ async fn a_key_in_pem_is_taken_for_the_algorithm_that_is_named() {
             .to_string()
     };
     assert!(world.with_token(&access("ES256"), &issuer.token(&good())).is_ok());
-    let checked = |access: &str| super::check(&serde_json::from_str(access).unwrap());
+    let checked = |access: &str| check(&serde_json::from_str(access).unwrap());
     assert_eq!(checked(&access("ES256")), Ok(()));
     assert!(checked(&access("RS256")).unwrap_err().contains("PEM"));
     // The public key as the secret of an HMAC: the classic confusion.
@@ -456,7 +459,7 @@ async fn keys_that_are_weak_or_for_something_else_are_refused_at_the_deploy() {
     let rsa = Issuer::rs256().jwk;
     let checked = |jwk: &Value| {
         let access = json!({"jwt": [{"issuer": "a", "audience": ["b"], "keys": [jwk]}]});
-        super::check(&serde_json::from_value(access).unwrap())
+        check(&serde_json::from_value(access).unwrap())
     };
     assert_eq!(checked(&rsa), Ok(()));
     let mut for_encryption = rsa.clone();
