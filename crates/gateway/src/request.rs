@@ -21,11 +21,11 @@ use crate::body::Download;
 use crate::connection::Connection;
 use crate::inside::Source;
 use crate::ports::{Invoke, Routes};
-use crate::respond::refused;
+use crate::respond::{LogTail, refused};
 use crate::target::{Target, When};
 use crate::upgrade::Upgrade;
 use crate::{
-    admission, answer, body, cloudevents, explain, headers, ids, inside, later, respond, target, topic,
+    admission, answer, body, cloudevents, explain, headers, ids, inside, later, overload, respond, target, topic,
     upgrade, webhook,
 };
 
@@ -47,6 +47,10 @@ pub(crate) async fn answer<I: Invoke, R: Routes>(
     let received_at = parts.clock.now();
     let id = ids::invocation_id(received_at, (parts.random)());
     let arrival = Arrival { id, received: Instant::now(), received_at };
+    if connection.activity.is_abused() {
+        return respond::failure(&overload::too_many_resets(), &arrival.id, LogTail::Hidden)
+            .map(|body| Download::new(body, Some(running)));
+    }
     let served = AssertUnwindSafe(serve(&connection, request, &arrival)).catch_unwind().await;
     let result = served.unwrap_or_else(|_panic| {
         parts.observe.request_panicked();

@@ -58,6 +58,11 @@ impl Invoker {
         self.guard.peek(origin, Instant::now(), self.clock.now()).map_err(Failure::of_refusal)
     }
 
+    /// Whether whoever comes from this address is blocked.
+    pub fn peek_source(&self, source: IpAddr) -> Result<(), Failure> {
+        self.guard.peek_source(source, self.clock.now()).map_err(Failure::of_refusal)
+    }
+
     /// Counts a request of this caller that is no call of one function, or refuses it.
     pub fn arrive(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
         let origin = Origin { caller, source };
