@@ -161,6 +161,7 @@ async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Poo
     changed.mark_changed();
     while changed.changed().await.is_ok() {
         let snapshot = Arc::clone(&control.catalog().load());
+        pool.set_namespaces(snapshot.namespaces().count());
         pool.hold_floors(snapshot.entries().flat_map(|entry| entry.named_plans()).cloned());
         pool.retire(|key| {
             let entry = snapshot.function(&key.namespace, &key.function);

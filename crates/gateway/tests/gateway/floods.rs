@@ -229,7 +229,8 @@ async fn headers_without_end_end_the_connection() {
 
 #[tokio::test]
 async fn frames_that_ask_for_answers_end_with_the_patience_for_requests() {
-    let options = Options { header_timeout_ms: 100, idle_timeout_ms: 100, write_timeout_ms: 100, ..Options::default() };
+    let options =
+        Options { header_timeout_ms: 100, idle_timeout_ms: 100, write_timeout_ms: 100, ..Options::default() };
     let gateway = Gateway::start(options, echo).await;
     let settings = || frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]);
     let empty = || frame(DATA, 0, 1, &[]);
