@@ -62,11 +62,8 @@ fn measure(case: &Case) -> f64 {
     let limits: FunctionLimits = serde_json::from_str(case.limits).unwrap();
     let spec = FunctionSpec { limits, ..FunctionSpec::new("exec") };
     let name = |text: String| Name::new(&text).unwrap();
-    let key = |n| VersionKey {
-        namespace: name(format!("tenant-{n}")),
-        function: name("f".to_owned()),
-        version: 1,
-    };
+    let key =
+        |n| VersionKey { namespace: name(format!("tenant-{n}")), function: name("f".to_owned()), version: 1 };
     let keys: Vec<_> = (0..case.namespaces).map(key).collect();
     let done = AtomicUsize::new(0);
     let began = std::time::Instant::now();
