@@ -25,8 +25,8 @@ use crate::respond::{LogTail, refused};
 use crate::target::{Target, When};
 use crate::upgrade::Upgrade;
 use crate::{
-    admission, answer, body, cloudevents, explain, headers, ids, inside, later, overload, respond, target, topic,
-    upgrade, webhook,
+    admission, answer, body, cloudevents, explain, headers, ids, inside, later, overload, respond, target,
+    topic, upgrade, webhook,
 };
 
 /// When a request came and what it is called.

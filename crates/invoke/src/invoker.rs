@@ -112,7 +112,11 @@ impl Invoker {
 
     /// Asks the guard. A call that it refuses has no run.
     fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Failure> {
-        let origin = Origin { caller: &invocation.caller, source: invocation.remote };
+        // Whose version was decided before was accepted then, and its caller asked for; now it is the platform that calls.
+        let origin = match invocation.version {
+            Some(_) => Origin { caller: &Caller::Platform, source: None },
+            None => Origin { caller: &invocation.caller, source: invocation.remote },
+        };
         let qualifier = &invocation.target.qualifier;
         let ask = Ask {
             origin,

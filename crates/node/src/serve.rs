@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use crate::announce::{Bound, announce};
 use crate::assembly::Platform;
 use crate::buckets;
-use crate::observing;
 use crate::control_plane;
+use crate::observing;
 use crate::up::Error;
 
 /// How often what nothing refers to is deleted.
