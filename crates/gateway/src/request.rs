@@ -96,8 +96,8 @@ async fn serve<I: Invoke, R: Routes>(
             }
         }
         Target::Topic(name) => {
-            admission::to_topic(connection, &mut request, &name).await.map_err(refused)?;
-            topic::publish(connection, request, arrival, name).await
+            let admission = admission::to_topic(connection, &mut request, &name).await.map_err(refused)?;
+            topic::publish(connection, request, arrival, name, &admission.caller).await
         }
         Target::Webhook(hook) => webhook::receive(connection, request, arrival, hook).await,
         Target::Livez => health(request.method(), arrival),

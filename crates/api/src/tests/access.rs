@@ -12,7 +12,7 @@ use crate::access::routes;
 const HARMLESS: [&str; 5] = ["/v1/info", "/v1/runtimes", "/v1/templates", "/v1/whoami", "/v1/namespaces"];
 
 /// A key of `namespace` with one role there.
-async fn key(world: &World, namespace: &str, app: Option<&str>, role: &str) -> String {
+pub(super) async fn key(world: &World, namespace: &str, app: Option<&str>, role: &str) -> String {
     let mut grant = json!({"namespace": namespace, "role": role});
     if let Some(app) = app {
         grant["app"] = json!(app);

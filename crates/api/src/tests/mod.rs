@@ -5,6 +5,7 @@ mod calls;
 mod deploy;
 mod document;
 mod invoke;
+mod protect;
 mod refusals;
 mod topics;
 mod triggers;
