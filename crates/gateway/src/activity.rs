@@ -2,12 +2,13 @@
 //!
 //! hyper arms and drops a boxed timer for the headers of every request; here a request costs a few relaxed
 //! stores, and a connection has one timer that looks at them now and then. It also sees what hyper does not:
-//! silence before the first byte, a peer that no longer reads, an idle HTTP/2 connection kept up by pings.
+//! silence before the first byte, a peer that no longer reads or takes a byte now and then, an HTTP/2 peer that opens no
+//! window for a response, one that asks and resets without end, an idle HTTP/2 connection kept up by pings.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::options::Options;
+
+/// What a peer that falls behind must take within the time for writes, so that a byte now and then does not hold a response
+/// for ever: some 500 bytes a second by default.
+const TAKEN_BYTES_LEAST: u64 = 16 * 1024;
+/// How many more requests of an HTTP/2 connection may be reset than answered. A person who clicks on resets some; beyond
+/// this it is somebody who has work begun and thrown away (rapid reset).
+pub(crate) const ABANDONED_MAX: u32 = 200;
+/// Responses of one connection that are remembered before those that are gone are looked for.
+const RESPONSES_SWEEP: usize = 256;
 
 /// How long each state may last.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +78,13 @@ pub(crate) struct Activity {
     is_handed_over: AtomicBool,
     /// Since when the peer has taken no byte that waits for it: milliseconds since `origin` plus one, 0 for never.
     blocked_since_ms: AtomicU64,
+    /// Bytes that it has taken since.
+    taken_bytes: AtomicU64,
+    /// How many more requests were reset than answered.
+    abandoned: AtomicU32,
+    /// Since when each response of an HTTP/2 connection has had something that its peer opens no window for, counted like
+    /// `blocked_since_ms`.
+    held: Mutex<Vec<Weak<AtomicU64>>>,
 }
 
 impl Activity {
@@ -81,18 +98,38 @@ impl Activity {
             owes_response: AtomicBool::new(false),
             is_handed_over: AtomicBool::new(false),
             blocked_since_ms: AtomicU64::new(0),
+            taken_bytes: AtomicU64::new(0),
+            abandoned: AtomicU32::new(0),
+            held: Mutex::default(),
         }
     }
 
     /// A request has begun; it runs until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>, version: http::Version) -> Running {
+        let mut held = None;
         if version == http::Version::HTTP_2 {
             self.is_multiplexed.store(true, Relaxed);
+            held = Some(self.hold());
         }
         self.awaits_headers.store(false, Relaxed);
         self.owes_response.store(true, Relaxed);
         self.running.fetch_add(1, Relaxed);
-        Running(Arc::clone(self))
+        Running { activity: Arc::clone(self), held, is_answered: false }
+    }
+
+    fn hold(&self) -> Arc<AtomicU64> {
+        let held = Arc::default();
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= RESPONSES_SWEEP {
+            all.retain(|one| one.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&held));
+        held
+    }
+
+    /// Whether its peer has far more requests thrown away than answered.
+    pub(crate) fn is_abused(&self) -> bool {
+        self.abandoned.load(Relaxed) > ABANDONED_MAX
     }
 
     /// From now on the connection carries another protocol.
@@ -118,10 +155,16 @@ impl Activity {
         let now_ms = self.now_ms();
         let lasts =
             |since_ms: u64, limit: Duration| u128::from(now_ms.saturating_sub(since_ms)) >= limit.as_millis();
-        let blocked = self.blocked_since_ms.load(Relaxed);
-        if blocked != 0 && lasts(blocked - 1, patience.write) {
+        let is_stuck = |since: u64| since != 0 && lasts(since - 1, patience.write);
+        if is_stuck(self.blocked_since_ms.load(Relaxed)) || self.is_abused() {
             return Finding::Stalled;
         }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|one| one.strong_count() > 0);
+        if held.iter().filter_map(Weak::upgrade).any(|since| is_stuck(since.load(Relaxed))) {
+            return Finding::Stalled;
+        }
+        drop(held);
         if self.running.load(Relaxed) != 0 {
             return Finding::Fine;
         }
@@ -140,12 +183,51 @@ impl Activity {
 
 /// A request whose response is not out yet.
 #[derive(Debug)]
-pub(crate) struct Running(Arc<Activity>);
+pub(crate) struct Running {
+    activity: Arc<Activity>,
+    /// Of a request over HTTP/2.
+    held: Option<Arc<AtomicU64>>,
+    is_answered: bool,
+}
+
+impl Running {
+    /// Whether it came over HTTP/2.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// There is something for the peer, which takes it when it opens its window.
+    pub(crate) fn holds(&self) {
+        if let Some(held) = &self.held {
+            held.store(self.activity.now_ms() + 1, Relaxed);
+        }
+    }
+
+    /// The peer has taken what there was, and waits for more.
+    pub(crate) fn waits(&self) {
+        if let Some(held) = &self.held {
+            held.store(0, Relaxed);
+        }
+    }
+
+    /// All of the response has been taken.
+    pub(crate) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.since_ms.store(self.0.now_ms(), Relaxed);
-        self.0.running.fetch_sub(1, Relaxed);
+        let activity = &self.activity;
+        activity.since_ms.store(activity.now_ms(), Relaxed);
+        activity.running.fetch_sub(1, Relaxed);
+        if self.held.is_some() {
+            let step = |abandoned: u32| match self.is_answered {
+                true => abandoned.checked_sub(1),
+                false => abandoned.checked_add(1),
+            };
+            let _ = activity.abandoned.fetch_update(Relaxed, Relaxed, step);
+        }
     }
 }
 
@@ -155,8 +237,12 @@ pub(crate) trait Witness: Unpin {
     fn received(&self);
     /// Bytes could not be sent: the peer does not take them.
     fn blocked(&self) {}
-    /// Bytes were sent.
-    fn sent(&self) {}
+    /// So many bytes were sent.
+    fn sent(&self, bytes: u64) {
+        let _ = bytes;
+    }
+    /// All bytes that there were have been sent.
+    fn drained(&self) {}
 }
 
 impl Witness for Arc<Activity> {
@@ -170,11 +256,20 @@ impl Witness for Arc<Activity> {
 
     fn blocked(&self) {
         if self.blocked_since_ms.load(Relaxed) == 0 {
+            self.taken_bytes.store(0, Relaxed);
             self.blocked_since_ms.store(self.now_ms() + 1, Relaxed);
         }
     }
 
-    fn sent(&self) {
+    fn sent(&self, bytes: u64) {
+        if self.blocked_since_ms.load(Relaxed) != 0
+            && self.taken_bytes.fetch_add(bytes, Relaxed) + bytes >= TAKEN_BYTES_LEAST
+        {
+            self.drained();
+        }
+    }
+
+    fn drained(&self) {
         if self.blocked_since_ms.load(Relaxed) != 0 {
             self.blocked_since_ms.store(0, Relaxed);
         }
@@ -189,10 +284,11 @@ pub(crate) struct Watched<S, W> {
 }
 
 impl<S, W: Witness> Watched<S, W> {
-    fn tell<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match result {
+    fn tell(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
             Poll::Pending => self.witness.blocked(),
-            Poll::Ready(_) => self.witness.sent(),
+            Poll::Ready(Ok(bytes)) => self.witness.sent(*bytes as u64),
+            Poll::Ready(Err(_)) => {}
         }
         result
     }
@@ -233,7 +329,11 @@ impl<S: AsyncWrite + Unpin, W: Witness> AsyncWrite for Watched<S, W> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        if result.is_ready() {
+            self.witness.drained();
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -291,7 +391,55 @@ mod tests {
         assert_eq!(after(&activity, 19).await, Finding::Fine);
         activity.blocked();
         assert_eq!(after(&activity, 1).await, Finding::Stalled);
-        activity.sent();
+        activity.drained();
         assert_eq!(after(&activity, 0).await, Finding::Fine);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_byte_now_and_then_is_a_stall_too() {
+        let activity = Arc::new(Activity::new());
+        let _running = activity.begin(http::Version::HTTP_11);
+        for _ in 0..4 {
+            activity.blocked();
+            assert_eq!(after(&activity, 4).await, Finding::Fine);
+            activity.sent(100);
+        }
+        activity.blocked();
+        assert_eq!(after(&activity, 4).await, Finding::Stalled);
+        activity.sent(TAKEN_BYTES_LEAST);
+        assert_eq!(after(&activity, 0).await, Finding::Fine);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_no_window_is_opened_for_is_a_stall_and_one_that_waits_for_its_function_is_not() {
+        let activity = Arc::new(Activity::new());
+        let (held, other) = (activity.begin(http::Version::HTTP_2), activity.begin(http::Version::HTTP_2));
+        assert_eq!(after(&activity, 1_000).await, Finding::Fine);
+        held.holds();
+        other.holds();
+        assert_eq!(after(&activity, 19).await, Finding::Fine);
+        other.waits();
+        held.waits();
+        assert_eq!(after(&activity, 1_000).await, Finding::Fine);
+        held.holds();
+        assert_eq!(after(&activity, 20).await, Finding::Stalled);
+        drop(held);
+        assert_eq!(after(&activity, 0).await, Finding::Fine);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn far_more_resets_than_answers_are_abuse() {
+        let activity = Arc::new(Activity::new());
+        let request = |is_answered| {
+            let mut running = activity.begin(http::Version::HTTP_2);
+            if is_answered {
+                running.answered();
+            }
+        };
+        (0..10 * ABANDONED_MAX).for_each(|n| request(n % 2 == 0));
+        assert!(!activity.is_abused());
+        (0..=ABANDONED_MAX).for_each(|_| request(false));
+        assert_eq!(after(&activity, 0).await, Finding::Stalled);
+        assert!(activity.held.lock().unwrap().len() <= RESPONSES_SWEEP);
     }
 }

@@ -18,6 +18,11 @@ use tokio::time::{Instant, Sleep};
 use crate::activity::Running;
 use crate::options::Options;
 
+/// Bytes of a response that an HTTP/2 stream is given at once: four of its usual frames.
+const H2_PIECE_BYTES: usize = 64 * 1024;
+/// How many times as long as the pause between two pieces the whole of a small body may take.
+const WHOLE_BODY_PAUSES: u32 = 2;
+
 /// Turns what comes over the connection into a body of the platform.
 pub(crate) async fn read(incoming: Incoming, options: &Options) -> Result<Body, Fault> {
     if incoming.is_end_stream() {
@@ -27,7 +32,11 @@ pub(crate) async fn read(incoming: Incoming, options: &Options) -> Result<Body, 
     match incoming.size_hint().exact() {
         Some(length) if length <= options.whole_body_bytes_max => {
             let length = usize::try_from(length).unwrap_or(0);
-            gather(incoming, length, idle).await.map(Body::full).map_err(|error| fault(&error, options))
+            // A byte now and then is not enough either.
+            let gathered =
+                tokio::time::timeout(idle * WHOLE_BODY_PAUSES, gather(incoming, length, idle)).await;
+            let gathered = gathered.unwrap_or(Err(BodyError::TimedOut));
+            gathered.map(Body::full).map_err(|error| fault(&error, options))
         }
         _ => Ok(Body::stream(Upload { incoming, idle, timer: None })),
     }
@@ -133,12 +142,43 @@ impl http_body::Body for Upload {
 #[derive(Debug)]
 pub(crate) struct Download {
     body: Body,
-    _running: Option<Running>,
+    /// What is left of a piece that is passed on in smaller ones.
+    rest: Bytes,
+    running: Option<Running>,
 }
 
 impl Download {
     pub(crate) fn new(body: Body, running: Option<Running>) -> Self {
-        Self { body, _running: running }
+        if let Some(running) = &running {
+            running.holds();
+        }
+        Self { body, rest: Bytes::new(), running }
+    }
+
+    /// What the peer is given next. HTTP/2 keeps what is given to it until there is a window, and nobody watches it then;
+    /// so it is given little at a time.
+    fn next_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.rest.is_empty() {
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            let is_large = |data: &Bytes| data.len() > H2_PIECE_BYTES;
+            let is_multiplexed = self.running.as_ref().is_some_and(Running::is_multiplexed);
+            let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+            if !is_multiplexed || !frame.data_ref().is_some_and(is_large) {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            self.rest = frame.into_data().unwrap_or_default();
+        }
+        let piece = self.rest.split_to(self.rest.len().min(H2_PIECE_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let is_out = self.rest.is_empty() && self.body.is_end_stream();
+        if let Some(running) = self.running.as_mut().filter(|_| is_out) {
+            running.answered();
+        }
     }
 }
 
@@ -150,14 +190,27 @@ impl http_body::Body for Download {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = self.next_piece(cx);
+        if let Some(running) = &mut self.running {
+            match &frame {
+                Poll::Pending => running.waits(),
+                Poll::Ready(Some(_)) => running.holds(),
+                Poll::Ready(None) => running.answered(),
+            }
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }

@@ -29,6 +29,7 @@ use crate::options::{HEADERS_MAX_DEFAULT, Options};
 use crate::peer::{Peer, Scheme};
 use crate::ports::{Invoke, Observe, Parts, Routes};
 use crate::respond::LogTail;
+use crate::sources::OfSource;
 use crate::upgrade::Joint;
 use crate::{ids, request};
 
@@ -94,13 +95,21 @@ pub(crate) struct Connection<I, R> {
 #[derive(Debug)]
 pub(crate) struct Counted {
     observe: Arc<dyn Observe>,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
+}
+
+/// What a connection holds of what there is.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) _permit: OwnedSemaphorePermit,
+    /// None where its source is not counted.
+    pub(crate) _of_source: Option<OfSource>,
 }
 
 impl Counted {
-    pub(crate) fn new(observe: Arc<dyn Observe>, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(observe: Arc<dyn Observe>, seat: Seat) -> Self {
         observe.connection_opened();
-        Self { observe, _permit: permit }
+        Self { observe, _seat: seat }
     }
 }
 

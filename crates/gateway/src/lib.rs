@@ -43,6 +43,7 @@ mod ports;
 mod request;
 mod respond;
 mod service;
+mod sources;
 mod target;
 mod tls;
 mod topic;
@@ -55,4 +56,5 @@ pub use ports::{
     Asker, Events, Invoke, Later, Objects, Observe, Parts, PlatformEvents, RandomSource, Routes, Unobserved,
 };
 pub use service::{Error, Service};
+pub use sources::{ConnectionsBySource, OfSource};
 pub use tls::TlsError;

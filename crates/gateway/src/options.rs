@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Connections at once: about 40 KB each when idle over TLS, so 400 MB at the worst.
 const CONNECTIONS_MAX_DEFAULT: usize = 10_000;
+/// Connections of one source address: a quarter of all, since many people may be behind one address.
+const CONNECTIONS_PER_SOURCE_MAX_DEFAULT: usize = 2_500;
 /// Request line and headers: what browsers with many cookies send, with room to spare.
 const HEADER_BYTES_MAX_DEFAULT: usize = 64 * 1024;
 /// hyper cannot parse with a smaller buffer.
@@ -42,6 +44,9 @@ const H2_PING_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 pub struct Options {
     /// Connections at once; the next is answered 503 and closed.
     pub connections_max: usize,
+    /// Connections at once from one address, of IPv6 from one /64; the next is answered 429 and closed. Trusted proxies may
+    /// have any number.
+    pub connections_per_source_max: usize,
     /// Bytes of a request line and its headers together.
     pub header_bytes_max: usize,
     /// Headers of one request.
@@ -91,6 +96,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX_DEFAULT,
+            connections_per_source_max: CONNECTIONS_PER_SOURCE_MAX_DEFAULT,
             header_bytes_max: HEADER_BYTES_MAX_DEFAULT,
             headers_max: HEADERS_MAX_DEFAULT,
             header_timeout_ms: HEADER_TIMEOUT_MS_DEFAULT,
@@ -122,6 +128,7 @@ impl Options {
             }
         };
         least("connections_max", self.connections_max as u64, 1)?;
+        least("connections_per_source_max", self.connections_per_source_max as u64, 1)?;
         least("header_bytes_max", self.header_bytes_max as u64, HEADER_BYTES_MAX_LEAST as u64)?;
         least("headers_max", self.headers_max as u64, 1)?;
         least("header_timeout_ms", self.header_timeout_ms, 1)?;

@@ -31,6 +31,12 @@ pub trait Invoke: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether whoever comes from this address is blocked; asked before anything is read.
+    fn peek_source(&self, source: IpAddr) -> Result<(), Failure> {
+        let _ = source;
+        Ok(())
+    }
+
     /// Counts a request that is no call of one function, or refuses it.
     fn arrive(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
         self.peek(caller, source)
@@ -44,6 +50,10 @@ impl Invoke for Invoker {
 
     fn peek(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
         Self::peek(self, caller, source)
+    }
+
+    fn peek_source(&self, source: IpAddr) -> Result<(), Failure> {
+        Self::peek_source(self, source)
     }
 
     fn arrive(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {

@@ -21,12 +21,12 @@ use crate::body::Download;
 use crate::connection::Connection;
 use crate::inside::Source;
 use crate::ports::{Invoke, Routes};
-use crate::respond::refused;
+use crate::respond::{LogTail, refused};
 use crate::target::{Target, When};
 use crate::upgrade::Upgrade;
 use crate::{
-    admission, answer, body, cloudevents, explain, headers, ids, inside, later, respond, target, topic,
-    upgrade, webhook,
+    admission, answer, body, cloudevents, explain, headers, ids, inside, later, overload, respond, target,
+    topic, upgrade, webhook,
 };
 
 /// When a request came and what it is called.
@@ -47,6 +47,10 @@ pub(crate) async fn answer<I: Invoke, R: Routes>(
     let received_at = parts.clock.now();
     let id = ids::invocation_id(received_at, (parts.random)());
     let arrival = Arrival { id, received: Instant::now(), received_at };
+    if connection.activity.is_abused() {
+        return respond::failure(&overload::too_many_resets(), &arrival.id, LogTail::Hidden)
+            .map(|body| Download::new(body, Some(running)));
+    }
     let served = AssertUnwindSafe(serve(&connection, request, &arrival)).catch_unwind().await;
     let result = served.unwrap_or_else(|_panic| {
         parts.observe.request_panicked();
@@ -92,8 +96,8 @@ async fn serve<I: Invoke, R: Routes>(
             }
         }
         Target::Topic(name) => {
-            admission::to_topic(connection, &mut request, &name).await.map_err(refused)?;
-            topic::publish(connection, request, arrival, name).await
+            let admission = admission::to_topic(connection, &mut request, &name).await.map_err(refused)?;
+            topic::publish(connection, request, arrival, name, &admission.caller).await
         }
         Target::Webhook(hook) => webhook::receive(connection, request, arrival, hook).await,
         Target::Livez => health(request.method(), arrival),

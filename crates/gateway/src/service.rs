@@ -1,27 +1,29 @@
 //! The listener's life: accept, hand over, stop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alula_invoke::Failure;
 use alula_runtime::{Visit, Visits};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::activity::Patience;
-use crate::connection::{Connection, Counted, Shared, server};
+use crate::connection::{Connection, Counted, Seat, Shared, server};
 use crate::ids;
 use crate::inside::{Guest, Shares};
 use crate::options::Options;
-use crate::overload::Refusals;
+use crate::overload::{self, Refusals};
 use crate::peer::{Peer, Scheme};
 use crate::ports::{Invoke, Objects, Parts, Routes};
 use crate::respond::LogTail;
+use crate::sources::ConnectionsBySource;
 use crate::tls::{self, TlsError};
 
 /// Pause after a failed accept: while descriptors are short the listener stays ready, and without a pause the
@@ -110,12 +112,13 @@ impl<I: Invoke, R: Routes> Service<I, R> {
 
 async fn accept<I: Invoke, R: Routes>(listener: &TcpListener, shared: &Arc<Shared<I, R>>) {
     let places = Arc::new(Semaphore::new(shared.options.connections_max));
+    let sources = ConnectionsBySource::new(shared.options.connections_per_source_max);
     let refusals = Refusals::new();
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(permit) => serve(shared, stream, address, permit),
-                Err(_) => refuse(shared, &refusals, stream),
+            Ok((stream, address)) => match seat(shared, &places, &sources, address.ip()) {
+                Ok(seat) => serve(shared, stream, address, seat),
+                Err(failure) => refuse(shared, &refusals, stream, &failure),
             },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -125,6 +128,27 @@ async fn accept<I: Invoke, R: Routes>(listener: &TcpListener, shared: &Arc<Share
             }
         }
     }
+}
+
+/// A place for a connection from `source`, unless it is blocked or has, as all have together, what it may.
+fn seat<I: Invoke, R: Routes>(
+    shared: &Shared<I, R>,
+    places: &Arc<Semaphore>,
+    sources: &Arc<ConnectionsBySource>,
+    source: IpAddr,
+) -> Result<Seat, Failure> {
+    let options = &shared.options;
+    let source = source.to_canonical();
+    let is_trusted = options.trusted_proxies.iter().any(|block| block.contains(source));
+    let mut of_source = None;
+    if !is_trusted {
+        shared.parts.invoke.peek_source(source)?;
+        let too_many = || overload::too_many_of_source(options.connections_per_source_max);
+        of_source = Some(sources.take(source).ok_or_else(too_many)?);
+    }
+    let permit = Arc::clone(places).try_acquire_owned();
+    let permit = permit.map_err(|_| overload::too_many(options.connections_max))?;
+    Ok(Seat { _permit: permit, _of_source: of_source })
 }
 
 /// Whether the peer gave up before it was accepted, which says nothing about the next one.
@@ -137,7 +161,7 @@ fn serve<I: Invoke, R: Routes>(
     shared: &Arc<Shared<I, R>>,
     stream: TcpStream,
     address: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    seat: Seat,
 ) {
     // Responses are written whole; waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
@@ -146,7 +170,7 @@ fn serve<I: Invoke, R: Routes>(
     }
     let scheme = if shared.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let peer = Peer::new(address.ip(), scheme, &shared.options.trusted_proxies);
-    let counted = Counted::new(Arc::clone(&shared.parts.observe), permit);
+    let counted = Counted::new(Arc::clone(&shared.parts.observe), seat);
     shared.tasks.spawn(Connection::new(Arc::clone(shared), peer, counted).run(stream));
 }
 
@@ -161,11 +185,12 @@ async fn welcome<I: Invoke, R: Routes>(
     while let Some(Visit { connection, visitors, place }) = visits.next().await {
         let permit = Arc::clone(&places).try_acquire_owned();
         let (Ok(permit), Some(share)) = (permit, shares.take(visitors.namespace())) else {
-            refuse(shared, &refusals, connection);
+            refuse(shared, &refusals, connection, &overload::too_many(shared.options.connections_max));
             continue;
         };
         let guest = Guest { visitors, objects: Arc::clone(objects) };
-        let counted = Counted::new(Arc::clone(&shared.parts.observe), permit);
+        let seat = Seat { _permit: permit, _of_source: None };
+        let counted = Counted::new(Arc::clone(&shared.parts.observe), seat);
         let serving = Connection::inside(Arc::clone(shared), guest, counted).serve(connection);
         shared.tasks.spawn(async move {
             serving.await;
@@ -174,8 +199,12 @@ async fn welcome<I: Invoke, R: Routes>(
     }
 }
 
-fn refuse<I: Invoke, R: Routes, S>(shared: &Arc<Shared<I, R>>, refusals: &Refusals, stream: S)
-where
+fn refuse<I: Invoke, R: Routes, S>(
+    shared: &Arc<Shared<I, R>>,
+    refusals: &Refusals,
+    stream: S,
+    failure: &Failure,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     shared.parts.observe.connection_rejected();
@@ -184,7 +213,7 @@ where
         return;
     }
     let id = ids::invocation_id(shared.parts.clock.now(), (shared.parts.random)());
-    if let Some(refusal) = refusals.refuse(stream, &id, shared.options.connections_max) {
+    if let Some(refusal) = refusals.refuse(stream, &id, failure) {
         shared.tasks.spawn(refusal);
     }
 }

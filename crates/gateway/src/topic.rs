@@ -32,6 +32,7 @@ pub(crate) async fn publish<I: Invoke, R: Routes>(
     request: Request<Incoming>,
     arrival: &Arrival,
     name: TopicName,
+    caller: &Caller,
 ) -> Result<Response<Body>, Failure> {
     if request.method() != Method::POST {
         let message = format!("events are published with POST, not {}", request.method());
@@ -41,7 +42,7 @@ pub(crate) async fn publish<I: Invoke, R: Routes>(
     let parts = &connection.shared.parts;
     let lineage = connection.source(&mut head.headers).lineage;
     let remote = connection.peer.source(&head.headers, &connection.shared.options.trusted_proxies);
-    parts.invoke.arrive(&Caller::Public, Some(remote))?;
+    parts.invoke.arrive(caller, Some(remote))?;
     let body = body::read(incoming, &connection.shared.options).await.map_err(refused)?;
     let content = cloudevents::collect(body).await.map_err(refused)?;
     let (id, at) = (&arrival.id, arrival.received_at);

@@ -51,6 +51,11 @@ impl Guard {
         self.limits.peek(origin, now, at)
     }
 
+    /// Whether whoever comes from this address is blocked, whoever they say they are.
+    pub fn peek_source(&self, source: IpAddr, at: Timestamp) -> Result<(), Refusal> {
+        self.limits.peek_source(source, at)
+    }
+
     /// Counts a request of somebody that is no call of one function, or refuses it: only their own limit is asked.
     pub fn arrive(&self, origin: Origin<'_>, now: Instant, at: Timestamp) -> Result<(), Refusal> {
         self.limits.arrive(origin, now, at)

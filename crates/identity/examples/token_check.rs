@@ -94,9 +94,11 @@ async fn measure(keys: usize) {
     let nothing = Credentials::default();
     let bearer = Credentials { bearer: Some(&token), signed: None };
     let signed = Credentials { bearer: None, signed: SignedUrl::read(&address) };
-    for (what, access, credentials) in
-        [("public", "public", nothing), ("a key", "namespace", bearer), ("a signed address", "signed-url", signed)]
-    {
+    for (what, access, credentials) in [
+        ("public", "public", nothing),
+        ("a key", "namespace", bearer),
+        ("a signed address", "signed-url", signed),
+    ] {
         let access: AccessSpec = serde_json::from_str(&format!("{access:?}")).unwrap();
         let begun = Instant::now();
         for _ in 0..ROUNDS {

@@ -27,7 +27,11 @@ impl Clock for SetClock {
 struct Trail(Arc<MemoryStore>, std::sync::Mutex<Vec<AuditEntry>>);
 
 impl AuditTrail for Trail {
-    fn commit_audited(&self, batch: Batch, entries: Vec<AuditEntry>) -> BoxFuture<'_, Result<Committed, Error>> {
+    fn commit_audited(
+        &self,
+        batch: Batch,
+        entries: Vec<AuditEntry>,
+    ) -> BoxFuture<'_, Result<Committed, Error>> {
         self.1.lock().unwrap().extend(entries);
         self.0.commit(batch)
     }
@@ -116,12 +120,17 @@ async fn everybody_who_is_refused_is_told_the_same() {
     let new = NewUser { name: name("bob"), email: None, is_administrator: false };
     world.identity.create_user(&world.admin, new).await.unwrap();
     let mut told = Vec::new();
-    for (user, password) in [("anna", "wrong"), ("bob", ""), ("nobody", CHOSEN), ("No Name!", CHOSEN), ("", "")] {
+    for (user, password) in
+        [("anna", "wrong"), ("bob", ""), ("nobody", CHOSEN), ("No Name!", CHOSEN), ("", "")]
+    {
         told.push(world.identity.log_in(attempt(user, password)).await.unwrap_err());
     }
     world.identity.disable_user(&world.admin, &name("anna")).await.unwrap();
     told.push(world.identity.log_in(attempt("anna", CHOSEN)).await.unwrap_err());
-    assert!(told.iter().all(|fault| *fault == told[0] && fault.code == ErrorCode::Unauthenticated), "{told:?}");
+    assert!(
+        told.iter().all(|fault| *fault == told[0] && fault.code == ErrorCode::Unauthenticated),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

@@ -68,6 +68,11 @@ impl Invoker {
         self.guard.peek(origin, Instant::now(), self.clock.now()).map_err(Failure::of_refusal)
     }
 
+    /// Whether whoever comes from this address is blocked.
+    pub fn peek_source(&self, source: IpAddr) -> Result<(), Failure> {
+        self.guard.peek_source(source, self.clock.now()).map_err(Failure::of_refusal)
+    }
+
     /// Counts a request of this caller that is no call of one function, or refuses it.
     pub fn arrive(&self, caller: &Caller, source: Option<IpAddr>) -> Result<(), Failure> {
         let origin = Origin { caller, source };
@@ -151,7 +156,11 @@ impl Invoker {
 
     /// Asks the guard. A call that it refuses has no run.
     fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Unanswered> {
-        let origin = Origin { caller: &invocation.caller, source: invocation.remote };
+        // Whose version was decided before was accepted then, and its caller asked for; now it is the platform that calls.
+        let origin = match invocation.version {
+            Some(_) => Origin { caller: &Caller::Platform, source: None },
+            None => Origin { caller: &invocation.caller, source: invocation.remote },
+        };
         let qualifier = &invocation.target.qualifier;
         let ask = Ask {
             origin,

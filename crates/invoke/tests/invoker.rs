@@ -366,3 +366,27 @@ async fn an_instance_that_is_given_up_while_it_settles_is_met_by_nobody() {
     assert_ne!(next.unwrap().served.instance, Some(given_up));
     assert_eq!(world.backend.counts().starts, 2);
 }
+
+#[tokio::test]
+async fn a_call_that_the_guard_refuses_takes_no_slot_and_has_no_run() {
+    let world = World::new().await;
+    let limits = r#"{"functions": {"default/hello": {"in_flight": 1}}}"#;
+    let guard = alula_guard::Guard::new(&serde_json::from_str(limits).unwrap()).unwrap();
+    let invoker = world.invoker.clone().guarded_by(guard.clone());
+    world.does(|| Does::Answers(streamed("piece by piece")));
+    let outcome = invoker.invoke(invocation("hello")).await.unwrap();
+    let failure = invoker.invoke(invocation("hello")).await.unwrap_err();
+    assert_eq!(failure.fault.code, ErrorCode::RateLimited);
+    assert_eq!(failure.fault.limit.unwrap().name, "function.in_flight");
+    assert_eq!((failure.retry_after_ms, guard.in_flight()), (Some(1_000), 1));
+    outcome.answer.body.collect(100).await.unwrap();
+    assert_eq!((world.only_run().status, guard.in_flight()), (RunStatus::Done, 0));
+
+    let outcome = invoker.invoke(invocation("hello")).await.unwrap();
+    drop(outcome);
+    assert_eq!((world.only_run().status, guard.in_flight()), (RunStatus::Cancelled, 0));
+    let fault = Fault::new(ErrorCode::HandlerError, "it raised");
+    world.does(move || Does::Fails(fault.clone()));
+    invoker.invoke(invocation("hello")).await.unwrap_err();
+    assert_eq!((world.only_run().error, guard.in_flight()), (Some(ErrorCode::HandlerError), 0));
+}

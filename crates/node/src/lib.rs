@@ -21,6 +21,7 @@ mod brokers;
 mod buckets;
 mod clock;
 mod config;
+mod control_plane;
 mod guards;
 mod histories;
 mod identities;

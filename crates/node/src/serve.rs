@@ -14,26 +14,17 @@ use alula_model::{Qualifier, VersionKey};
 use alula_runtime::Stems;
 use alula_runtime::language::{Home, Languages};
 use alula_telemetry::metrics::{InstanceState, Metrics};
-use axum::extract::ConnectInfo;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::announce::{Bound, announce};
 use crate::assembly::Platform;
 use crate::buckets;
+use crate::control_plane;
 use crate::observing;
 use crate::up::Error;
-
-/// Connections to the control API at once.
-const CONTROL_CONNECTIONS_MAX: usize = 512;
-/// Time for the headers of a request to the control API.
-const CONTROL_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// How often what nothing refers to is deleted.
 const GARBAGE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(600);
@@ -67,7 +58,8 @@ pub(crate) async fn serve(mut platform: Platform) -> Result<(), Error> {
         .map_err(Error::component("the gateway cannot be set up"))?;
     let gateway = platform.data_plane.spawn(serve_calls(gateway, data_plane, stop.clone()));
     let router = platform.api.router();
-    let control = tokio::spawn(serve_control(control, router, stop.clone()));
+    let control = control.into_tokio()?;
+    let control = tokio::spawn(control_plane::serve(control, router, stop.clone()));
 
     let end = tokio::select! {
         () = signals.next() => {
@@ -169,6 +161,7 @@ async fn retire_on_change(control: alula_control::Control, pool: alula_pool::Poo
     changed.mark_changed();
     while changed.changed().await.is_ok() {
         let snapshot = Arc::clone(&control.catalog().load());
+        pool.set_namespaces(snapshot.namespaces().count());
         pool.hold_floors(snapshot.entries().flat_map(|entry| entry.named_plans()).cloned());
         pool.retire(|key| {
             let entry = snapshot.function(&key.namespace, &key.function);
@@ -252,51 +245,6 @@ async fn bind(address: SocketAddr, what: &str) -> Result<Listener, Error> {
     let what = format!("cannot listen on {address} for the {what}");
     let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std);
     listener.map(Listener).map_err(Error::system(what))
-}
-
-/// The control API's listener.
-async fn serve_control(
-    listener: Listener,
-    router: axum::Router,
-    stop: CancellationToken,
-) -> Result<(), Error> {
-    let listener = listener.into_tokio()?;
-    let places = Arc::new(tokio::sync::Semaphore::new(CONTROL_CONNECTIONS_MAX));
-    let connections = TaskTracker::new();
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "no connection to the control API can be accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => break,
-        };
-        let routes = router.clone().layer(axum::Extension(ConnectInfo(peer)));
-        let (service, stop) = (TowerToHyperService::new(routes), stop.clone());
-        connections.spawn(async move {
-            let mut server = auto::Builder::new(TokioExecutor::new());
-            server.http1().timer(TokioTimer::new()).header_read_timeout(CONTROL_HEADER_TIMEOUT);
-            server.http2().timer(TokioTimer::new());
-            let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    drop(connection.await);
-                }
-            }
-            drop(place);
-        });
-    }
-    connections.close();
-    connections.wait().await;
-    Ok(())
 }
 
 /// The signals that end the platform.

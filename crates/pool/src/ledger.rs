@@ -7,10 +7,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use alula_model::{ErrorCode, Fault, Name};
 use alula_runtime::VersionPlan;
+
+use crate::fair::{self, Reach};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
@@ -122,8 +125,10 @@ enum What {
 /// A ceiling that has been reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reached {
-    /// Whose: what is idle there can give way.
+    /// What is idle there can give way.
     pub(crate) scope: Scope,
+    /// Whose ceiling it is.
+    whose: Scope,
     what: What,
 }
 
@@ -151,6 +156,8 @@ pub struct Standing {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     ceilings: RwLock<Ceilings>,
+    /// Namespaces that have functions.
+    namespaces: AtomicU64,
     taken: Mutex<HashMap<Scope, Taken>>,
 }
 
@@ -172,7 +179,13 @@ pub(crate) struct Share {
 
 impl Ledger {
     pub(crate) fn new(ceilings: Ceilings) -> Arc<Self> {
-        Arc::new(Self { ceilings: RwLock::new(ceilings), taken: Mutex::default() })
+        let namespaces = AtomicU64::new(1);
+        Arc::new(Self { ceilings: RwLock::new(ceilings), namespaces, taken: Mutex::default() })
+    }
+
+    /// So many namespaces have functions.
+    pub(crate) fn set_namespaces(&self, namespaces: u64) {
+        self.namespaces.store(namespaces, Ordering::Relaxed);
     }
 
     /// Other ceilings from now on. What is over them stays until it is idle.
@@ -218,14 +231,14 @@ impl Ledger {
         let scopes: Box<[Scope]> = Scope::of(plan).collect();
         let mut taken = self.taken();
         for scope in &scopes {
-            let ceiling = self.ceiling(scope);
             let now = taken.get(scope).copied().unwrap_or_default();
-            let reached = |what| Err(Reached { scope: scope.clone(), what });
-            if now.instances + instances > ceiling.instances {
-                return reached(What::Instances);
+            let [of_instances, of_memory] = self.reaches(scope, plan, &taken);
+            let reached = |gives_way, what| Err(Reached { scope: gives_way, whose: scope.clone(), what });
+            if (now.instances + instances) as u64 > of_instances.most {
+                return reached(of_instances.gives_way, What::Instances);
             }
-            if now.instances > 0 && now.memory_bytes.saturating_add(memory_bytes) > ceiling.memory_bytes {
-                return reached(What::Memory);
+            if now.instances > 0 && now.memory_bytes.saturating_add(memory_bytes) > of_memory.most {
+                return reached(of_memory.gives_way, What::Memory);
             }
         }
         for scope in &scopes {
@@ -235,6 +248,23 @@ impl Ledger {
         }
         drop(taken);
         Ok(Share { ledger: Arc::clone(self), scopes, instances, memory_bytes })
+    }
+
+    /// How far instances of `plan` may fill `scope`: by their number, and by their memory.
+    fn reaches(&self, scope: &Scope, plan: &VersionPlan, taken: &HashMap<Scope, Taken>) -> [Reach; 2] {
+        let Ceiling { instances, memory_bytes } = self.ceiling(scope);
+        let ceilings = [instances as u64, memory_bytes];
+        if *scope != Scope::Node {
+            return ceilings.map(|most| Reach { most, gives_way: scope.clone() });
+        }
+        let namespace = Scope::Namespace(plan.key.namespace.clone());
+        let own = taken.get(&namespace).copied().unwrap_or_default();
+        let is_other = |scope: &&Scope| matches!(scope, Scope::Namespace(_)) && **scope != namespace;
+        let active = taken.keys().filter(is_other).count() as u64 + 1;
+        let namespaces = self.namespaces.load(Ordering::Relaxed);
+        let [of_instances, of_memory] = ceilings;
+        [(of_instances, own.instances as u64), (of_memory, own.memory_bytes)]
+            .map(|(ceiling, own)| fair::reach(ceiling, own, active, namespaces, &namespace))
     }
 
     /// Share of the node's memory that is taken; more than one where instances have grown beyond what was expected.
@@ -249,7 +279,8 @@ impl Ledger {
         let over = taken.iter().filter(|(scope, taken)| {
             taken.instances > 1 && taken.memory_bytes > self.ceiling(scope).memory_bytes
         });
-        over.map(|(scope, _)| Reached { scope: scope.clone(), what: What::Memory }).collect()
+        over.map(|(scope, _)| Reached { scope: scope.clone(), whose: scope.clone(), what: What::Memory })
+            .collect()
     }
 
     /// What the scopes of `plan` take.
@@ -278,7 +309,7 @@ impl Ledger {
 
     /// What a caller is told where nothing can give way.
     pub(crate) fn fault(&self, reached: &Reached) -> Fault {
-        let Reached { scope, what } = reached;
+        let Reached { whose: scope, what, .. } = reached;
         let ceiling = self.ceiling(scope);
         let (name, setting) = scope.limit(*what);
         let (value, message) = match what {
@@ -414,6 +445,22 @@ mod tests {
         assert!(ledger.reserve(&plan, 31).is_err());
         drop(held);
         assert!(ledger.reserve(&plan, 90).is_ok());
+    }
+
+    #[test]
+    fn a_namespace_beyond_its_share_leaves_a_part_and_makes_room_among_its_own() {
+        let ledger = Ledger::new(Ceilings { node: ceiling(16, 1_000_000), ..Ceilings::default() });
+        let (flood, quiet) = (plan("flood", None), plan("quiet", None));
+        ledger.set_namespaces(2);
+        let held: Vec<_> = std::iter::from_fn(|| ledger.reserve(&flood, 1).ok()).collect();
+        assert_eq!(held.len(), 14);
+        let reached = ledger.reserve(&flood, 1).unwrap_err();
+        assert!(reached.scope.holds(&flood) && !reached.scope.holds(&quiet));
+        assert_eq!(ledger.fault(&reached).limit.unwrap().name, "instances_max");
+        let _others = [ledger.reserve(&quiet, 1).unwrap(), ledger.reserve(&quiet, 1).unwrap()];
+        assert_eq!(ledger.reserve(&quiet, 1).unwrap_err().scope, Scope::Node);
+        ledger.set_namespaces(1);
+        assert_eq!(ledger.reserve(&flood, 1).unwrap_err().scope, Scope::Node);
     }
 
     #[test]

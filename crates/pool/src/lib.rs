@@ -26,6 +26,7 @@
 mod breeding;
 mod decision;
 mod demand;
+mod fair;
 mod give_way;
 mod health;
 pub mod keep_alive;

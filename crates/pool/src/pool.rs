@@ -162,6 +162,11 @@ impl Pool {
         self.shared.ledger.set_ceilings(ceilings);
     }
 
+    /// So many namespaces have functions: where there are several, none takes all of the node.
+    pub fn set_namespaces(&self, namespaces: usize) {
+        self.shared.ledger.set_namespaces(namespaces as u64);
+    }
+
     /// How many instances are in each state; cheap enough to be asked often.
     #[must_use]
     pub fn counts(&self) -> InstanceCounts {

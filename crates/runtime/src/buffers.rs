@@ -3,33 +3,43 @@
 //! A handler that gets its request as a whole makes the platform hold it. Each such body has the function's own limit;
 //! this is the limit over all of them, so that many legal calls at once cannot exhaust the machine. Over it a call is
 //! refused before it runs, and may be tried again. Streamed bodies hold a few pieces only and do not count.
+//!
+//! No namespace takes all of it: beyond its first body it may hold as much as is left free for the others, so one that
+//! floods gets a half, two get a third each, and there is always something for who comes next. (Choudhury and Hahne,
+//! "Dynamic queue length thresholds for shared-memory packet switches", 1998.)
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use alula_model::{ErrorCode, Fault};
+use alula_model::{ErrorCode, Fault, Name};
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::{Body, BodyError};
 
-/// The shared account. Cheap to clone.
+/// The shared account, as one namespace sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Buffers {
     account: Arc<Account>,
+    /// Bytes that the namespace has taken.
+    own_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 struct Account {
     used_bytes: AtomicU64,
     max_bytes: u64,
+    /// Bytes that namespaces have taken; those whose functions are gone are forgotten.
+    by_namespace: Mutex<HashMap<Name, Weak<AtomicU64>>>,
 }
 
 /// Bytes taken from the account, given back on drop.
 #[derive(Debug)]
 pub struct Reserved {
     account: Arc<Account>,
+    own_bytes: Arc<AtomicU64>,
     bytes: u64,
 }
 
@@ -46,7 +56,22 @@ impl Buffers {
     /// An account of `max_bytes`.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
-        Self { account: Arc::new(Account { used_bytes: AtomicU64::new(0), max_bytes }) }
+        let account = Account { used_bytes: AtomicU64::new(0), max_bytes, by_namespace: Mutex::default() };
+        Self { account: Arc::new(account), own_bytes: Arc::default() }
+    }
+
+    /// The same account as the functions of `namespace` see it.
+    #[must_use]
+    pub fn of(&self, namespace: &Name) -> Self {
+        let mut all = self.account.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = Arc::clone(&self.account);
+        if let Some(own_bytes) = all.get(namespace).and_then(Weak::upgrade) {
+            return Self { account, own_bytes };
+        }
+        all.retain(|_, own_bytes| own_bytes.strong_count() > 0);
+        let own_bytes = Arc::default();
+        all.insert(namespace.clone(), Arc::downgrade(&own_bytes));
+        Self { account, own_bytes }
     }
 
     /// Bytes that are taken now.
@@ -57,7 +82,8 @@ impl Buffers {
 
     /// Takes `bytes` from the account.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<Reserved, Fault> {
-        let mut reserved = Reserved { account: Arc::clone(&self.account), bytes: 0 };
+        let (account, own_bytes) = (Arc::clone(&self.account), Arc::clone(&self.own_bytes));
+        let mut reserved = Reserved { account, own_bytes, bytes: 0 };
         reserved.grow(bytes)?;
         Ok(reserved)
     }
@@ -100,13 +126,19 @@ impl Reserved {
 
     fn grow(&mut self, bytes: u64) -> Result<(), Fault> {
         let used = self.account.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let own = self.own_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let max = self.account.max_bytes;
-        if used <= max {
+        let is_only_one = own == self.bytes + bytes;
+        if used <= max && (is_only_one || own <= max - used) {
             self.bytes += bytes;
             return Ok(());
         }
         self.account.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        let message = "the platform holds too many request bodies at once";
+        self.own_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let message = match used <= max {
+            true => "the platform holds as many request bodies of this namespace as it may have at once",
+            false => "the platform holds too many request bodies at once",
+        };
         let setting = "sandbox.buffer_bytes_max in the configuration";
         Err(Fault::limit(ErrorCode::BufferExhausted, message, "buffer_bytes_max", max, setting))
     }
@@ -115,6 +147,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.account.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.own_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -155,6 +188,28 @@ mod tests {
         drop(first);
         assert_eq!(buffers.used_bytes(), 0);
         assert!(buffers.gather_request(Body::full("6789"), 100).await.is_ok());
+    }
+
+    #[test]
+    fn a_namespace_that_floods_leaves_room_for_the_others() {
+        let all = Buffers::new(1_000);
+        let of = |name: &str| all.of(&Name::new(name).unwrap());
+        let flood = |name: &str| {
+            let buffers = of(name);
+            let held: Vec<_> = std::iter::from_fn(|| buffers.reserve(10).ok()).take(200).collect();
+            held
+        };
+        let one = flood("one");
+        assert_eq!(one.len(), 50, "a half");
+        let two = flood("two");
+        assert_eq!(two.len(), 25, "a half of what is left, until the first gives some back");
+        assert!(of("three").reserve(100).is_ok(), "there is something for who comes next");
+        drop((one, two));
+        assert_eq!(all.used_bytes(), 0);
+        let whole = of("one").reserve(1_000).unwrap();
+        assert!(of("one").reserve(1).is_err() && of("two").reserve(1).is_err());
+        drop(whole);
+        assert_eq!(flood("one").len(), 50);
     }
 
     #[tokio::test]

@@ -115,7 +115,8 @@ async fn who_is_known_is_known_everywhere_and_who_is_shut_out_is_shut_out_everyw
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let (here, there) = (node(&database, &folder.path().join("here")), node(&database, &folder.path().join("there")));
+    let (here, there) =
+        (node(&database, &folder.path().join("here")), node(&database, &folder.path().join("there")));
     here.alula_ok(&["access", "set", "namespace", "--namespace", "shop"]);
     let create = |name: &str| {
         let create = ["key", "create", name, "--role", "developer", "--namespace", "shop", "--quiet"];

@@ -12,7 +12,7 @@ use crate::access::routes;
 const HARMLESS: [&str; 5] = ["/v1/info", "/v1/runtimes", "/v1/templates", "/v1/whoami", "/v1/namespaces"];
 
 /// A key of `namespace` with one role there.
-async fn key(world: &World, namespace: &str, app: Option<&str>, role: &str) -> String {
+pub(super) async fn key(world: &World, namespace: &str, app: Option<&str>, role: &str) -> String {
     let mut grant = json!({"namespace": namespace, "role": role});
     if let Some(app) = app {
         grant["app"] = json!(app);
@@ -62,7 +62,8 @@ async fn who_only_looks_changes_nothing() {
     let world = World::new().await;
     world.deploy_hello("one").await;
     let viewer = key(&world, "default", None, "viewer").await;
-    for operation in operations().iter().filter(|operation| operation.method != "GET" && !operation.is_open()) {
+    for operation in operations().iter().filter(|operation| operation.method != "GET" && !operation.is_open())
+    {
         let reply = world.ask_as(&viewer, &operation.method, &operation.uri(), operation.body()).await;
         let (status, uri) = (reply.status.as_u16(), operation.uri());
         assert!([403, 404].contains(&status), "{} {uri}: {reply:?}", operation.method);
@@ -193,7 +194,8 @@ async fn a_namespace_says_who_may_call_and_the_record_says_what_it_was() {
     let text = audit.json().to_string();
     assert!(!text.contains("dGhpcnR5"), "{text}");
     let entries = audit.json();
-    let first = entries["entries"].as_array().unwrap().iter().rfind(|entry| entry["action"] == "access.default");
+    let first =
+        entries["entries"].as_array().unwrap().iter().rfind(|entry| entry["action"] == "access.default");
     let first = first.unwrap();
     assert_eq!((&first["before"], &first["after"]), (&json!(null), &json!({"default": "namespace"})));
     let whole = world.ask_as(&owner, "GET", "/v1/audit/verification?namespace=shop", "").await.json();

@@ -69,18 +69,18 @@ async fn a_cookie_changes_something_only_for_a_page_of_ours() {
     };
     for headers in [
         &[][..],
-        &[("x-alula-csrf", &csrf)],
+        &[("x-alula-csrf", csrf.as_str())],
         &[("sec-fetch-site", "same-origin")],
-        &[("sec-fetch-site", "same-site"), ("x-alula-csrf", &csrf)],
-        &[("sec-fetch-site", "cross-site"), ("origin", "http://alula.test"), ("x-alula-csrf", &csrf)],
-        &[("sec-fetch-site", "none"), ("x-alula-csrf", &csrf)],
-        &[("origin", "http://evil.test"), ("x-alula-csrf", &csrf)],
-        &[("origin", "null"), ("x-alula-csrf", &csrf)],
+        &[("sec-fetch-site", "same-site"), ("x-alula-csrf", csrf.as_str())],
+        &[("sec-fetch-site", "cross-site"), ("origin", "http://alula.test"), ("x-alula-csrf", csrf.as_str())],
+        &[("sec-fetch-site", "none"), ("x-alula-csrf", csrf.as_str())],
+        &[("origin", "http://evil.test"), ("x-alula-csrf", csrf.as_str())],
+        &[("origin", "null"), ("x-alula-csrf", csrf.as_str())],
         &[("origin", "http://alula.test"), ("x-alula-csrf", "0")],
     ] {
         assert_eq!(create(headers).await, 403, "{headers:?}");
     }
-    assert_eq!(create(&[("sec-fetch-site", "same-origin"), ("x-alula-csrf", &csrf)]).await, 201);
+    assert_eq!(create(&[("sec-fetch-site", "same-origin"), ("x-alula-csrf", csrf.as_str())]).await, 201);
     let ours = [("cookie", cookie), ("origin", "http://alula.test"), ("x-alula-csrf", &*csrf)];
     let gone = send(&world, "POST", "/v1/logout", &ours, "").await;
     assert_eq!(gone.status, 204);

@@ -6,6 +6,7 @@ mod deploy;
 mod document;
 mod invoke;
 mod login;
+mod protect;
 mod refusals;
 mod topics;
 mod triggers;

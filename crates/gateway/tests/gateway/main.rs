@@ -8,6 +8,7 @@ mod admission;
 mod bodies;
 mod calls;
 mod events;
+mod floods;
 mod hostile;
 #[allow(unreachable_pub, reason = "one module of a test binary")]
 mod http2;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use alula_model::{Limit, Name, Timestamp};
+use alula_model::{Caller, Limit, Name, Timestamp};
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
@@ -165,6 +165,11 @@ impl Limits {
         let Some(who) = Who::of(origin).filter(|_| !limit.is_none()) else { return Ok(()) };
         let found = self.callers.peek(&who, &limit, self.ns(now));
         found.map_err(|hit| refusal(Whose::Caller(&who.to_string()), hit))
+    }
+
+    /// Whether whoever comes from this address is blocked.
+    pub(crate) fn peek_source(&self, source: IpAddr, at: Timestamp) -> Result<(), Refusal> {
+        check_blocks(&self.policy.load(), Origin { caller: &Caller::Public, source: Some(source) }, at)
     }
 
     /// Counts a request of somebody against their own limit.

@@ -59,10 +59,10 @@ impl Bucket {
         taken.map(drop).map_err(|_| wait)
     }
 
-    /// Takes one request's worth although there may be none: what others may have is less for it, for a burst's time at
+    /// Takes one request's worth although there may be none: what others may have is less for it, by a second's worth at
     /// the most.
     pub(crate) fn charge(&self, rate: Rate, now: u64) {
-        let most = now + rate.tolerance_ns + rate.interval_ns;
+        let most = now + rate.tolerance_ns + SECOND_NS;
         let step = |arrival: u64| Some((arrival.max(now) + rate.interval_ns).min(most.max(arrival)));
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alula_model::{AddressBlock, ErrorCode, Fault, Name, Timestamp};
+use alula_model::{AddressBlock, Caller, ErrorCode, Fault, Name, Timestamp};
 
 use super::record::{Protection, Subject};
 use crate::Origin;
@@ -102,7 +102,9 @@ impl Rules {
         at: Timestamp,
     ) -> impl Iterator<Item = &'a Arc<Rule>> {
         let by_name = origin.caller.name().and_then(|name| self.callers.get(name));
-        let by_source = origin.source.into_iter().flat_map(|source| self.of_source(source));
+        // What comes out of a sandbox comes from nowhere.
+        let source = origin.source.filter(|_| !matches!(origin.caller, Caller::Function(_)));
+        let by_source = source.into_iter().flat_map(|source| self.of_source(source));
         by_source.chain(by_name.into_iter().flatten()).filter(move |rule| {
             let Protection { within, .. } = &rule.protection;
             let is_meant = within.is_none() || within.as_ref() == namespace;
@@ -135,8 +137,6 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use alula_model::Caller;
-
     use super::*;
     use crate::protect::Action;
 

@@ -299,6 +299,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_guard_refused_waits_and_loses_no_attempt() {
+        for code in [ErrorCode::RateLimited, ErrorCode::Blocked] {
+            let miss = Miss::of_failure(&failure(code), false);
+            assert_eq!((miss.end, miss.hope), (AttemptEnd::Throttled, Hope::NeverBegan), "{code}");
+        }
+    }
+
+    #[test]
     fn retry_after_puts_off_but_never_hastens() {
         let policy = RetryPolicy { jitter_percent: 0, ..Retry::default().policy() };
         let headers = HeaderMap::from_iter([(header::RETRY_AFTER, "30".parse().unwrap())]);

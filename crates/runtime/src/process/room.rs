@@ -122,13 +122,13 @@ impl Room {
         let output = Arc::new(Output::new(log, plan.secrets.mask()));
         Arc::new(Self {
             env: environment::build(&plan, &language, &id),
+            buffers: backend.buffers.of(&plan.key.namespace),
             id,
             plan,
             language,
             tier,
             cell,
             waiting: Mutex::new(waiting),
-            buffers: backend.buffers.clone(),
             socket_body_bytes_max: backend.socket_body_bytes_max,
             output,
             caller,
