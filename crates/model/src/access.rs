@@ -361,7 +361,7 @@ mod tests {
             r#""inside""#,
             r#"["namespace","signed-url","key:ci","key:bank/ci","user:anna","function:bank/pay"]"#,
             r#"{"jwt":[{"issuer":"https://a.test","audience":["shop"],"jwks_url":"https://a.test/keys"}]}"#,
-            r#"{"allow":["namespace"],"jwt":[{"issuer":"a","audience":["b"],"keys":[{"kty":"oct","k":"AA"}],"algorithms":["HS256"],"claims":{"scope":"x"},"leeway_s":5}]}"#,
+            r#"{"allow":["namespace"],"jwt":[{"issuer":"a","audience":["b"],"keys":[{"k":"AA","kty":"oct"}],"algorithms":["HS256"],"claims":{"scope":"x"},"leeway_s":5}]}"#,
         ] {
             let spec = read(json).unwrap();
             assert_eq!(serde_json::to_string(&spec).unwrap(), json);

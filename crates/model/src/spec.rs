@@ -461,6 +461,7 @@ mod tests {
             build: Some(serde_json::from_str(r#"{"command": "x", "cache_key": ["x"]}"#).unwrap()),
             asynchronous: AsyncSpec { dedicated: true, ..AsyncSpec::default() },
             triggers: serde_json::from_str(r#"[{"name": "x", "kind": "bucket", "bucket": "x"}]"#).unwrap(),
+            secrets: serde_json::from_str(r#"["x"]"#).unwrap(),
             slo: serde_json::from_str(r#"{"availability": 99}"#).unwrap(),
             alarm: serde_json::from_str(r#"{"off": ["x"]}"#).unwrap(),
             breaker: Switch::Off,

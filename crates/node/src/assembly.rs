@@ -5,11 +5,13 @@ use std::sync::Arc;
 use alula_api::Api;
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
+use alula_guard::protect::Book;
 use alula_guard::{FunctionGuard, Guard};
 use alula_identity::calling::Gate;
+use alula_identity::{Identity, Tokens};
 use alula_invoke::degraded::Degrader;
-use alula_invoke::later::{Calls, LoopReports, watch_loops};
-use alula_invoke::{Invoker, LineageSeal};
+use alula_invoke::later::{Calls, LoopReports, LoopWatch, watch_loops};
+use alula_invoke::{Hands, Invoker, LineageSeal};
 use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
@@ -22,6 +24,7 @@ use alula_telemetry::runs::{self, RunOptions, RunService};
 use alula_telemetry::signals::Signals;
 use alula_telemetry::usage;
 use alula_trigger::folder::Allowed;
+use alula_vault::Vault;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::{GatewayMetrics, RunFanOut, UnpackFirst};
@@ -114,15 +117,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let folders = triggers::folders(&core, &calls, &mut sources);
     let brokers = brokers::brokers(&core, &calls, &mut sources)?;
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
-    let identity = identities::load(&core, &mut sources).await?;
-    let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
-    let book = guards::load(&core, ceilings, &mut sources).await?;
-    let vault = secrets::open(&core, &mut sources).await?;
-    let hands = breakers::hands(&core, &mut sources).await?;
-    breakers::forget(&core, &mut sources);
+    let Rules { identity, tokens, gate, book, vault, hands } = Rules::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
-    let tokens = identities::tokens(&core);
-    let gate = identities::gate(&core, &identity, &mut sources)?;
     let gateway = gateway_parts(&core, &calls, events, gate.clone());
     tell_of_loops(core.loop_reports, &calls, &mut sources);
     let draining = CancellationToken::new();
@@ -180,6 +176,31 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         metrics: core.telemetry.metrics,
         draining,
     })
+}
+
+/// Who may do what, what keeps them from each other, and what they keep to themselves.
+struct Rules {
+    identity: Identity,
+    tokens: Tokens,
+    gate: Gate,
+    book: Book,
+    vault: Vault,
+    hands: Hands,
+}
+
+impl Rules {
+    /// Reads them from the store; they follow what other nodes change.
+    async fn load(core: &Core, sources: &mut Sources) -> Result<Self, Error> {
+        let identity = identities::load(core, sources).await?;
+        let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
+        let book = guards::load(core, ceilings, sources).await?;
+        let vault = secrets::open(core, sources).await?;
+        let hands = breakers::hands(core, sources).await?;
+        breakers::forget(core, sources);
+        let tokens = identities::tokens(core);
+        let gate = identities::gate(core, &identity, sources)?;
+        Ok(Self { identity, tokens, gate, book, vault, hands })
+    }
 }
 
 /// Owners are told of chains of calls that go in circles.
@@ -259,13 +280,7 @@ impl Core {
         let unpacking = UnpackFirst { control: control.clone(), inner: backends };
         let pool = make_pool(limits::pool_options(&config, clock.now())?, &data_plane, Arc::new(unpacking));
         let (loops, loop_reports) = watch_loops();
-        let sink = RunFanOut {
-            metrics: telemetry.metrics.clone(),
-            signals: telemetry.signals.clone(),
-            recorder: telemetry.recorder.clone(),
-            loops,
-            breakers: telemetry.metrics.breakers(),
-        };
+        let sink = run_sink(&telemetry, loops);
         let seal = LineageSeal::new(lineage_secret.text.as_bytes());
         let guard = Guard::new(&config.limits).map_err(Error::component("a limit is wrong"))?;
         let invoker =
@@ -296,6 +311,16 @@ impl Core {
             languages,
             stems,
         })
+    }
+}
+
+fn run_sink(telemetry: &Telemetry, loops: LoopWatch) -> RunFanOut {
+    RunFanOut {
+        metrics: telemetry.metrics.clone(),
+        signals: telemetry.signals.clone(),
+        recorder: telemetry.recorder.clone(),
+        loops,
+        breakers: telemetry.metrics.breakers(),
     }
 }
 

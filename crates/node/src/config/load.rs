@@ -196,9 +196,10 @@ mod tests {
         assert_eq!(load(&printed, &[]).unwrap(), Config::default());
     }
 
-    /// Every key, with its sections: `listen.control`.
+    /// Every key, with its sections: `listen.control`. Limits are tables that all look the same.
     fn keys(prefix: &str, value: &serde_json::Value) -> Vec<String> {
-        let Some(table) = value.as_object() else { return vec![prefix.to_owned()] };
+        let table = value.as_object().filter(|_| !prefix.starts_with("limits."));
+        let Some(table) = table else { return vec![prefix.to_owned()] };
         let key = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         table.iter().flat_map(|(name, value)| keys(&key(name), value)).collect()
     }
