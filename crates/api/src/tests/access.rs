@@ -167,7 +167,7 @@ async fn whoever_has_a_role_in_an_app_deploys_to_functions_of_that_app() {
     assert_eq!(deploy(&of_cart, "other", "till").await, "failed");
     assert_eq!(deploy(&viewer, "basket", "cart").await, "403");
     let basket = world.get("/v1/functions/basket").await.json();
-    assert_eq!(basket["latest"], 1, "{basket}");
+    assert_eq!(basket["function"]["latest"], 1, "{basket}");
     assert_eq!(world.get("/v1/functions/other").await.status, 404);
 }
 
