@@ -219,7 +219,7 @@ fn failed_start(runs: &[Run], latest: u64) -> Option<Fault> {
     Some(Fault::new(code, format!("its last start failed: {why}")))
 }
 
-/// The last runs of a function, newest first.
+/// The last runs of a function, newest first; none where the store does not answer, since the function is known all the same.
 async fn recent_runs(api: &Api, function: &Function) -> Result<Vec<Run>, Fault> {
     let filter = RunFilter {
         namespace: Some(function.namespace.clone()),
@@ -227,6 +227,9 @@ async fn recent_runs(api: &Api, function: &Function) -> Result<Vec<Run>, Fault> 
         limit: RECENT_RUNS,
         ..RunFilter::default()
     };
-    let page = api.parts.history.list(filter).await.map_err(|error| store_fault(&error))?;
-    Ok(page.runs)
+    match api.parts.history.list(filter).await {
+        Ok(page) => Ok(page.runs),
+        Err(error) if error.is_retryable() => Ok(Vec::new()),
+        Err(error) => Err(store_fault(&error)),
+    }
 }

@@ -45,6 +45,8 @@ const BATCH_LEN_MAX: usize = 2_048;
 const GATHER: Duration = Duration::from_millis(100);
 /// Time between two tries when the store does not answer.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a reader waits for what was recorded before: the store takes milliseconds, unless it is gone.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// Tries for one batch while the platform is shutting down.
 const LAST_TRIES_MAX: u32 = 5;
 /// How often old runs are looked for.
@@ -145,13 +147,14 @@ impl RunRecorder {
     }
 
     /// Waits until every run that was recorded before this call is in the history or given up, or the service has
-    /// ended.
+    /// ended; where the store does not answer, no longer than two seconds.
     pub async fn flush(&self) {
         let taken = self.shared.taken.load(Ordering::Acquire);
         let mut settled = self.shared.settled.clone();
         self.shared.hurry.notify_one();
-        // An error says that the service has ended.
-        drop(settled.wait_for(|settled| *settled >= taken).await);
+        // An error says that the service has ended, or that the store is gone, which readers are told when they read.
+        let settling = settled.wait_for(|settled| *settled >= taken);
+        drop(tokio::time::timeout(FLUSH_PATIENCE, settling).await);
     }
 
     /// Counts the runs that were dropped.
