@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use alula_model::{
-    Clock, FunctionSpec, InstanceId, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp, TriggerKind,
-    VersionKey,
+    Clock, FunctionSpec, InstanceId, InvocationId, Name, Phases, Run, RunStatus, Tier, Timestamp,
+    TriggerKind, VersionKey,
 };
 use alula_telemetry::signals::{Signals, Terms};
 use alula_telemetry::usage::Ledger;
