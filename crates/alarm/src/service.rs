@@ -37,6 +37,8 @@ pub struct Parts {
     pub node: String,
     /// Figures of calls.
     pub signals: Signals,
+    /// What is told by whoever knows of it first.
+    pub told: Told,
     /// All other figures.
     pub measure: Arc<dyn Measure>,
     /// What functions state.
@@ -67,7 +69,8 @@ impl Service {
     /// A service that has not looked at anything, and its handle.
     #[must_use]
     pub fn new(parts: Parts) -> (Self, Alarms) {
-        let Parts { options, node, signals, measure, deployed, deliver, records, observe, clock } = parts;
+        let Parts { options, node, signals, told, measure, deployed, deliver, records, observe, clock } =
+            parts;
         let (outbox, ends) = Outbox::new(deliver, Arc::clone(&observe));
         let engine = Engine::new(Rules::new(&options), clock.now());
         let inner = Inner {
@@ -78,8 +81,7 @@ impl Service {
             unwritten: Vec::new(),
         };
         let kept = Kept::new(records, &node);
-        let shared =
-            Shared { options, node, clock, kept, outbox, told: Told::default(), state: Mutex::new(inner) };
+        let shared = Shared { options, node, clock, kept, outbox, told, state: Mutex::new(inner) };
         let alarms = Alarms { shared: Arc::new(shared) };
         let service =
             Self { alarms: alarms.clone(), signals, measure, deployed, observe, ends, is_loaded: false };

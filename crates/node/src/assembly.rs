@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alula_alarm::Told;
 use alula_api::Api;
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
@@ -236,6 +237,8 @@ pub(crate) struct Core {
     pub(crate) degrader: Degrader,
     /// Chains of calls that were stopped, to be told about.
     pub(crate) loop_reports: LoopReports,
+    /// What alarms are told by whoever knows of it first.
+    pub(crate) told: Told,
     pub(crate) telemetry: Telemetry,
     /// Functions that call the platform.
     visits: Visits,
@@ -285,7 +288,9 @@ impl Core {
         let guard = Guard::new(&config.limits).map_err(Error::component("a limit is wrong"))?;
         let invoker =
             Invoker::new(control.catalog().clone(), pool.clone(), Arc::clone(&clock), Arc::new(sink), seal);
-        let functions = breakers::function_guard(&clock, BreakerNews::new(telemetry.metrics.breakers()));
+        let told = Told::default();
+        let functions =
+            breakers::function_guard(&clock, BreakerNews::new(telemetry.metrics.breakers(), told.clone()));
         let degrader = Degrader::new(Arc::new(CodeFiles(control.clone())));
         let guard = guard.with_functions(functions.clone());
         let invoker = invoker.guarded_by(guard).degraded_by(degrader.clone());
@@ -304,6 +309,7 @@ impl Core {
             functions,
             degrader,
             loop_reports,
+            told,
             telemetry,
             visits,
             launcher,

@@ -4,17 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alula_alarm::{Subject, Told};
 use alula_control::{Catalog, Control};
 use alula_guard::FunctionGuard;
 use alula_guard::breaker::{BreakerEvent, BreakerParts, BreakerWatch, Breakers, Scope, State};
 use alula_invoke::Hands;
 use alula_invoke::degraded::{Degrader, PackageFiles};
+use alula_model::alarm::Signal;
 use alula_model::{Clock, Name};
 use alula_runtime::{BoxFuture, VersionPlan};
 use alula_telemetry::metrics::BreakerMetrics;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use crate::assembly::Core;
@@ -22,27 +23,21 @@ use crate::clock::random;
 use crate::sources::Sources;
 use crate::up::Error;
 
-/// Changes that a listener may be behind before it misses the oldest.
-const EVENTS_MAX: usize = 1_024;
+/// How far a breaker is open that lets some calls through, for the rules of alarms.
+const HALF: f64 = 0.5;
 /// How often breakers and limits that know nothing any more are let go.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Tells of changes of breakers: in the log, as metrics, and to whoever listens.
+/// Tells of changes of breakers: in the log, as metrics, and to the alarms.
 #[derive(Debug, Clone)]
 pub(crate) struct BreakerNews {
     metrics: BreakerMetrics,
-    listeners: broadcast::Sender<BreakerEvent>,
+    alarms: Told,
 }
 
 impl BreakerNews {
-    pub(crate) fn new(metrics: BreakerMetrics) -> Self {
-        Self { metrics, listeners: broadcast::Sender::new(EVENTS_MAX) }
-    }
-
-    /// Changes from now on. Who is too slow misses the oldest.
-    #[expect(dead_code, reason = "the port for alarm rules")]
-    pub(crate) fn listen(&self) -> broadcast::Receiver<BreakerEvent> {
-        self.listeners.subscribe()
+    pub(crate) const fn new(metrics: BreakerMetrics, alarms: Told) -> Self {
+        Self { metrics, alarms }
     }
 }
 
@@ -59,13 +54,26 @@ impl BreakerWatch for BreakerNews {
             }
         }
         self.metrics.changed((namespace, function, *version), &scope, (to.level(), to.as_str()));
-        // Without a listener there is nobody to miss it.
-        let _ = self.listeners.send(event.clone());
+        let subject = subject(namespace, function, *version, &scope);
+        match to {
+            State::Closed => self.alarms.clear(Signal::BreakerOpen, &subject),
+            State::Throttled | State::HalfOpen => {
+                self.alarms.set(Signal::BreakerOpen, subject, HALF, &event.to_string());
+            }
+            State::Open => self.alarms.set(Signal::BreakerOpen, subject, 1.0, &event.to_string()),
+        }
     }
 
     fn gone(&self, namespace: &Name, function: &Name, version: u64, scope: &Scope) {
-        self.metrics.gone((namespace, function, version), &scope.to_string());
+        let scope = scope.to_string();
+        self.metrics.gone((namespace, function, version), &scope);
+        self.alarms.clear(Signal::BreakerOpen, &subject(namespace, function, version, &scope));
     }
+}
+
+/// What alarms about a breaker are about.
+fn subject(namespace: &Name, function: &Name, version: u64, scope: &str) -> Subject {
+    Subject::function(namespace, function).part(format!("version {version}, {scope}"))
 }
 
 /// The breakers of a node and its adaptive limits.

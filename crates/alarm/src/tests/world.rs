@@ -141,6 +141,7 @@ impl World {
             options: self.options.clone(),
             node: "node-1".to_owned(),
             signals: Signals::new(Arc::clone(&self.clock), Ledger::default()),
+            told: Told::default(),
             measure: self.outside.clone(),
             deployed: self.outside.clone(),
             deliver: self.outside.clone(),

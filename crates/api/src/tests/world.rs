@@ -282,6 +282,7 @@ fn alarms(signals: &Signals, clock: &Arc<dyn Clock>) -> alula_alarm::Alarms {
         options: alula_alarm::Options::default(),
         node: "test".to_owned(),
         signals: signals.clone(),
+        told: alula_alarm::Told::default(),
         measure: Arc::new(alula_alarm::NothingMeasured),
         deployed: Arc::new(alula_alarm::NothingDeployed),
         deliver: Arc::new(alula_alarm::NoDelivery),

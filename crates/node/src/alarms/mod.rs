@@ -40,6 +40,7 @@ pub(crate) fn alarms(
         options: core.config.alarm.clone(),
         node: machine::node_name(core.data_dir.path()),
         signals: core.telemetry.signals.clone(),
+        told: core.told.clone(),
         measure: Arc::new(measure::Machine::new(core, calls.clone(), schedules.clone(), metrics.clone())),
         deployed: Arc::new(Stated(core.control.catalog().clone())),
         deliver: Arc::new(couriers(core, key)?),
