@@ -462,6 +462,7 @@ mod tests {
             asynchronous: AsyncSpec { dedicated: true, ..AsyncSpec::default() },
             triggers: serde_json::from_str(r#"[{"name": "x", "kind": "bucket", "bucket": "x"}]"#).unwrap(),
             secrets: serde_json::from_str(r#"["x"]"#).unwrap(),
+            limits: serde_json::from_str(r#"{"in_flight": 1}"#).unwrap(),
             slo: serde_json::from_str(r#"{"availability": 99}"#).unwrap(),
             alarm: serde_json::from_str(r#"{"off": ["x"]}"#).unwrap(),
             breaker: Switch::Off,

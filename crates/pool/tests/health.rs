@@ -15,7 +15,7 @@ fn plan(min_instances: u32) -> Arc<VersionPlan> {
     let spec = FunctionSpec { min_instances, idle_timeout_ms: Some(1_000), ..FunctionSpec::new("fake") };
     let key =
         VersionKey { namespace: Name::default_namespace(), function: Name::new("f").unwrap(), version: 1 };
-    Arc::new(VersionPlan { key, spec, code: PathBuf::from("/nowhere") })
+    Arc::new(VersionPlan::new(key, spec, PathBuf::from("/nowhere")))
 }
 
 fn pool(script: Script) -> Pool {

@@ -34,6 +34,8 @@ fn main() {
         id: InvocationId::new("r").unwrap(),
         key: VersionKey { namespace: namespace.clone(), function: names[0].clone(), version: 1 },
         qualifier: "latest".to_owned(),
+        caller: None,
+        degraded: None,
         trigger: TriggerKind::Http,
         attempt: 1,
         status: RunStatus::Done,

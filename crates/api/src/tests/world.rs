@@ -327,7 +327,7 @@ fn languages(dir: &Path) -> Languages {
 /// Calls that wait in memory, and a worker that runs them.
 fn calls(control: &Control, invoker: &Invoker, queue: &Arc<MemoryStore>, clock: &Arc<dyn Clock>) -> Calls {
     let parts = AcceptorParts {
-        guard: alula_invoke::Guard::default(),
+        guard: invoker.guard().clone(),
         catalog: control.catalog().clone(),
         records: queue.clone(),
         blobs: Arc::new(MemoryPackages::default()),

@@ -147,7 +147,6 @@ pub struct Control {
 pub struct Login {
     /// Where browsers find the control API, such as `https://alula.example.com`, where a proxy stands before it. With
     /// `https` cookies are for TLS only.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
 }
 
