@@ -23,14 +23,17 @@ use crate::sample::{Sample, Subject};
 /// Figures that hold at once; further ones are not taken.
 const HELD_MAX: usize = 10_000;
 
+/// Figures with a word on how they came to be.
+type Held = HashMap<(Signal, Subject), (f64, String)>;
+
 /// Takes figures. Cheap to clone; all clones are the same. Never blocks for longer than it takes to note one.
 #[derive(Debug, Clone, Default)]
 pub struct Told {
-    held: Arc<Mutex<HashMap<(Signal, Subject), (f64, String)>>>,
+    held: Arc<Mutex<Held>>,
 }
 
 impl Told {
-    fn held(&self) -> MutexGuard<'_, HashMap<(Signal, Subject), (f64, String)>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

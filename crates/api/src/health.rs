@@ -18,7 +18,7 @@ use crate::state::Api;
     tag = "health",
     operation_id = "livez",
     security(()),
-    responses((status = 200, description = "It does", body = String, content_type = "application/openmetrics-text"))
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn livez(_no_query: NoQuery) -> &'static str {
     "ok\n"
@@ -54,7 +54,7 @@ pub(crate) async fn readyz(State(api): State<Api>, _no_query: NoQuery) -> Answer
     path = "/metrics",
     tag = "health",
     operation_id = "metrics",
-    responses((status = 200, description = "Figures in the OpenMetrics text format", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "Figures in the OpenMetrics text format", body = String, content_type = "application/openmetrics-text"))
 )]
 pub(crate) async fn figures(State(api): State<Api>, _no_query: NoQuery) -> Response {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], api.parts.metrics.render()).into_response()

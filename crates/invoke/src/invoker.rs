@@ -155,7 +155,7 @@ impl Invoker {
     }
 
     /// Asks the guard. A call that it refuses has no run.
-    fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Unanswered> {
+    fn admit(&self, plan: &VersionPlan, invocation: &Invocation) -> Result<Admission, Box<Unanswered>> {
         // Whose version was decided before was accepted then, and its caller asked for; now it is the platform that calls.
         let origin = match invocation.version {
             Some(_) => Origin { caller: &Caller::Platform, source: None },
@@ -173,7 +173,7 @@ impl Invoker {
         self.guard.admit(&ask).map_err(|refusal| {
             self.sink.refused(plan, &refusal.fault);
             let failure = Failure { key: Some(plan.key.clone()), ..Failure::of_refusal(refusal) };
-            Unanswered { failure, finisher: None }
+            Box::new(Unanswered { failure, finisher: None })
         })
     }
 
@@ -184,7 +184,7 @@ impl Invoker {
         invocation: Invocation,
         overdue_at: Option<Instant>,
     ) -> Result<Outcome, Box<Unanswered>> {
-        let admission = self.admit(plan, &invocation).map_err(Box::new)?;
+        let admission = self.admit(plan, &invocation)?;
         let mut finisher = Finisher::new(&self.sink, &self.in_flight, &invocation, plan, admission);
         let attempt = self.attempt(plan, invocation, &mut finisher);
         let answered = match overdue_at {

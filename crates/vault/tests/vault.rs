@@ -151,7 +151,7 @@ async fn each_set_is_a_version_and_the_oldest_go_but_those_that_are_named() {
     assert_eq!(open(vault, "shop", "db@2").unwrap(), "v2");
     assert_eq!(open(vault, "shop", "db@3").unwrap_err(), ErrorCode::SecretUnavailable);
     assert_eq!(open(vault, "shop", "db").unwrap(), "v12");
-    let pinned: Vec<u64> = kept.iter().copied().collect();
+    let pinned: Vec<u64> = kept.to_vec();
     assert_eq!(set_pinned(vault, "shop", "db", "v13", &pinned).await, Err(ErrorCode::Conflict));
     assert_eq!(open(vault, "shop", "db").unwrap(), "v12");
 }
@@ -163,7 +163,7 @@ async fn an_earlier_version_is_put_into_force_and_a_new_one_has_a_new_number() {
     for value in ["one", "two", "three"] {
         set(vault, "shop", "db", value).await.unwrap();
     }
-    let rollback = |to| vault.rollback(&by_static(), (&of, &name), to);
+    let rollback = |to| vault.rollback(by_static(), (&of, &name), to);
     assert_eq!(rollback(None).await.unwrap().current, 2);
     assert_eq!(open(vault, "shop", "db").unwrap(), "two");
     assert_eq!(rollback(Some(3)).await.unwrap().current, 3);

@@ -168,10 +168,10 @@ pub struct NewKey {
 pub struct AccessInfo {
     /// What the namespace says; none where the installation's default holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub default: Option<serde_json::Value>,
     /// What is in force.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub in_force: serde_json::Value,
 }
 
@@ -180,7 +180,7 @@ pub struct AccessInfo {
 #[serde(default, deny_unknown_fields)]
 pub struct NewAccess {
     /// Who may call; without it, the installation's default holds.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub default: Option<serde_json::Value>,
 }
 

@@ -58,7 +58,7 @@ pub struct FunctionSpec {
     pub app: Option<String>,
     /// Who may call it from outside: `access` of `alula.toml`, left out where its namespace says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub access: Option<serde_json::Value>,
     /// Memory of one instance in megabytes.
     pub memory_mb: u32,
@@ -133,7 +133,7 @@ pub struct FunctionSpec {
     /// When calls are refused because the last ones failed: `false` or the table `breaker` of `alula.toml`, left out where all
     /// of it is as by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub breaker: Option<serde_json::Value>,
     /// What is answered when it cannot answer: the table `degraded` of `alula.toml`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -183,7 +183,7 @@ impl Identity {
         }
         match (known, kept) {
             (Some(user), Some(kept)) if is_right && !user.is_disabled => {
-                self.tries().succeeded(&user.name.to_string(), from);
+                self.tries().succeeded(user.name.as_ref(), from);
                 Ok((user, kept))
             }
             (known, _) => {
