@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     access, alarm, alias, audit, bucket, calls, completions, config, dead, deploy, describe, dev, diff,
-    doctor, explain, instances, invoke, key, limit, list, login, logout, logs, member, namespace, new,
-    passwd, protect, publish, queue, remove, rollback, runs, secret, session, sign_url, simulate, slo, stats,
-    top, topics, triggers, up, usage, user, versions, whoami,
+    doctor, explain, instances, invoke, key, limit, list, login, logout, logs, member, namespace, network,
+    new, passwd, protect, publish, queue, remove, rollback, runs, secret, session, sign_url, simulate, slo,
+    stats, top, topics, triggers, up, usage, user, versions, whoami,
 };
 use crate::failure::{EXIT_HELP, Result};
 use crate::session::{Global, Session};
@@ -115,6 +115,8 @@ pub(crate) enum Task {
     Key(key::Arguments),
     /// Set secrets of functions, list, roll back and remove them
     Secret(secret::Arguments),
+    /// Show and set what functions of a namespace may reach
+    Network(network::Arguments),
     /// Give roles in a namespace, and take them
     Member(member::Arguments),
     /// Make people known
@@ -176,6 +178,7 @@ impl Task {
             Self::Whoami(arguments) => whoami::run(arguments, session).await,
             Self::Key(arguments) => key::run(arguments, session).await,
             Self::Secret(arguments) => secret::run(arguments, session).await,
+            Self::Network(arguments) => network::run(arguments, session).await,
             Self::Member(arguments) => member::run(arguments, session).await,
             Self::User(arguments) => user::run(arguments, session).await,
             Self::Namespace(arguments) => namespace::run(arguments, session).await,

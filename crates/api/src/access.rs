@@ -110,6 +110,8 @@ const ROWS: &[Row] = &[
     (Method::DELETE, "/v1/protections/{id}", Write, R::Protection, Found),
     (Method::GET, "/v1/queue", Read, R::Queue, NamespaceOrPlatform),
     (Method::POST, "/v1/master-key/rotate", Operate, R::Platform, Platform),
+    (Method::GET, "/v1/network", Read, R::Namespace, Namespace),
+    (Method::PUT, "/v1/network", Write, R::Namespace, Platform),
     (Method::POST, "/v1/queue/flow", Operate, R::Queue, Found),
     (Method::GET, "/v1/runs", Read, R::Run, Function("function")),
     (Method::GET, "/v1/runs/{id}", Read, R::Run, Found),

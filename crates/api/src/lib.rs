@@ -41,6 +41,7 @@ mod logs;
 mod members;
 mod namespaces;
 mod ndjson;
+mod network;
 mod objectives;
 mod openapi;
 mod passes;
@@ -63,5 +64,6 @@ mod versions;
 mod tests;
 
 pub use alula_wire::{BrokerError, BrokerState};
+pub use network::{Ceilings, NoCeilings};
 pub use openapi::document;
 pub use state::{Api, Brokers, IdSource, NoBrokers, Options, Parts};

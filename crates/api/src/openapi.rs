@@ -18,8 +18,8 @@ use utoipa_axum::routes;
 use crate::state::Api;
 use crate::{
     alarms, audit, auth, breakers, buckets, calling, calls, dead_letters, deploy, docs, explain, functions,
-    health, invocations, keys, login, logs, members, namespaces, objectives, pointers, protect, queue,
-    respond, runs, secrets, stats, system, topics, triggers, usage, versions,
+    health, invocations, keys, login, logs, members, namespaces, network, objectives, pointers, protect,
+    queue, respond, runs, secrets, stats, system, topics, triggers, usage, versions,
 };
 
 /// The name of the way to authenticate.
@@ -42,6 +42,7 @@ const TOKEN: &str = "token";
         (name = "calls", description = "Calls that nobody waits for: where they stand, the queue, what was given up"),
         (name = "secrets", description = "Secrets of namespaces: set, listed, never read back"),
         (name = "alarms", description = "What goes wrong, and who is told"),
+        (name = "network", description = "What functions may reach outside"),
         (name = "access", description = "Who may do what: namespaces, people, keys, roles"),
         (name = "protection", description = "Limits of requests; who is blocked or throttled"),
         (name = "platform", description = "The platform itself"),
@@ -177,6 +178,18 @@ fn each_operation_of_access(add: &mut impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(secrets::set, secrets::remove));
     add(routes!(secrets::rollback));
     add(routes!(secrets::rotate_master));
+    add(routes!(network::show, network::set));
+    add(routes!(system::info));
+    add(routes!(system::runtimes));
+    add(routes!(system::templates));
+    add(routes!(system::doctor));
+    add(routes!(system::instances));
+    add(routes!(audit::list));
+    add(routes!(audit::verify));
+    add(routes!(health::livez));
+    add(routes!(health::readyz));
+    add(routes!(health::figures));
+    add(routes!(docs::document));
 }
 
 /// The OpenAPI document of the control API.

@@ -129,6 +129,8 @@ pub struct Parts {
     pub book: Book,
     /// Who may call functions from outside.
     pub gate: Gate,
+    /// What namespaces may reach.
+    pub ceilings: Arc<dyn crate::network::Ceilings>,
     /// Secrets of functions.
     pub vault: alula_vault::Vault,
     /// What everything is signed with which is sent out.

@@ -5,13 +5,15 @@
 //! connection get one to an address that was checked. Those that make their own get checked addresses; encrypted they go by
 //! the name, which the broker's certificate then has to prove.
 
-use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
-use alula_runtime::{Egress, EgressError};
+use alula_model::Name;
+use alula_runtime::{Behalf, Connection, Egress, EgressError};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 
 use crate::address::Address;
@@ -37,7 +39,45 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Deb
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug> Stream for T {}
 
+/// A connection as it is, as a type of its own: clients that are generic over connections want one.
+#[derive(Debug)]
+pub(crate) struct Plain(Box<dyn Connection>);
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
 impl Network {
+    /// The same for functions of a namespace, whose ceiling holds for what they name.
+    pub(crate) fn of(&self, namespace: &Name) -> Self {
+        let egress = self.egress.on_behalf(Behalf::namespace(namespace));
+        Self { egress: egress.unwrap_or_else(|| Arc::clone(&self.egress)), tls: self.tls.clone() }
+    }
+
     /// A connection to the broker, encrypted where its address says so.
     pub(crate) async fn stream(
         &self,
@@ -55,9 +95,9 @@ impl Network {
     }
 
     /// A connection to the broker as it is, whatever its address says of encryption.
-    pub(crate) async fn plain(&self, address: &Address, default_port: u16) -> Result<TcpStream, SourceError> {
+    pub(crate) async fn plain(&self, address: &Address, default_port: u16) -> Result<Plain, SourceError> {
         let (host, port) = (address.bare_host(), address.port(default_port));
-        self.egress.connect(host, port).await.map_err(|error| failed(&error, host))
+        self.egress.connect(host, port).await.map(Plain).map_err(|error| failed(&error, host))
     }
 
     /// `HOST:PORT` of the broker for clients that connect by themselves, the best first.
@@ -93,6 +133,7 @@ fn failed(error: &EgressError, host: &str) -> SourceError {
         EgressError::Refused(rule) => SourceError::said(format!(
             "the rule {rule} of the network policy forbids {host}; an operator allows it with broker.allow"
         )),
+        EgressError::Limit { .. } => SourceError::said(error.to_string()),
         EgressError::Unreachable(reason) => {
             SourceError::new(&format!("{host} cannot be reached"), reason, &[])
         }

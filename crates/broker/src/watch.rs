@@ -97,9 +97,10 @@ impl Watch {
     }
 
     async fn connect(&self, stop: &CancellationToken) -> Result<Box<dyn Session>, SourceError> {
+        let network = self.place.parts.network.of(&self.place.target.namespace);
         tokio::select! {
             () = stop.cancelled() => Err(SourceError::said("the platform stops")),
-            connected = in_time("connecting", self.source.connect(&self.place.parts.network)) => connected,
+            connected = in_time("connecting", self.source.connect(&network)) => connected,
         }
     }
 

@@ -91,6 +91,7 @@ async fn connect(egress: &dyn Egress, uri: &Uri) -> Result<Box<dyn Stream>, Cour
         EgressError::Refused(rule) => {
             refused(&format!("the rule {rule} of the network policy forbids {host}"))
         }
+        EgressError::Limit { .. } => CourierError::Passing(error.to_string()),
         EgressError::Unreachable(error) => {
             CourierError::Passing(format!("{host} cannot be reached: {error}"))
         }
@@ -160,7 +161,7 @@ fn broken(error: hyper::Error) -> CourierError {
 mod tests {
     use alula_invoke::later::DeliveryKind;
     use alula_model::InvocationId;
-    use alula_runtime::BoxFuture;
+    use alula_runtime::{BoxFuture, Connection};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -171,12 +172,19 @@ mod tests {
     struct OneServer(std::net::SocketAddr);
 
     impl Egress for OneServer {
-        fn connect<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
+        fn connect<'a>(
+            &'a self,
+            host: &'a str,
+            _port: u16,
+        ) -> BoxFuture<'a, Result<Box<dyn Connection>, EgressError>> {
             let (is_forbidden, address) = (host == "10.0.0.1", self.0);
             Box::pin(async move {
                 match is_forbidden {
                     true => Err(EgressError::Refused("private")),
-                    false => TcpStream::connect(address).await.map_err(EgressError::Unreachable),
+                    false => match TcpStream::connect(address).await {
+                        Ok(stream) => Ok(Box::new(stream) as Box<dyn Connection>),
+                        Err(error) => Err(EgressError::Unreachable(error)),
+                    },
                 }
             })
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alula_invoke::{LINEAGE_HEADER, LineageSeal};
-use alula_model::{ErrorCode, Fault, Lineage, Name, Network};
+use alula_model::{ErrorCode, Fault, Lineage, Name};
 use alula_runtime::{Body, Visitors, Waiters};
 use http::header::{self, HeaderMap};
 use http::{Request, Response};
@@ -62,7 +62,7 @@ impl Guest {
     pub(crate) fn source(&self, seal: &LineageSeal, headers: &mut HeaderMap) -> Source {
         let origin = self.visitors.origin(headers);
         headers.remove(LINEAGE_HEADER);
-        let has_network = origin.plans.iter().all(|plan| plan.spec.network == Network::Internet);
+        let has_network = origin.plans.iter().all(|plan| !plan.spec.network.is_none());
         let is_known = !origin.plans.is_empty();
         let reach = if is_known && has_network { Reach::Outside } else { Reach::Platform };
         let lineage = seal.behind(&origin);

@@ -20,6 +20,7 @@ pub mod limits;
 mod lineage;
 mod log;
 mod name;
+mod network;
 mod rate;
 mod resilience;
 mod retry;
@@ -28,6 +29,7 @@ mod run;
 mod secret;
 mod slo;
 mod spec;
+mod subnet;
 pub mod trigger;
 
 pub use access::{AccessSpec, JwtAlgorithm, JwtSpec, Way, WayError};
@@ -43,6 +45,9 @@ pub use id::{Digest, InstanceId, InvocationId};
 pub use lineage::{Lineage, LineageError, LoopFound};
 pub use log::{LogLevel, LogLine, LogStream};
 pub use name::{Name, NameError};
+pub use network::{
+    AddressKind, HostName, Network, NetworkCeilings, NetworkPlace, NetworkRule, RuleError, Target,
+};
 pub use rate::{FunctionLimits, Limit};
 pub use resilience::{AdaptiveSpec, BreakerSpec, Degraded, DegradedSpec, LastGoodSpec, StatusClass, Switch};
 pub use retry::{Retry, RetryPolicy, RetryPreset};
@@ -50,4 +55,5 @@ pub use route::{Host, Route, RouteError, Segment};
 pub use run::{Phases, Run, RunStatus, Tier, TriggerKind};
 pub use secret::{SecretName, SecretNameError, SecretUse, SecretUses};
 pub use slo::SloSpec;
-pub use spec::{BuildSpec, Calls, Class, FunctionSpec, Network, SpecError};
+pub use spec::{BuildSpec, Calls, Class, FunctionSpec, SpecError};
+pub use subnet::{Subnet, SubnetError};

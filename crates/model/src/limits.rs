@@ -130,3 +130,9 @@ pub const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
 pub const BURST_MAX: u32 = 1_000_000;
 /// Most requests in flight that a limit may state.
 pub const IN_FLIGHT_MAX: u32 = 1_000_000;
+/// Network rules of one function or one ceiling.
+pub const NETWORK_RULES_MAX: usize = 100;
+/// Longest name of a host, in characters (RFC 1035).
+pub const HOST_LEN_MAX: usize = 253;
+/// Longest label of such a name.
+pub const LABEL_LEN_MAX: usize = 63;

@@ -70,7 +70,7 @@ pub struct RuleError {
 
 /// A place that somebody wants to reach.
 #[derive(Debug, Clone, Copy)]
-pub struct Destination<'a> {
+pub struct NetworkPlace<'a> {
     /// The name that was asked for; `None` where an address was.
     pub host: Option<&'a HostName>,
     /// The address that it was found at.
@@ -151,7 +151,9 @@ impl FromStr for NetworkRule {
         } else if let Ok(subnet) = place.parse::<Subnet>() {
             Target::Subnet(subnet)
         } else if place.contains(['/', ':', '%']) {
-            return Err(wrong("it has the form of an address, but is none; an IPv6 address with a port stands in [ ]"));
+            return Err(wrong(
+                "it has the form of an address, but is none; an IPv6 address with a port stands in [ ]",
+            ));
         } else if let Some(name) = place.strip_prefix("*.") {
             Target::Below(HostName::new(name).map_err(wrong)?)
         } else {
@@ -266,7 +268,7 @@ impl Network {
     /// Whether a function with these rules may reach a place. A name that it names may have a private address: whether that
     /// is reached is the ceiling's to say.
     #[must_use]
-    pub fn permits(&self, to: &Destination<'_>) -> bool {
+    pub fn permits(&self, to: &NetworkPlace<'_>) -> bool {
         self.rules().iter().filter(|rule| rule.has_port(to.port)).any(|rule| match &rule.to {
             Target::Internet => to.kind == AddressKind::Public,
             Target::Subnet(subnet) => subnet.contains(to.address),
@@ -277,7 +279,7 @@ impl Network {
     /// Whether a namespace with this ceiling may reach a place. A private address is reached where a block of the ceiling
     /// has it; by its name only where the operator gave it the name, since anybody can give a name such an address.
     #[must_use]
-    pub fn permits_as_ceiling(&self, to: &Destination<'_>) -> bool {
+    pub fn permits_as_ceiling(&self, to: &NetworkPlace<'_>) -> bool {
         self.rules().iter().filter(|rule| rule.has_port(to.port)).any(|rule| match &rule.to {
             Target::Internet => to.kind == AddressKind::Public,
             Target::Subnet(subnet) => subnet.contains(to.address),
@@ -296,7 +298,8 @@ impl Network {
     /// The ports of a name that rules state; and whether any port is meant.
     #[must_use]
     pub fn ports_of(&self, host: &HostName) -> (Vec<u16>, bool) {
-        let rules = || self.rules().iter().filter(|rule| rule.names(host) || matches!(rule.to, Target::Subnet(_)));
+        let rules =
+            || self.rules().iter().filter(|rule| rule.names(host) || matches!(rule.to, Target::Subnet(_)));
         let mut ports: Vec<u16> = rules().filter_map(|rule| rule.port).collect();
         ports.sort_unstable();
         ports.dedup();
@@ -309,9 +312,13 @@ impl Network {
     pub fn first_beyond(&self, ceiling: &Self) -> Option<&NetworkRule> {
         let is_name = |rule: &NetworkRule| matches!(rule.to, Target::Host(_) | Target::Below(_));
         let could_be = |own: &NetworkRule, rule: &NetworkRule| {
-            matches!(own.to, Target::Subnet(_)) && (own.port.is_none() || own.port == rule.port) && is_name(rule)
+            matches!(own.to, Target::Subnet(_))
+                && (own.port.is_none() || own.port == rule.port)
+                && is_name(rule)
         };
-        self.rules().iter().find(|rule| !ceiling.rules().iter().any(|own| own.covers(rule) || could_be(own, rule)))
+        self.rules()
+            .iter()
+            .find(|rule| !ceiling.rules().iter().any(|own| own.covers(rule) || could_be(own, rule)))
     }
 }
 
@@ -356,7 +363,9 @@ impl<'de> Visitor<'de> for NetworkVisitor {
         match text {
             "none" => Ok(Network::None),
             "internet" => Ok(Network::Internet),
-            _ => Err(E::custom(format!("unknown variant `{text}`, expected `none`, `internet` or a list of rules"))),
+            _ => Err(E::custom(format!(
+                "unknown variant `{text}`, expected `none`, `internet` or a list of rules"
+            ))),
         }
     }
 

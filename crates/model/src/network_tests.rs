@@ -117,7 +117,7 @@ fn the_spec_takes_a_word_or_a_list() {
 /// Whether `rules` permit the host at the address: as a function's, and as a ceiling's.
 fn permits(rules: &[&str], host: &str, address: &str, port: u16, kind: AddressKind) -> (bool, bool) {
     let host = HostName::new(host).ok();
-    let to = Destination { host: host.as_ref(), address: address.parse().unwrap(), port, kind };
+    let to = NetworkPlace { host: host.as_ref(), address: address.parse().unwrap(), port, kind };
     let network = network(rules);
     (network.permits(&to), network.permits_as_ceiling(&to))
 }
@@ -215,7 +215,7 @@ proptest! {
             AddressKind::Private
         };
         let host = host.map(|host| HostName::new(&host).unwrap());
-        let to = Destination { host: host.as_ref(), address, port, kind };
+        let to = NetworkPlace { host: host.as_ref(), address, port, kind };
         let by_name_only = kind == AddressKind::Private && host.is_some();
         let by_block = ceiling.rules().iter().any(|rule| matches!(rule.to, Target::Subnet(_)));
         if rules.first_beyond(&ceiling).is_none() && rules.permits(&to) && !by_name_only && !by_block {

@@ -12,6 +12,7 @@ use crate::alarm::AlarmSpec;
 use crate::asynchronous::AsyncSpec;
 use crate::limits;
 use crate::name::Name;
+use crate::network::Network;
 use crate::rate::FunctionLimits;
 use crate::resilience::{AdaptiveSpec, BreakerSpec, DegradedSpec, Switch};
 use crate::route::Route;
@@ -69,7 +70,7 @@ pub struct FunctionSpec {
     /// How the function is mostly called; decides who gives way when memory is short.
     #[serde(default)]
     pub class: Class,
-    /// What the function may reach.
+    /// What the function may reach: `"none"`, `"internet"` or a list of rules.
     #[serde(default)]
     pub network: Network,
     /// What of the platform the function may call.
@@ -158,17 +159,6 @@ pub enum Class {
     Scheduled,
     /// Called through the queue.
     Async,
-}
-
-/// What a function may reach beyond its own sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// Nothing: the sandbox has only its own loopback interface.
-    #[default]
-    None,
-    /// Public addresses by HTTP and HTTPS, through the platform's egress proxy (`HTTP_PROXY`, `HTTPS_PROXY`).
-    Internet,
 }
 
 /// What of the platform a function may call from inside its sandbox, whatever its network is.

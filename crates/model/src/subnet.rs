@@ -35,7 +35,8 @@ const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
 }
 
 /// The eighth of the addresses of version 6 that is given out.
-const PUBLIC_V6: Subnet = Subnet { address: IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0)), prefix: 3 };
+const PUBLIC_V6: Subnet =
+    Subnet { address: IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0)), prefix: 3 };
 
 impl Subnet {
     /// A block; `None` if the prefix is longer than the address.

@@ -13,6 +13,7 @@ use alula_telemetry::runs::RunRecorder;
 use alula_telemetry::signals::{Signals, Terms};
 
 use crate::backends::Backends;
+use crate::network::WithinCeiling;
 use crate::secrets::WithSecrets;
 
 /// Counts the gateway's connections.
@@ -93,7 +94,7 @@ impl alula_invoke::later::Observe for QueueMetrics {
 #[derive(Debug)]
 pub(crate) struct UnpackFirst {
     pub(crate) control: Control,
-    pub(crate) inner: WithSecrets<Backends>,
+    pub(crate) inner: WithSecrets<WithinCeiling<Backends>>,
 }
 
 impl Backend for UnpackFirst {

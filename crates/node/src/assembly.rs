@@ -17,7 +17,7 @@ use alula_model::InvocationId;
 use alula_pool::{Pool, PoolOptions};
 use alula_runtime::language::Languages;
 use alula_runtime::{Backend, Buffers, Door, Launcher, ProcessBackend, StemOptions, Stems, Visits, door};
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerLink, SpawnerWatch};
+use alula_sandbox::{EgressGate, Sandbox, SpawnerLink, SpawnerWatch};
 use alula_store::{DataDir, DiskPackages, PostgresOptions, SqliteOptions, Store, open_postgres, open_sqlite};
 use alula_telemetry::logs::{self, LogHandle, LogOptions, LogService};
 use alula_telemetry::metrics::Metrics;
@@ -43,6 +43,7 @@ use crate::identities;
 use crate::inside::Inside;
 use crate::later::{self, Later};
 use crate::limits;
+use crate::network::{self, WithinCeiling};
 use crate::observing;
 use crate::secret::Secret;
 use crate::secrets::{self, LateVault, WithSecrets};
@@ -119,6 +120,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let brokers = brokers::brokers(&core, &calls, &mut sources)?;
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
     let Rules { identity, tokens, gate, book, vault, hands } = Rules::load(&core, &mut sources).await?;
+    let ceilings = network::ceilings(&core, &mut sources).await?;
     let topics = events.topics.clone();
     let gateway = gateway_parts(&core, &calls, events, gate.clone());
     tell_of_loops(core.loop_reports, &calls, &mut sources);
@@ -150,6 +152,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         book,
         gate,
         vault,
+        ceilings,
         signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };
@@ -224,8 +227,8 @@ pub(crate) struct Core {
     pub(crate) data_plane: tokio::runtime::Handle,
     pub(crate) clock: Arc<dyn alula_model::Clock>,
     pub(crate) store: Arc<dyn Store>,
-    /// What functions, and the platform in their name, may reach.
-    pub(crate) policy: EgressPolicy,
+    /// Where functions, and the platform in their name, reach the outside.
+    pub(crate) egress: EgressGate,
     pub(crate) control: Control,
     pub(crate) pool: Pool,
     /// Secrets, from when they are read.
@@ -265,15 +268,17 @@ impl Core {
         let clock: Arc<dyn alula_model::Clock> = Arc::new(SystemClock);
         let store = open_store(&config.store, &data_dir).await?;
         let telemetry = telemetry(&config, &data_dir, &store, &clock);
-        let policy = egress_policy(&config)?;
-        let sandbox = connect(spawner, policy.clone(), &data_plane).await?;
+        let egress = network::gate(&config, telemetry.metrics.egress())?;
+        let sandbox = connect(spawner, egress.clone(), &data_plane).await?;
         let (spawner, launcher): (_, Arc<dyn Launcher>) = (sandbox.watch(), Arc::new(sandbox));
         let stems = Stems::new(stem_options(&config), Arc::clone(&launcher), data_plane.clone());
         let log = Arc::new(telemetry.logs.clone());
         let (door, visits) = door();
         let processes = process_backend(&config, &launcher, &languages, log, &clock, stems.clone());
         let processes = ProcessBackend { door, ..processes };
-        let backends = Backends::open(processes, policy.clone(), program, &data_dir)?;
+        let backends = Backends::open(processes, egress.clone(), program, &data_dir)?;
+        let env = Arc::new(config.network.env.clone());
+        let backends = WithinCeiling { gate: egress.clone(), env, inner: backends };
         let vault = LateVault::default();
         let backends = WithSecrets { vault: Arc::clone(&vault), inner: backends };
         let options =
@@ -301,7 +306,7 @@ impl Core {
             data_plane,
             clock,
             store,
-            policy,
+            egress,
             control,
             pool,
             vault,
@@ -386,9 +391,9 @@ async fn open_control(
     options: alula_control::Options,
     data_dir: &DataDir,
     records: Arc<dyn Store>,
-    (backends, folders): (&WithSecrets<Backends>, Allowed),
+    (backends, folders): (&WithSecrets<WithinCeiling<Backends>>, Allowed),
 ) -> Result<Control, Error> {
-    let processes = &backends.inner.processes;
+    let processes = &backends.inner.inner.processes;
     let packages = DiskPackages::open(data_dir).map_err(Error::component("the packages cannot be opened"))?;
     let parts = alula_control::Parts {
         records,
@@ -403,20 +408,13 @@ async fn open_control(
     opening.map_err(Error::component("what is deployed cannot be read"))
 }
 
-fn egress_policy(config: &Config) -> Result<EgressPolicy, Error> {
-    let allow = config.sandbox.egress_allow.iter().map(|subnet| subnet.parse());
-    let allow =
-        allow.collect::<Result<Vec<_>, _>>().map_err(Error::component("sandbox.egress_allow is wrong"))?;
-    Ok(EgressPolicy { allow })
-}
-
 async fn connect(
     spawner: SpawnerLink,
-    policy: EgressPolicy,
+    gate: EgressGate,
     data_plane: &tokio::runtime::Handle,
 ) -> Result<Sandbox, Error> {
     // The sandbox's sockets belong to the runtime that serves calls.
-    let connecting = data_plane.spawn(Sandbox::connect(spawner, policy));
+    let connecting = data_plane.spawn(Sandbox::connect(spawner, gate));
     let sandbox = connecting.await.map_err(Error::component("the sandbox was not set up"))?;
     sandbox.map_err(Error::system("the sandbox cannot be set up"))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alula_model::{Fault, InstanceId, SpecError};
 use alula_runtime::language::Home;
 use alula_runtime::{Backend, BoxFuture, Bred, ProcessBackend, Started, VersionPlan};
-use alula_sandbox::{CheckedEgress, EgressPolicy};
+use alula_sandbox::{CheckedEgress, EgressGate};
 use alula_script_host::{ScriptBackend, ScriptOptions};
 use alula_store::DataDir;
 use alula_wasm::{CellCompiler, WasmBackend};
@@ -25,11 +25,11 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    /// All of them. Script hosts and the compiler of components are processes of `program`, this very binary; `policy`
-    /// says where components may connect to.
+    /// All of them. Script hosts and the compiler of components are processes of `program`, this very binary; `gate`
+    /// leads components to the outside.
     pub(crate) fn open(
         processes: ProcessBackend,
-        policy: EgressPolicy,
+        gate: EgressGate,
         program: PathBuf,
         data_dir: &DataDir,
     ) -> Result<Self, Error> {
@@ -41,7 +41,7 @@ impl Backends {
             compiler: Arc::new(CellCompiler { launcher: Arc::clone(&processes.launcher), program }),
             log: Arc::clone(&processes.log),
             clock: Arc::clone(&processes.clock),
-            egress: Arc::new(CheckedEgress::new(policy)),
+            egress: Arc::new(CheckedEgress::new(gate)),
             door: processes.door.clone(),
         });
         Ok(Self { processes, scripts, components })

@@ -6,7 +6,7 @@ use alula_api::{BrokerError, BrokerState};
 use alula_broker::{Handle, Network, Observe, Parts, Platform, Problem, Service, Shares, State};
 use alula_invoke::later::Calls;
 use alula_model::Timestamp;
-use alula_sandbox::{CheckedEgress, EgressPolicy};
+use alula_sandbox::CheckedEgress;
 use alula_telemetry::metrics::BrokerMetrics;
 use alula_trigger::{Pauses, TriggerKey};
 
@@ -47,8 +47,9 @@ fn shares(core: &Core) -> Option<Shares> {
 fn network(core: &Core) -> Result<Network, Error> {
     let allow = core.config.broker.allow.iter().map(|subnet| subnet.parse());
     let allow: Vec<_> = allow.collect::<Result<_, _>>().map_err(Error::component("broker.allow is wrong"))?;
-    let policy = EgressPolicy { allow: [core.policy.allow.clone(), allow].concat() };
-    Ok(Network { egress: Arc::new(CheckedEgress::new(policy)), tls: alula_courier::tls::connector() })
+    let observe = crate::network::observer(core.telemetry.metrics.egress());
+    let gate = core.egress.also_allowing(allow, observe);
+    Ok(Network { egress: Arc::new(CheckedEgress::new(gate)), tls: alula_courier::tls::connector() })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "half of the random bits are as random")]

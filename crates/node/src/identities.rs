@@ -36,7 +36,7 @@ pub(crate) fn tokens(core: &Core) -> Tokens {
 pub(crate) fn gate(core: &Core, identity: &Identity, sources: &mut Sources) -> Result<Gate, Error> {
     let default = core.config.access.default.clone();
     default.validate().map_err(Error::component("access.default is wrong"))?;
-    let egress = Arc::new(CheckedEgress::new(core.policy.clone()));
+    let egress = Arc::new(CheckedEgress::new(core.egress.clone()));
     let fetch = Arc::new(PublishedKeys(KeyFetcher::new(egress)));
     let gate = Gate::new(identity.clone(), tokens(core), default, fetch);
     let looked_after = gate.clone();

@@ -47,7 +47,7 @@ pub(crate) fn assemble(core: &Core, key: SigningKey) -> Result<Later, Error> {
     };
     let courier = NetworkCourier::new(
         alula_courier::Parts {
-            egress: Arc::new(CheckedEgress::new(core.policy.clone())),
+            egress: Arc::new(CheckedEgress::new(core.egress.clone())),
             key,
             clock: Arc::clone(&core.clock),
             mail: core.config.mail.clone(),

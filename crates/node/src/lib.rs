@@ -29,6 +29,7 @@ mod inside;
 mod later;
 mod limits;
 mod machine;
+mod network;
 mod observing;
 mod secret;
 mod secrets;
@@ -43,7 +44,7 @@ pub use config::{
     Brokers, Build, Config, ConfigError, Control, DatabaseUrl, Hidden, Languages, Listen, Logs, Overrides,
     Pool, Runs, Sandbox, Secrets,
 };
-pub use config::{LogFormat, ServerLog, Sources, Store, Threads};
+pub use config::{LogFormat, Network, ServerLog, Sources, Store, Threads};
 pub use machine::{default_data_dir, detect_languages};
 pub use token::{AdminToken, TOKEN_FILE};
 pub use up::{Error, local_token, up};

@@ -12,12 +12,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alula_model::{ErrorCode, Fault, InstanceId, Network};
+use alula_model::{ErrorCode, Fault, InstanceId};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{BoxFuture, Caller, Usage};
+use crate::{Behalf, BoxFuture, Caller, Usage};
 
-/// Where the platform's egress proxy listens inside a cell with [`Network::Internet`], on `127.0.0.1`: the port
+/// Where the platform's egress proxy listens inside a cell with a network, on `127.0.0.1`: the port
 /// that HTTP proxies are known by. Goes into `HTTP_PROXY` and `HTTPS_PROXY`.
 pub const EGRESS_PROXY_PORT: u16 = 3128;
 
@@ -58,8 +58,8 @@ pub struct CellSpec {
     pub tmp_bytes: u64,
     /// Relative share of the CPU; 100 is one usual instance.
     pub cpu_weight: u32,
-    /// What it may reach.
-    pub network: Network,
+    /// In whose name, and by which rules, it reaches what is outside. The default has no rules, which for a cell is nothing.
+    pub behalf: Behalf,
     /// TCP ports on `127.0.0.1` inside that the platform listens on; the listeners are taken with
     /// [`Cell::take_listener`].
     pub listeners: Vec<u16>,

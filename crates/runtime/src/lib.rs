@@ -46,7 +46,7 @@ pub use door::{
     CONNECTIONS_MAX as DOOR_CONNECTIONS_MAX, Caller, DOOR_PORT, DOOR_URL, Door, GATEWAY_HOST, GATEWAY_PORT,
     INSTANCE_HEADER, OpenDoor, Origin, RunningCall, Visit, Visitors, Visits, door,
 };
-pub use egress::{Egress, EgressError, NoEgress};
+pub use egress::{Behalf, Connection, Egress, EgressError, NoEgress};
 pub use log_sink::{InstanceLog, LogSink, NullLog};
 pub use plan::VersionPlan;
 pub use process::{

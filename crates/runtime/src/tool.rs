@@ -11,11 +11,11 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, Network};
+use alula_model::{ErrorCode, Fault};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-use crate::{Cell, CellSpec, Launcher, Mount, ProcessExit, ProcessSpec};
+use crate::{Behalf, Cell, CellSpec, Launcher, Mount, ProcessExit, ProcessSpec};
 
 /// Size of `/tmp`: tools leave nothing there that anybody reads.
 const TMP_BYTES: u64 = 1 << 20;
@@ -73,7 +73,7 @@ impl Tool {
             processes_max: self.processes_max,
             tmp_bytes: TMP_BYTES,
             cpu_weight: self.cpu_weight,
-            network: Network::None,
+            behalf: Behalf::default(),
             listeners: Vec::new(),
             mounts: self.mounts,
         });

@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use alula_model::Network;
 use alula_runtime::{CellSpec, Launcher, ProcessSpec};
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerOptions, fork_spawner};
+use alula_sandbox::{EgressGate, Sandbox, SpawnerOptions, fork_spawner};
 use tokio::time::Instant;
 
 const ROUNDS: usize = 200;
@@ -19,7 +18,7 @@ fn main() {
     let link = fork_spawner(SpawnerOptions::new("latency")).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let sandbox = Sandbox::connect(link, EgressPolicy::default()).await.unwrap();
+        let sandbox = Sandbox::connect(link, EgressGate::default()).await.unwrap();
         tokio::spawn(measure(sandbox)).await.unwrap();
     });
 }
@@ -52,7 +51,7 @@ fn spec() -> CellSpec {
         processes_max: 64,
         tmp_bytes: 64 * 1024 * 1024,
         cpu_weight: 100,
-        network: Network::None,
+        behalf: alula_runtime::Behalf::default(),
         listeners: vec![9001],
         mounts: Vec::new(),
     }

@@ -16,7 +16,7 @@ use alula_runtime::language::{Host, Languages};
 use alula_runtime::{
     Backend, Body, Bred, Buffers, Door, NullLog, ProcessBackend, StemOptions, Stems, StopGrace, VersionPlan,
 };
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerOptions, fork_spawner};
+use alula_sandbox::{EgressGate, Sandbox, SpawnerOptions, fork_spawner};
 use tokio::time::Instant;
 
 const PYTHON: &str = "import json\ndef handler(event, context):\n    return {'statusCode': 200, 'body': json.dumps({'hello': 'world'})}\n";
@@ -30,7 +30,7 @@ fn main() {
     let link = fork_spawner(SpawnerOptions::new("start-latency")).unwrap();
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     tokio.block_on(async {
-        let sandbox = Sandbox::connect(link, EgressPolicy::default()).await.unwrap();
+        let sandbox = Sandbox::connect(link, EgressGate::default()).await.unwrap();
         tokio::spawn(measure(sandbox, runtime, rounds)).await.unwrap();
     });
 }

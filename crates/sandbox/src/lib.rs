@@ -45,6 +45,9 @@ mod spawner;
 mod sys;
 
 pub use client::{Sandbox, SpawnerWatch, inspect};
-pub use egress::{CheckedEgress, EgressPolicy, Subnet, SubnetError};
+pub use egress::{
+    CheckedEgress, EgressGate, EgressLimits, EgressOptions, EgressPolicy, Observe as ObserveEgress, Subnet,
+    SubnetError, Unobserved as UnobservedEgress,
+};
 pub use resident::forget_start;
 pub use spawner::{CELLS_MAX, SpawnerError, SpawnerLink, SpawnerOptions, UID_BASE_DEFAULT, fork_spawner};

@@ -105,10 +105,21 @@ pub(crate) enum Order {
     Adopt { pid: i32 },
     /// Send a signal to the process that the `Start` of this number made. No answer.
     Signal { process: u64, signal: i32 },
-    /// Make a TCP socket inside: [`Answer::Done`] with the socket.
-    Socket { v6: bool },
+    /// Make a socket inside: [`Answer::Done`] with the socket.
+    Socket { kind: SocketKind },
     /// Kill everything but the holder: [`Answer::Done`].
     Sweep,
+}
+
+/// What kind of socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SocketKind {
+    /// TCP over IPv4.
+    StreamV4,
+    /// TCP over IPv6.
+    StreamV6,
+    /// UDP over IPv4.
+    Datagram,
 }
 
 /// Holder to platform; the first one, `Ready` or `Failed`, goes to the spawner.

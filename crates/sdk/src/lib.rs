@@ -22,6 +22,7 @@ mod error;
 mod functions;
 mod invoke;
 mod ndjson;
+mod network;
 mod observe;
 mod platform;
 mod protect;

@@ -8,10 +8,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use alula_model::{Calls, InstanceId, Network};
+use alula_model::{Calls, InstanceId};
 use alula_runtime::{
-    Call, Caller, DOOR_PORT, Door, Duplex, Egress, EgressError, GATEWAY_HOST, GATEWAY_PORT, RunningCall,
-    VersionPlan, Visit, Visitors,
+    Behalf, Call, Caller, DOOR_PORT, Door, Duplex, Egress, EgressError, GATEWAY_HOST, GATEWAY_PORT,
+    RunningCall, VersionPlan, Visit, Visitors,
 };
 use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -61,7 +61,8 @@ struct Ways {
 impl Outgoing {
     pub(crate) fn new(loaded: &Loaded) -> Self {
         let Loaded { plan, egress, door, .. } = loaded;
-        let egress = (plan.spec.network == Network::Internet).then(|| Arc::clone(egress));
+        let own = || egress.on_behalf(Behalf::of(plan)).unwrap_or_else(|| Arc::clone(egress));
+        let egress = (!plan.spec.network.is_none()).then(own);
         let may_call = plan.spec.calls == Calls::Namespace && door.is_open();
         let platform = may_call.then(|| (door.clone(), Arc::clone(plan)));
         Self { ways: Ways { egress, platform, call: None }, places: Arc::clone(&loaded.outgoing) }
@@ -215,6 +216,7 @@ fn refusal(error: EgressError) -> Error {
             tracing::debug!(rule, "a guest may not reach an address");
             Error::DestinationIpProhibited
         }
+        EgressError::Limit { .. } => Error::ConnectionLimitReached,
         EgressError::Unreachable(error) => Error::Connect(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use alula_runtime::BoxFuture;
+use alula_runtime::{BoxFuture, Connection};
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,12 +15,17 @@ use super::*;
 struct OneServer(SocketAddr);
 
 impl Egress for OneServer {
-    fn connect<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
+    fn connect<'a>(
+        &'a self,
+        host: &'a str,
+        _port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, EgressError>> {
         Box::pin(async move {
             if host == "private" {
                 return Err(EgressError::Refused("private"));
             }
-            TcpStream::connect(self.0).await.map_err(EgressError::Unreachable)
+            let stream = TcpStream::connect(self.0).await.map_err(EgressError::Unreachable)?;
+            Ok(Box::new(stream) as Box<dyn Connection>)
         })
     }
 

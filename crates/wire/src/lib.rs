@@ -25,6 +25,7 @@ pub mod headers;
 mod instance;
 mod log;
 mod mirror;
+mod network;
 mod observing;
 mod platform;
 mod protect;
@@ -61,6 +62,7 @@ pub use explanation::{Decision, Explanation, HeldSpan, VersionState};
 pub use function::{AliasRequest, FunctionDetail, FunctionPage, FunctionSummary, RollbackRequest};
 pub use instance::{CeilingInfo, InstanceInfo, InstanceList, InstanceState};
 pub use log::{LogLevel, LogLine, LogStream};
+pub use network::{CeilingRequest, NetworkInfo};
 pub use observing::{
     BurnRate, ObjectiveInfo, ObjectiveList, Stats, StatsList, StatsOf, UsageLine, WindowStats,
 };

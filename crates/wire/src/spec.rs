@@ -19,13 +19,25 @@ mirror_enum! {
     }
 }
 
-mirror_enum! {
-    /// What a function may reach beyond its own sandbox.
-    Network {
-        /// Nothing.
-        None,
-        /// Public addresses, through the platform's egress proxy.
-        Internet,
+/// What a function may reach beyond its own sandbox: `"none"`, `"internet"`, or a list of rules such as
+/// `"api.example.com:443"`, `"*.example.com"` and `"10.1.2.0/24:5432"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Network {
+    /// `none` or `internet`.
+    Word(String),
+    /// Rules, one of which must permit a place.
+    Rules(Vec<String>),
+}
+
+impl From<&alula_model::Network> for Network {
+    fn from(network: &alula_model::Network) -> Self {
+        match network {
+            alula_model::Network::Rules(rules) => {
+                Self::Rules(rules.iter().map(ToString::to_string).collect())
+            }
+            word => Self::Word(word.to_string()),
+        }
     }
 }
 
@@ -187,7 +199,7 @@ impl From<&alula_model::FunctionSpec> for FunctionSpec {
             min_instances: spec.min_instances,
             idle_timeout_ms: spec.idle_timeout_ms,
             class: spec.class.into(),
-            network: spec.network.into(),
+            network: (&spec.network).into(),
             calls: spec.calls.into(),
             request_bytes_max: spec.request_bytes_max,
             response_bytes_max: spec.response_bytes_max,

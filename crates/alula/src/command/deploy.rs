@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use alula_model::Name;
-use alula_sdk::wire::{BuildOverride, DeployedFunction, Network, Overrides};
-use clap::{Args, ValueEnum};
+use alula_sdk::wire::{BuildOverride, DeployedFunction, Overrides};
+use clap::Args;
 
 use crate::failure::{Failure, Result};
 use crate::human;
@@ -80,9 +80,9 @@ pub(super) struct Options {
     /// Most instances
     #[arg(long)]
     max_instances: Option<u32>,
-    /// What the function may reach
-    #[arg(long)]
-    network: Option<Reach>,
+    /// What the function may reach: none, internet, or rules such as api.example.com:443,10.1.2.0/24:5432
+    #[arg(long, value_name = "RULES")]
+    network: Option<String>,
     /// A method and path on the public port, such as 'GET /users/{id}'; may be given often
     #[arg(long, value_name = "ROUTE")]
     route: Vec<String>,
@@ -95,14 +95,6 @@ pub(super) struct Options {
     /// Check everything, publish nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Reach {
-    /// Nothing but itself
-    None,
-    /// Public addresses
-    Internet,
 }
 
 /// Deploys one path after the other; the first failure ends it.
@@ -171,10 +163,7 @@ fn read_stdin() -> Result<Vec<u8>> {
 impl Options {
     /// As the platform wants them.
     pub(super) fn wishes(&self) -> Wishes {
-        let network = self.network.map(|reach| match reach {
-            Reach::None => Network::None,
-            Reach::Internet => Network::Internet,
-        });
+        let network = self.network.as_deref().map(crate::command::network::rules);
         let words = |text: &String| text.split_whitespace().map(str::to_owned).collect();
         let env: BTreeMap<String, String> = self.env.iter().cloned().collect();
         let overrides = Overrides {

@@ -26,6 +26,7 @@ pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod member;
 pub(crate) mod namespace;
+pub(crate) mod network;
 pub(crate) mod new;
 pub(crate) mod passwd;
 pub(crate) mod protect;

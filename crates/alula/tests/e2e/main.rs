@@ -26,6 +26,7 @@ mod folders;
 mod inside;
 mod later;
 mod lifecycle;
+mod network;
 mod nodes;
 mod release;
 mod script;

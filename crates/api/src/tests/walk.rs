@@ -48,6 +48,7 @@ impl Operation {
             }
             ("POST", "/v1/protections") => r#"{"subject": "function/default/hello", "reason": "it floods"}"#,
             ("PUT", "/v1/limits") => r#"{"target": "namespace/default", "limit": {"in_flight": 5}}"#,
+            ("PUT", "/v1/network") => r#"{"ceiling": ["a.b:1"]}"#,
             ("PUT", "/v1/secrets/{secret}") => r#"{"value": "hunter2"}"#,
             ("POST", "/v1/secrets/{secret}/rollback") => "{}",
             ("POST", "/v1/alarm-silences") => r#"{"matcher": "rule=disk", "for_ms": 1000, "reason": "x"}"#,

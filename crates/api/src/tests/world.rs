@@ -160,6 +160,7 @@ impl World {
             book,
             gate,
             vault,
+            ceilings: Arc::new(crate::NoCeilings),
             control,
             hands,
             invoker,

@@ -10,7 +10,6 @@ use futures_util::{StreamExt as _, stream};
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
@@ -23,7 +22,7 @@ use super::{About, KeptBy, OpenError, Record, Session, Settled, Source, SourceEr
 use crate::BoxFuture;
 use crate::address::Address;
 use crate::event::{Item, Shape};
-use crate::network::Network;
+use crate::network::{Network, Plain};
 use crate::watch::prefetch;
 
 /// The port of an address without one.
@@ -62,11 +61,11 @@ impl Postgres {
     /// Connects and listens.
     async fn listen<T>(
         &self,
-        stream: TcpStream,
+        stream: Plain,
         tls: T,
     ) -> Result<(Client, Listening), Box<dyn std::error::Error + Send + Sync>>
     where
-        T: TlsConnect<TcpStream, Stream: Send + 'static>,
+        T: TlsConnect<Plain, Stream: Send + 'static>,
     {
         let (client, connection) = self.config.connect_raw(stream, tls).await?;
         let (buffer, notifications) = Buffer::new("postgres", prefetch(&self.stated.batch));
@@ -85,7 +84,7 @@ impl Postgres {
             _ => {
                 let trusted: ClientConfig = (**network.tls()?.config()).clone();
                 let mut tls = MakeRustlsConnect::new(trusted);
-                let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, self.address.bare_host());
+                let tls = MakeTlsConnect::<Plain>::make_tls_connect(&mut tls, self.address.bare_host());
                 let tls = tls.map_err(|_| SourceError::said("the host of the address is not a name"))?;
                 self.listen(stream, tls).await
             }

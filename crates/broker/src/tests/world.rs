@@ -8,7 +8,7 @@ use std::time::Duration;
 use alula_invoke::later::{AttemptEnd, Hope, Miss};
 use alula_model::trigger::Batching;
 use alula_model::{Clock, Fault, FunctionRef, Name, Timestamp};
-use alula_runtime::{Egress, EgressError};
+use alula_runtime::{Connection, Egress, EgressError};
 use alula_trigger::TriggerKey;
 use bytes::Bytes;
 use serde_json::Value;
@@ -336,8 +336,15 @@ pub(super) fn network() -> Network {
 struct Everywhere;
 
 impl Egress for Everywhere {
-    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
-        Box::pin(async move { TcpStream::connect((host, port)).await.map_err(EgressError::Unreachable) })
+    fn connect<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, EgressError>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect((host, port)).await.map_err(EgressError::Unreachable)?;
+            Ok(Box::new(stream) as Box<dyn Connection>)
+        })
     }
 
     fn resolve<'a>(

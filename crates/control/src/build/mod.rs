@@ -58,7 +58,7 @@ impl Control {
     /// Builds a function, or finds the result of an earlier build. `source` is the packed source.
     pub(crate) async fn build(
         &self,
-        name: &Name,
+        (namespace, name): (&Name, &Name),
         recipe: &Recipe,
         source: &Path,
         work: &Scratch,
@@ -74,7 +74,7 @@ impl Control {
             }
             None => {
                 reporter.stage(Some(name), Stage::Build, recipe.told.clone());
-                self.run_build(name, recipe, source, work, reporter).await?
+                self.run_build((namespace, name), recipe, source, work, reporter).await?
             }
         };
         let folder = work.fresh("built");
@@ -122,7 +122,7 @@ impl Control {
     /// Runs a build, keeps its result and its log, and returns the result.
     async fn run_build(
         &self,
-        name: &Name,
+        (namespace, name): (&Name, &Name),
         recipe: &Recipe,
         source: &Path,
         work: &Scratch,
@@ -137,7 +137,8 @@ impl Control {
 
         let mut log = BuildLog::new(|line: &str| reporter.build_line(name, line));
         let tools = &self.shared.options.build_tools;
-        let cell = run::Cell { launcher: &*self.shared.parts.launcher, folder: &folder, tools, limits };
+        let cell =
+            run::Cell { launcher: &*self.shared.parts.launcher, namespace, folder: &folder, tools, limits };
         let ended = cell.run(recipe, &self.build_env(recipe), &mut log).await?;
         if let Err(reason) = ended {
             let message = format!("the build of function {name} failed: {reason}");

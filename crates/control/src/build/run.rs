@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alula_model::{ErrorCode, Fault, Network};
-use alula_runtime::{CellSpec, Launcher, Mount, Process, ProcessExit, ProcessSpec};
+use alula_model::{ErrorCode, Fault, Name, Network};
+use alula_runtime::{Behalf, CellSpec, Launcher, Mount, Process, ProcessExit, ProcessSpec};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
@@ -34,6 +34,8 @@ pub(super) fn tools_dir(index: usize) -> PathBuf {
 /// Where a build runs.
 pub(super) struct Cell<'a> {
     pub(super) launcher: &'a dyn Launcher,
+    /// The namespace that it is for.
+    pub(super) namespace: &'a Name,
     /// The copy of the source that the build may write to.
     pub(super) folder: &'a Path,
     /// Folders of the host with tools for it.
@@ -58,12 +60,15 @@ impl Cell<'_> {
             target: tools_dir(index),
             writable: false,
         });
+        // Of its namespace's ceiling no build reaches more either: it runs the code of its owner.
+        let (namespace, network) = (Some(self.namespace.clone()), Some(Network::Internet));
+        let behalf = Behalf { namespace, function: None, network };
         let spec = CellSpec {
             memory_bytes: recipe.memory_bytes,
             processes_max: PROCESSES_MAX,
             tmp_bytes: recipe.memory_bytes,
             cpu_weight: CPU_WEIGHT,
-            network: Network::Internet,
+            behalf,
             listeners: Vec::new(),
             mounts: std::iter::once(source).chain(tools).collect(),
         };

@@ -173,7 +173,7 @@ impl Control {
                 build_cached: false,
             });
         };
-        let built = self.build(&name, &recipe, &source_file, work, reporter).await?;
+        let built = self.build((namespace, &name), &recipe, &source_file, work, reporter).await?;
         self.check_runs(namespace, &name, &spec, built.folder.clone()).await?;
         let (package, package_file) = self.pack(&built.folder, work).await?;
         Ok(Prepared {

@@ -11,7 +11,7 @@ use alula_courier::{NetworkCourier, SigningKey};
 use alula_invoke::later::{Calls, Courier as _, CourierError, Delivery, DeliveryKind};
 use alula_model::alarm::Severity;
 use alula_model::{InvocationId, Qualifier};
-use alula_runtime::{BoxFuture, Egress, EgressError};
+use alula_runtime::{BoxFuture, Connection, Egress, EgressError};
 use alula_sandbox::CheckedEgress;
 use alula_telemetry::metrics::AlarmMetrics;
 use tokio::net::TcpStream;
@@ -115,7 +115,7 @@ fn couriers(core: &Core, key: &SigningKey) -> Result<Couriers, Error> {
             .map_err(Error::component("mail cannot be sent as it is configured"))
     };
     Ok(Couriers {
-        owners: courier(Arc::new(CheckedEgress::new(core.policy.clone())))?,
+        owners: courier(Arc::new(CheckedEgress::new(core.egress.clone())))?,
         operators: courier(Arc::new(Direct))?,
     })
 }
@@ -148,8 +148,15 @@ impl Deliver for Couriers {
 struct Direct;
 
 impl Egress for Direct {
-    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
-        Box::pin(async move { TcpStream::connect((host, port)).await.map_err(EgressError::Unreachable) })
+    fn connect<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, EgressError>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect((host, port)).await.map_err(EgressError::Unreachable)?;
+            Ok(Box::new(stream) as Box<dyn Connection>)
+        })
     }
 
     fn resolve<'a>(

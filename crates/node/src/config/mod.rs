@@ -8,7 +8,7 @@ mod hidden;
 mod load;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use alula_model::{AccessSpec, Way};
@@ -58,6 +58,8 @@ pub struct Config {
     pub stems: Stems,
     /// Isolation.
     pub sandbox: Sandbox,
+    /// What functions may reach outside.
+    pub network: Network,
     /// Secrets of functions.
     pub secrets: Secrets,
     /// Uploads and build steps.
@@ -289,6 +291,45 @@ impl Default for Sandbox {
             buffer_bytes_max: 256 * 1024 * 1024,
             // What fits into one frame: from there on, memory is faster.
             socket_body_bytes_max: 64 * 1024,
+        }
+    }
+}
+
+/// What functions may reach outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// What the functions of a namespace may reach at the most, where nothing else is said of it: `"none"`, `"internet"` or
+    /// rules as in `network` of `alula.toml`.
+    pub ceiling: alula_model::Network,
+    /// What every function reaches besides its own rules and whatever its ceiling, such as a name service.
+    pub services: alula_model::Network,
+    /// Connections of one instance to the outside at once; further ones wait.
+    pub instance_connections_max: usize,
+    /// Connections of the functions of one namespace to the outside at once; further ones are refused.
+    pub namespace_connections_max: usize,
+    /// Bytes that the functions of one namespace send and receive in a second. Zero means no limit.
+    pub namespace_bytes_per_second: u64,
+    /// The ceilings of single namespaces, by their names.
+    pub namespaces: BTreeMap<String, alula_model::Network>,
+    /// Names that functions find at these addresses. Also one of this machine may be named so.
+    pub extra_hosts: BTreeMap<String, IpAddr>,
+    /// Variables that every function gets, such as where that service is; a function's own win.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        let limits = alula_sandbox::EgressLimits::default();
+        Self {
+            ceiling: alula_model::Network::Internet,
+            namespaces: BTreeMap::new(),
+            extra_hosts: BTreeMap::new(),
+            services: alula_model::Network::None,
+            env: BTreeMap::new(),
+            instance_connections_max: limits.instance_connections_max,
+            namespace_connections_max: limits.namespace_connections_max,
+            namespace_bytes_per_second: limits.namespace_bytes_per_second,
         }
     }
 }

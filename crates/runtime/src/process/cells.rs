@@ -7,7 +7,7 @@ use alula_model::{Calls, Fault, FunctionSpec, Tier};
 use super::stems::Waiting;
 use super::{ProcessBackend, lambda};
 use crate::language::{Language, Protocol, SHIM_DIR};
-use crate::{Cell, CellSpec, DOOR_PORT, Door, GATEWAY_PORT, Mount, VersionPlan};
+use crate::{Behalf, Cell, CellSpec, DOOR_PORT, Door, GATEWAY_PORT, Mount, VersionPlan};
 
 /// Where the function's code is inside a cell.
 pub(super) const CODE_DIR: &str = "/code";
@@ -50,7 +50,7 @@ pub(super) fn cell_spec(door: &Door, plan: &VersionPlan, language: &Language) ->
     if calls_in(door, plan) {
         ports.extend(door_ports(spec, language));
     }
-    limited(spec, ports, mounts)
+    CellSpec { behalf: Behalf::of(plan), ..limited(spec, ports, mounts) }
 }
 
 /// Whether instances of the version can call the platform.
@@ -74,14 +74,14 @@ pub(super) fn door_ports(spec: &FunctionSpec, language: &Language) -> Vec<u16> {
     [DOOR_PORT].into_iter().chain(has_gateway.then_some(GATEWAY_PORT)).collect()
 }
 
-/// A cell with the limits of `spec`.
+/// A cell with the limits of `spec`, without a network.
 pub(super) fn limited(spec: &FunctionSpec, listeners: Vec<u16>, mounts: Vec<Mount>) -> CellSpec {
     CellSpec {
         memory_bytes: u64::from(spec.memory_mb) * MIB,
         processes_max: spec.processes_max(),
         tmp_bytes: u64::from(spec.tmp_mb()) * MIB,
         cpu_weight: spec.cpu_weight(),
-        network: spec.network,
+        behalf: Behalf::default(),
         listeners,
         mounts,
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use alula_model::{Calls, InstanceId, Network, SpecError};
+use alula_model::{Calls, InstanceId, SpecError};
 use zeroize::Zeroize as _;
 
 use super::cells::CODE_DIR;
@@ -132,7 +132,7 @@ fn told(plan: &VersionPlan) -> Variables {
     if spec.concurrency > 1 {
         told.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), spec.concurrency.to_string());
     }
-    if spec.network == Network::Internet {
+    if !spec.network.is_none() {
         told.extend(proxies());
     }
     if spec.calls == Calls::Namespace {

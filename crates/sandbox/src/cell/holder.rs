@@ -22,7 +22,7 @@ use super::lock::{self, Rulesets};
 use super::{Blueprint, mounts};
 use crate::exec::{self, Image, Step};
 use crate::link::{self, MESSAGE_BYTES_MAX};
-use crate::protocol::{Answer, Ending, NEWS, Numbered, Order};
+use crate::protocol::{Answer, Ending, NEWS, Numbered, Order, SocketKind};
 use crate::sys;
 
 /// Connections that may wait to be accepted on a listener of the platform.
@@ -114,7 +114,7 @@ fn become_root_inside(own_user: bool) -> io::Result<()> {
 }
 
 fn listen(port: u16) -> io::Result<OwnedFd> {
-    let socket = tcp_socket(false).map_err(|error| named("listener", error))?;
+    let socket = socket(SocketKind::StreamV4).map_err(|error| named("listener", error))?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .map_err(|error| named(&format!("listener on port {port}"), error.into()))?;
@@ -122,10 +122,14 @@ fn listen(port: u16) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn tcp_socket(v6: bool) -> io::Result<OwnedFd> {
-    let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+fn socket(kind: SocketKind) -> io::Result<OwnedFd> {
+    let (family, transport) = match kind {
+        SocketKind::StreamV4 => (AddressFamily::INET, SocketType::STREAM),
+        SocketKind::StreamV6 => (AddressFamily::INET6, SocketType::STREAM),
+        SocketKind::Datagram => (AddressFamily::INET, SocketType::DGRAM),
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
+    Ok(rustix::net::socket_with(family, transport, flags, None)?)
 }
 
 /// Leaves the standard streams, the link, the signals and the ruleset, and closes all else, whatever the spawner had
@@ -195,7 +199,7 @@ impl Holder {
                 self.answer(number, answer, &[])?;
             }
             Order::Signal { process, signal } => self.signal(process, signal),
-            Order::Socket { v6 } => match tcp_socket(v6) {
+            Order::Socket { kind } => match socket(kind) {
                 Ok(socket) => self.answer(number, Answer::Done, &[socket.as_fd()])?,
                 Err(error) => self.answer(number, failed(error.to_string()), &[])?,
             },

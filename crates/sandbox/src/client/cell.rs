@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use alula_model::{ErrorCode, Fault, Network};
+use alula_model::{ErrorCode, Fault};
 use alula_runtime::{
     BoxFuture, BreedingCell, Cell, CellSpec, EGRESS_PROXY_PORT, Mount, Parent, Process, ProcessExit,
     ProcessSpec, Usage, ZygoteSpec,
@@ -20,9 +20,9 @@ use super::peer::Peer;
 use super::process::{Running, SandboxProcess};
 use super::{Place, Shared, cell_plan_of, failed, plan_of};
 use crate::cgroup::{Activity, Layout};
-use crate::egress::{self, EgressPolicy};
+use crate::egress::{Inside, Sockets};
 use crate::link::FDS_MAX;
-use crate::protocol::{Answer, Order, Purpose, Reply, Request, ZygotePlan};
+use crate::protocol::{Answer, Order, Purpose, Reply, Request, SocketKind, ZygotePlan};
 
 /// A cell.
 #[derive(Debug)]
@@ -83,11 +83,15 @@ impl SandboxCell {
         })
     }
 
-    /// Serves the egress proxy on the listener that was made for it.
-    pub(super) fn serve_egress(&self, policy: Arc<EgressPolicy>) {
-        if let Some(listener) = self.take_listener(EGRESS_PROXY_PORT) {
-            let task = tokio::spawn(egress::serve(listener, policy));
-            let _ = self.proxy.set(task.abort_handle());
+    /// Serves the way to the outside, where the cell has one: the proxy on the listener that was made for it, and names.
+    pub(super) async fn serve_egress(&self, spec: &CellSpec) {
+        if self.shared.egress.leads_somewhere(&spec.behalf)
+            && let Some(proxy) = self.take_listener(EGRESS_PROXY_PORT)
+        {
+            let (gate, sockets) =
+                (self.shared.egress.clone(), Arc::new(HolderSockets(Arc::clone(&self.holder))));
+            let serving = Inside::open(gate, spec.behalf.clone(), sockets, proxy).await;
+            let _ = self.proxy.set(tokio::spawn(serving).abort_handle());
         }
     }
 
@@ -103,7 +107,7 @@ impl SandboxCell {
 
     /// Closes the listeners that a cell with `spec` would not have.
     fn keep_listeners(&self, spec: &CellSpec) {
-        let has_proxy = spec.network == Network::Internet;
+        let has_proxy = self.shared.egress.leads_somewhere(&spec.behalf);
         let is_kept = |port: u16| spec.listeners.contains(&port) || (has_proxy && port == EGRESS_PROXY_PORT);
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).retain(|port, _| is_kept(*port));
     }
@@ -162,15 +166,28 @@ impl SandboxCell {
     }
 
     async fn socket_to(&self, inside: SocketAddr) -> io::Result<TcpStream> {
-        let order = Order::Socket { v6: inside.is_ipv6() };
-        let received = self.holder.ask(self.holder.next_number(), order, &[]).await?;
-        if let Answer::Failed { reason } = received.message {
-            return Err(io::Error::other(reason));
-        }
-        let socket = received.fds.into_iter().next();
-        let socket = socket.ok_or_else(|| io::Error::other("the holder sent no socket"))?;
+        let kind = if inside.is_ipv6() { SocketKind::StreamV6 } else { SocketKind::StreamV4 };
+        let socket = socket(&self.holder, kind).await?;
         TcpSocket::from_std_stream(std::net::TcpStream::from(socket)).connect(inside).await
     }
+}
+
+/// Has the holder of a cell make sockets.
+struct HolderSockets(Arc<Peer<Answer>>);
+
+impl Sockets for HolderSockets {
+    fn socket(&self, kind: SocketKind) -> BoxFuture<'_, io::Result<OwnedFd>> {
+        Box::pin(socket(&self.0, kind))
+    }
+}
+
+async fn socket(holder: &Peer<Answer>, kind: SocketKind) -> io::Result<OwnedFd> {
+    let received = holder.ask(holder.next_number(), Order::Socket { kind }, &[]).await?;
+    if let Answer::Failed { reason } = received.message {
+        return Err(io::Error::other(reason));
+    }
+    let socket = received.fds.into_iter().next();
+    socket.ok_or_else(|| io::Error::other("the holder sent no socket"))
 }
 
 /// Stops waiting for a process that was not started.
@@ -202,9 +219,7 @@ impl Cell for SandboxCell {
             let mut plan = cell_plan_of(&spec, Purpose::Work);
             plan.mounts.retain(|mount| self.is_new_mount(&mount.target));
             self.shared.ask(Request::Specialise { cell: self.id, plan }).await?;
-            if spec.network == Network::Internet {
-                self.serve_egress(Arc::clone(&self.shared.egress));
-            }
+            self.serve_egress(&spec).await;
             Ok(())
         })
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use alula_model::{ErrorCode, Fault, Network};
+use alula_model::{ErrorCode, Fault};
 use alula_runtime::{
     BoxFuture, BreedingCell, Cell, CellSpec, EGRESS_PROXY_PORT, Launcher, LauncherReport, Mount,
 };
@@ -17,7 +17,7 @@ use alula_runtime::{
 use tokio::sync::watch;
 
 use crate::cgroup::Layout;
-use crate::egress::EgressPolicy;
+use crate::egress::EgressGate;
 use crate::link::ANSWER_BYTES_MAX;
 use crate::protocol::{CellPlan, MountPlan, Purpose, Reply, Request};
 use crate::report::{self, Facts};
@@ -39,7 +39,7 @@ struct Shared {
     spawner: Arc<Peer<Reply>>,
     facts: Facts,
     groups: Option<Layout>,
-    egress: Arc<EgressPolicy>,
+    egress: EgressGate,
     /// Reads the spawner's answers.
     reader: tokio::task::AbortHandle,
     /// Closed when the spawner answers no more.
@@ -69,8 +69,8 @@ impl Drop for Shared {
 
 impl Sandbox {
     /// Takes the link to a spawner and waits until it has set itself up, inside a tokio runtime. `egress`
-    /// says what functions with [`Network::Internet`] may reach.
-    pub async fn connect(link: SpawnerLink, egress: EgressPolicy) -> io::Result<Self> {
+    /// leads cells to the outside.
+    pub async fn connect(link: SpawnerLink, egress: EgressGate) -> io::Result<Self> {
         let spawner = Arc::new(Peer::<Reply>::new(link.link)?);
         let mut buffer = vec![0; ANSWER_BYTES_MAX];
         let hello = spawner.receive(&mut buffer).await?.map(|received| received.message.body);
@@ -84,9 +84,7 @@ impl Sandbox {
             drop(living);
         };
         let reader = tokio::spawn(listen).abort_handle();
-        Ok(Self {
-            shared: Arc::new(Shared { spawner, facts, groups, egress: Arc::new(egress), reader, alive }),
-        })
+        Ok(Self { shared: Arc::new(Shared { spawner, facts, groups, egress, reader, alive }) })
     }
 
     /// A watch over the spawner.
@@ -154,7 +152,7 @@ impl Shared {
     }
 
     async fn make(self: Arc<Self>, mut spec: CellSpec, place: Place) -> Result<SandboxCell, Fault> {
-        let proxied = spec.network == Network::Internet;
+        let proxied = self.egress.leads_somewhere(&spec.behalf);
         if proxied && !spec.listeners.contains(&EGRESS_PROXY_PORT) {
             spec.listeners.push(EGRESS_PROXY_PORT);
         }
@@ -165,12 +163,10 @@ impl Shared {
         };
         let made = SandboxCell::new(Arc::clone(&self), cell, group, &spec, fds);
         let made = made.map_err(|error| failed(&error))?;
+        made.serve_egress(&spec).await;
         if let Some(owner) = owner {
             let folders = spec.mounts.into_iter().filter(|mount| mount.writable).map(|mount| mount.source);
             ownership::give(folders.collect(), owner).await.map_err(|error| failed(&error))?;
-        }
-        if proxied {
-            made.serve_egress(Arc::clone(&self.egress));
         }
         Ok(made)
     }

@@ -1,78 +1,31 @@
 //! Which addresses a function may reach: public ones, unless an exception allows more. No I/O but asking for
 //! the machine's own addresses.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
-/// A block of addresses: `10.1.0.0/16`, `fd12::/16`, or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subnet {
-    address: IpAddr,
-    prefix: u8,
-}
+use alula_model::{AddressKind, Subnet};
 
-/// The text is not a block of addresses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address with a prefix length, such as 10.1.0.0/16")]
-pub struct SubnetError(String);
-
-impl Subnet {
-    /// A block; `None` if the prefix is longer than the address.
-    #[must_use]
-    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        (prefix <= bits).then_some(Self { address, prefix })
-    }
-
-    /// Whether the address lies in the block.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differing = u32::from(own) ^ u32::from(other);
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differing = u128::from(own) ^ u128::from(other);
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Subnet {
-    type Err = SubnetError;
-
-    fn from_str(text: &str) -> Result<Self, SubnetError> {
-        let wrong = || SubnetError(text.to_owned());
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse().map_err(|_| wrong())?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let prefix = prefix.unwrap_or(if address.is_ipv4() { 32 } else { 128 });
-        Self::new(address, prefix).ok_or_else(wrong)
-    }
-}
-
-impl fmt::Display for Subnet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// What functions with `Network::Internet` may reach.
+/// Which addresses can be reached at all, before any rule is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EgressPolicy {
-    /// Blocks that may be reached although they are not public.
+    /// Blocks that count as public although they are not.
     pub allow: Vec<Subnet>,
 }
 
 impl EgressPolicy {
+    /// What kind of address it is, or the rule by which nobody reaches it. `own` are the machine's interface addresses.
+    pub(super) fn kind(&self, address: IpAddr, own: &[IpAddr]) -> Result<AddressKind, &'static str> {
+        match self.check(address, own) {
+            Ok(()) => Ok(AddressKind::Public),
+            // The machine's own address in a private network is its own first.
+            Err("private") if own.iter().any(|own| plain(*own) == plain(address)) => Err("own_address"),
+            Err("private") => Ok(AddressKind::Private),
+            Err(rule) => Err(rule),
+        }
+    }
+
     /// Allows the address, or names the rule that refuses it. `own` are the machine's interface addresses.
-    pub(super) fn check(&self, address: IpAddr, own: &[IpAddr]) -> Result<(), &'static str> {
+    fn check(&self, address: IpAddr, own: &[IpAddr]) -> Result<(), &'static str> {
         let address = plain(address);
         if self.allow.iter().any(|subnet| subnet.contains(address)) {
             return Ok(());

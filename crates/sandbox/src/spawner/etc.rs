@@ -19,8 +19,9 @@ const WRITTEN: &[(&str, &str)] = &[
     // The gateway is the platform itself, under the name that functions of OpenFaaS call it by.
     ("hosts", "127.0.0.1 localhost cell gateway\n::1 localhost ip6-localhost\n"),
     ("hostname", "cell\n"),
-    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"),
-    ("resolv.conf", ""),
+    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
+    // Where a cell has a network the platform answers there, and nobody does in the others, which is an answer at once.
+    ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:10 attempts:1\n"),
 ];
 
 /// Where programs find certificates, alternatives of commands, libraries, time zones and types.

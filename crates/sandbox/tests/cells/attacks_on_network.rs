@@ -59,7 +59,7 @@ async fn the_host_cannot_be_reached(sandbox: &Sandbox) -> Outcome {
         None => println!("    this machine has no interface but loopback"),
     }
     for network in [Network::None, Network::Internet] {
-        let room = Room::with(sandbox, CellSpec { network, ..spec() }).await;
+        let room = Room::with(sandbox, with(network)).await;
         assert_eq!(room.python(&connect_script(&addresses)).await, "[]");
         let names = room.python("import socket; print([n for _, n in socket.if_nameindex()])").await;
         assert!(names.starts_with("['lo'"), "{names}");
@@ -123,6 +123,12 @@ async fn other_kinds_of_sockets_are_refused(sandbox: &Sandbox) -> Outcome {
     Outcome::Passed
 }
 
+/// A cell with these rules.
+fn with(network: Network) -> CellSpec {
+    let namespace = Some(alula_model::Name::default_namespace());
+    CellSpec { behalf: alula_runtime::Behalf { namespace, function: None, network: Some(network) }, ..spec() }
+}
+
 async fn the_proxy_is_there_only_with_internet_and_refuses_inner_addresses(sandbox: &Sandbox) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -134,7 +140,7 @@ async fn the_proxy_is_there_only_with_internet_and_refuses_inner_addresses(sandb
          \x20except urllib.error.HTTPError as e: print(e.code, e.read().decode())\n\
          \x20except OSError as e: print('no proxy')"
     );
-    let room = Room::with(sandbox, CellSpec { network: Network::Internet, ..spec() }).await;
+    let room = Room::with(sandbox, with(Network::Internet)).await;
     assert!(room.cell.take_listener(EGRESS_PROXY_PORT).is_none(), "the platform serves it itself");
     let answers = room.python(&fetch).await;
     let rules = ["\"rule\":\"loopback\"", "\"rule\":\"link_local_and_metadata\"", "\"rule\":\"loopback\""];

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use alula_runtime::Launcher;
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerError, SpawnerOptions, fork_spawner, inspect};
+use alula_sandbox::{EgressGate, Sandbox, SpawnerError, SpawnerOptions, fork_spawner, inspect};
 use tokio::time::Instant;
 
 use crate::harness::{Outcome, tests};
@@ -63,7 +63,7 @@ pub(crate) fn be_platform(group: &str) {
     let link = fork_spawner(SpawnerOptions::new(group)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let sandbox = Sandbox::connect(link, EgressPolicy::default()).await.unwrap();
+        let sandbox = Sandbox::connect(link, EgressGate::default()).await.unwrap();
         let room = Room::new(&sandbox).await;
         let script = "trap '' TERM; (setsid sleep 1000 &); echo up; while :; do sleep 1; done";
         let (_running, [_stdin, stdout, _stderr]) = room.start(&["/bin/sh", "-c", script]).await.unwrap();

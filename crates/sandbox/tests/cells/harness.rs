@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerOptions, fork_spawner};
+use alula_sandbox::{EgressGate, Sandbox, SpawnerOptions, fork_spawner};
 
 /// Longest time for one test; they take milliseconds to a few seconds.
 const TEST_WAIT: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ pub(crate) fn run(tests: Vec<Test>, arguments: &[String]) {
     let link = fork_spawner(options).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let failed = runtime.block_on(async {
-        let sandbox = Sandbox::connect(link, EgressPolicy::default()).await.unwrap();
+        let sandbox = Sandbox::connect(link, EgressGate::default()).await.unwrap();
         let mut failed = Vec::new();
         if !is_root() && !crate::programs::in_force(&sandbox, "user namespace") {
             println!(

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use alula_model::{Fault, Network};
+use alula_model::Fault;
 use alula_runtime::{Cell, CellSpec, Launcher, Mount, Process, ProcessExit, ProcessSpec};
 use alula_sandbox::Sandbox;
 
@@ -29,7 +29,7 @@ pub(crate) fn spec() -> CellSpec {
         processes_max: 64,
         tmp_bytes: 16 * MIB,
         cpu_weight: 100,
-        network: Network::None,
+        behalf: alula_runtime::Behalf::default(),
         listeners: Vec::new(),
         mounts: Vec::new(),
     }

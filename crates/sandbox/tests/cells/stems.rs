@@ -222,7 +222,7 @@ except OSError as error:
     for (network, expected) in
         [(Network::None, "ConnectionRefusedError"), (Network::Internet, "HTTP/1.1 403")]
     {
-        let instance = bench.start(bench.plan(|spec| spec.network = network)).await;
+        let instance = bench.start(bench.plan(|spec| spec.network = network.clone())).await;
         assert_eq!(run(&instance, ask).await, expected, "{network:?}");
         instance.stop(StopGrace(Duration::ZERO)).await;
     }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use alula_model::ErrorCode;
 use alula_runtime::{Launcher, ProcessExit};
-use alula_sandbox::{EgressPolicy, Sandbox, SpawnerOptions, fork_spawner};
+use alula_sandbox::{EgressGate, Sandbox, SpawnerOptions, fork_spawner};
 
 use crate::harness::{Outcome, is_root, tests};
 use crate::room::{Room, spec};
@@ -46,7 +46,7 @@ pub(crate) fn be_platform() {
     let link = fork_spawner(SpawnerOptions::new("test-nobody")).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let sandbox = Sandbox::connect(link, EgressPolicy::default()).await.unwrap();
+        let sandbox = Sandbox::connect(link, EgressGate::default()).await.unwrap();
         let report = sandbox.report();
         let of = |name: &str| report.protections.iter().find(|p| p.name == name).unwrap().clone();
         if !of("user namespace").in_force {

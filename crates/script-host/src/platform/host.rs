@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use alula_model::{Calls, ErrorCode, Fault, Name};
 use alula_runtime::{
-    Cell, CellSpec, DOOR_PORT, Door, GATEWAY_PORT, Launcher, Mount, OpenDoor, Process, ProcessSpec, Visitors,
+    Behalf, Cell, CellSpec, DOOR_PORT, Door, GATEWAY_PORT, Launcher, Mount, OpenDoor, Process, ProcessSpec,
+    Visitors,
 };
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -97,7 +98,11 @@ impl Host {
             processes_max: PROCESSES_MAX,
             tmp_bytes: TMP_BYTES,
             cpu_weight: CPU_WEIGHT,
-            network: reach.network,
+            behalf: Behalf {
+                namespace: Some(namespace.clone()),
+                function: None,
+                network: Some(reach.network),
+            },
             listeners: ports.to_vec(),
             mounts: vec![program],
         });

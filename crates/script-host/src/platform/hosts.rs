@@ -32,7 +32,7 @@ pub(super) struct Hosts {
 type Key = (Name, Reach);
 
 /// What the scripts of one host reach beyond it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Reach {
     pub(super) network: Network,
     pub(super) calls: Calls,
@@ -40,7 +40,7 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn of(spec: &FunctionSpec) -> Self {
-        Self { network: spec.network, calls: spec.calls }
+        Self { network: spec.network.clone(), calls: spec.calls }
     }
 }
 
@@ -79,7 +79,7 @@ impl Hosts {
 
     /// A share in the host of `namespace`, which is started where there is none.
     pub(super) async fn of(&self, namespace: &Name, reach: Reach) -> Result<Lease, Fault> {
-        let place = self.place(namespace, reach);
+        let place = self.place(namespace, reach.clone());
         if let Some(lease) = place.lease() {
             return Ok(lease);
         }

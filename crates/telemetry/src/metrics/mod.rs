@@ -11,6 +11,7 @@ mod alarms;
 mod breakers;
 mod brokers;
 mod buckets;
+mod egress;
 mod folders;
 mod function;
 mod names;
@@ -35,6 +36,7 @@ pub use alarms::AlarmMetrics;
 pub use breakers::BreakerMetrics;
 pub use brokers::BrokerMetrics;
 pub use buckets::BucketMetrics;
+pub use egress::EgressMetrics;
 pub use folders::FolderMetrics;
 use function::FunctionFamilies;
 pub use function::{FunctionMetrics, InFlight};
@@ -68,6 +70,7 @@ struct Shared {
     schedules: ScheduleMetrics,
     breakers: BreakerMetrics,
     brokers: BrokerMetrics,
+    egress: EgressMetrics,
     folders: FolderMetrics,
     buckets: BucketMetrics,
     queue: QueueFamilies,
@@ -172,6 +175,7 @@ impl Metrics {
         let schedules = ScheduleMetrics::registered(&mut registry);
         let breakers = BreakerMetrics::registered(&mut registry);
         let brokers = BrokerMetrics::registered(&mut registry);
+        let egress = EgressMetrics::registered(&mut registry);
         let folders = FolderMetrics::registered(&mut registry);
         let buckets = BucketMetrics::registered(&mut registry);
         let queue = QueueFamilies::register(&mut registry);
@@ -192,6 +196,7 @@ impl Metrics {
             schedules,
             breakers,
             brokers,
+            egress,
             folders,
             buckets,
             queue,
@@ -263,6 +268,12 @@ impl Metrics {
     #[must_use]
     pub fn brokers(&self) -> BrokerMetrics {
         self.shared.brokers.clone()
+    }
+
+    /// The handles of connections to the outside.
+    #[must_use]
+    pub fn egress(&self) -> EgressMetrics {
+        self.shared.egress.clone()
     }
 
     /// The handles of schedules.

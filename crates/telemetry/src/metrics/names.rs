@@ -99,6 +99,25 @@ pub(super) const FOLDER_FAILURES: Description = (
 );
 /// No labels.
 pub(super) const FOLDERS: Description = ("alula_folders", "Triggers of folders in force");
+/// Labels: namespace.
+pub(super) const EGRESS_OPEN: Description =
+    ("alula_egress_connections_open", "Connections of functions to the outside that are open, by namespace");
+/// Labels: namespace.
+pub(super) const EGRESS_OPENED: Description =
+    ("alula_egress_connections_opened", "Connections of functions to the outside, by namespace");
+/// Labels: namespace, rule.
+pub(super) const EGRESS_REFUSED: Description = (
+    "alula_egress_refused",
+    "Connections to the outside that were refused, by namespace and by the rule or limit",
+);
+/// Labels: namespace, direction.
+pub(super) const EGRESS_BYTES: Description =
+    ("alula_egress_bytes", "Bytes of ended connections to the outside, by namespace and direction");
+/// No labels.
+pub(super) const EGRESS_SHED: Description = (
+    "alula_egress_log_lines_shed",
+    "Log lines about connections that were left out because there were too many",
+);
 /// Labels: kind.
 pub(super) const BROKER_RECEIVED: Description =
     ("alula_broker_records_received", "Records that came from brokers, by the kind of broker");

@@ -115,7 +115,11 @@ async fn a_cluster_that_is_not_there_is_said() {
 struct OnlyPort(u16);
 
 impl Egress for OnlyPort {
-    fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> BoxFuture<'a, Result<TcpStream, EgressError>> {
+    fn connect<'a>(
+        &'a self,
+        _host: &'a str,
+        _port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn alula_runtime::Connection>, EgressError>> {
         Box::pin(std::future::ready(Err(EgressError::Refused("unused"))))
     }
 
