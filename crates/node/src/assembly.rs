@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alula_alarm::Told;
-use alula_api::Api;
+use alula_api::{Api, Ceilings};
 use alula_control::{Catalog, Control};
 use alula_gateway::PlatformEvents;
 use alula_guard::protect::Book;
@@ -119,16 +119,15 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
     let folders = triggers::folders(&core, &calls, &mut sources);
     let brokers = brokers::brokers(&core, &calls, &mut sources)?;
     let buckets = buckets::assemble(&core, &calls, &mut sources)?;
-    let Rules { identity, tokens, gate, book, vault, hands } = Rules::load(&core, &mut sources).await?;
-    let ceilings = network::ceilings(&core, &mut sources).await?;
+    let rules = Rules::load(&core, &mut sources).await?;
     let topics = events.topics.clone();
-    let gateway = gateway_parts(&core, &calls, events, gate.clone());
+    let gateway = gateway_parts(&core, &calls, events, rules.gate.clone());
     tell_of_loops(core.loop_reports, &calls, &mut sources);
     let draining = CancellationToken::new();
     let api = alula_api::Parts {
         control: core.control.clone(),
         invoker: core.invoker,
-        hands,
+        hands: rules.hands,
         calls,
         schedules,
         folders,
@@ -147,12 +146,12 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Platform, Error> {
         alarms,
         clock: Arc::clone(&core.clock),
         ids: Arc::new(invocation_id),
-        tokens,
-        identity,
-        book,
-        gate,
-        vault,
-        ceilings,
+        tokens: rules.tokens,
+        identity: rules.identity,
+        book: rules.book,
+        gate: rules.gate,
+        vault: rules.vault,
+        ceilings: rules.ceilings,
         signing_key: key.text().to_owned(),
         draining: draining.clone(),
     };
@@ -190,20 +189,22 @@ struct Rules {
     book: Book,
     vault: Vault,
     hands: Hands,
+    ceilings: Arc<dyn Ceilings>,
 }
 
 impl Rules {
     /// Reads them from the store; they follow what other nodes change.
     async fn load(core: &Core, sources: &mut Sources) -> Result<Self, Error> {
         let identity = identities::load(core, sources).await?;
-        let ceilings = limits::pool_options(&core.config, core.clock.now())?.ceilings;
-        let book = guards::load(core, ceilings, sources).await?;
+        let of_instances = limits::pool_options(&core.config, core.clock.now())?.ceilings;
+        let book = guards::load(core, of_instances, sources).await?;
         let vault = secrets::open(core, sources).await?;
         let hands = breakers::hands(core, sources).await?;
         breakers::forget(core, sources);
+        let ceilings = network::ceilings(core, sources).await?;
         let tokens = identities::tokens(core);
         let gate = identities::gate(core, &identity, sources)?;
-        Ok(Self { identity, tokens, gate, book, vault, hands })
+        Ok(Self { identity, tokens, gate, book, vault, hands, ceilings })
     }
 }
 

@@ -212,6 +212,7 @@ impl Ceilings for Keeper {
                 from: by.from.clone(),
                 action: "network.ceiling".to_owned(),
                 subject: format!("{namespace}/network"),
+                change: None,
                 detail,
             };
             self.audit.commit_audited(batch, vec![entry]).await.map_err(|error| of_store(&error))?;

@@ -8,7 +8,6 @@ use alula_model::trigger::Batching;
 use alula_runtime::{Egress, EgressError};
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::{OUTAGE, place, publish, text};
