@@ -179,17 +179,6 @@ fn each_operation_of_access(add: &mut impl FnMut(UtoipaMethodRouter<Api>)) {
     add(routes!(secrets::rollback));
     add(routes!(secrets::rotate_master));
     add(routes!(network::show, network::set));
-    add(routes!(system::info));
-    add(routes!(system::runtimes));
-    add(routes!(system::templates));
-    add(routes!(system::doctor));
-    add(routes!(system::instances));
-    add(routes!(audit::list));
-    add(routes!(audit::verify));
-    add(routes!(health::livez));
-    add(routes!(health::readyz));
-    add(routes!(health::figures));
-    add(routes!(docs::document));
 }
 
 /// The OpenAPI document of the control API.
