@@ -92,7 +92,7 @@ fn what_is_no_rule_is_refused() {
         "[::1]:",
         "fd00::/129",
         &"a".repeat(64),
-        &"a.".repeat(127),
+        &"a.".repeat(128),
     ] {
         assert!(text.parse::<NetworkRule>().is_err(), "{text:?}");
     }
