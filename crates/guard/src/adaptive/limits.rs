@@ -67,7 +67,7 @@ impl AdaptiveLimits {
             return Ok(slot);
         }
         let message = format!(
-            "{} answers more slowly than usual, so only {limit} calls may run at once for now",
+            "{} answers more slowly than usual, so only {limit} calls may run at once until it is faster",
             key.function
         );
         let setting = "adaptive in alula.toml";
